@@ -1,0 +1,78 @@
+"""Local days, weeks and months of a time zone, over columns of instants."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAY_MS = 86_400_000
+FIRST_YEAR, LAST_YEAR = 1999, 2101
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Which local period an instant is in, and where each period starts.
+
+    A period is numbered from the first one of 1999 in the zone; numbers follow each other in the
+    calendar, whatever happened in them. Days have 23, 24 or 25 hours; weeks start on Monday.
+
+    Parameters
+    ----------
+    unit
+        "day", "week" or "month".
+    start_ms
+        First instant of each period, shape (periods + 1,), sorted.
+
+    Examples
+    --------
+    >>> days = calendar("Europe/Brussels", "day")
+    >>> spring = days.period_of(np.array([1711839600000]))  # 2024-03-31 00:00 in Brussels
+    >>> (days.start_ms[spring + 1] - days.start_ms[spring]).tolist()  # 23 hours
+    [82800000]
+    """
+
+    unit: str
+    start_ms: NDArray[np.int64]
+
+    def period_of(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Period of each instant, shape (n,)."""
+        return np.searchsorted(self.start_ms, time_ms, side="right") - 1
+
+    def bounds(self, period: int) -> tuple[int, int]:
+        """First instant of a period and first instant after it."""
+        return int(self.start_ms[period]), int(self.start_ms[period + 1])
+
+
+@cache
+def calendar(zone: str, unit: str) -> Calendar:
+    """Calendar of a zone by "day", "week" or "month"."""
+    starts, dates = _day_starts(zone)
+    if unit == "week":
+        keep = (dates.astype(np.int64) + 3) % 7 == 0
+    elif unit == "month":
+        keep = dates == dates.astype("datetime64[M]").astype("datetime64[D]")
+    else:
+        keep = np.ones(len(dates), bool)
+    return Calendar(unit, starts[keep])
+
+
+@cache
+def _day_starts(zone: str) -> tuple[NDArray[np.int64], NDArray[np.datetime64]]:
+    dates = np.arange(f"{FIRST_YEAR}-01-01", f"{LAST_YEAR}-01-01", dtype="datetime64[D]")
+    tz = ZoneInfo(zone)
+    starts = [_first_instant_ms(date, tz) for date in dates.tolist()]
+    return np.array(starts, np.int64), dates
+
+
+def _first_instant_ms(date, tz: ZoneInfo) -> int:
+    """First instant whose local date is `date`; midnight itself may be skipped or come twice."""
+    midnight = datetime(date.year, date.month, date.day, tzinfo=tz, fold=0)
+    instant = midnight.astimezone(UTC)
+    while instant.astimezone(tz).date() < date:
+        instant += timedelta(minutes=15)
+    while (instant - timedelta(minutes=15)).astimezone(tz).date() >= date:
+        instant -= timedelta(minutes=15)
+    return round(instant.timestamp() * 1000)

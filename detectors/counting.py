@@ -1,0 +1,272 @@
+"""What the counting rules share: more of something in a period than the contract allows."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.calendar import calendar
+from detectors.kernels.periods import PeriodRing, Periods, Steps
+from detectors.kernels.rolling import Episodes, fullest_windows
+from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.state import Field
+from schemas.policy import Policy, Positive, RuleParameters
+from schemas.records import Window
+
+
+class CountingParameters(RuleParameters, kw_only=True, frozen=True):
+    """Calendar periods by default; `window = "rolling"` asks for a length and a step instead.
+
+    `retention_periods`: how many periods (or window lengths) before the newest still take late events.
+    `regular_periods` of the last `regular_window` calendar periods in breach are "regularly".
+    """
+
+    retention_periods: Positive
+    applies_to: Literal["unlimited", "all"] = "all"
+    window: Literal["calendar", "rolling"] = "calendar"
+    length_seconds: Positive | None = None
+    step_seconds: Positive | None = None
+    regular_periods: Positive | None = None
+    regular_window: Positive | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        rolling = self.window == "rolling"
+        if rolling != (self.length_seconds is not None and self.step_seconds is not None):
+            raise ValueError("`length_seconds` and `step_seconds` go with `window = \"rolling\"`")
+        if rolling and self.length_seconds % self.step_seconds:
+            raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
+        if (self.regular_periods is None) != (self.regular_window is None):
+            raise ValueError("`regular_periods` and `regular_window` go together")
+        if rolling and self.regular_periods is not None:
+            raise ValueError("`regular_periods` goes with `window = \"calendar\"`")
+        if self.regular_periods is not None and self.regular_periods > self.regular_window:
+            raise ValueError("`regular_periods` can't be more than `regular_window`")
+
+
+class CountingRule:
+    """Report the event that takes a customer's period past the limit, once for each period.
+
+    A subclass says what is counted (`pieces`), in which calendar unit, and what the limit is.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]]
+    Parameters: ClassVar[type[CountingParameters]] = CountingParameters
+    calendar_unit: ClassVar[Literal["day", "week", "month"]]
+    amount_unit: ClassVar[str]
+    longest_ms: ClassVar[int] = 0
+    """How far one event's use may reach past its start."""
+
+    def __init__(self, parameters: CountingParameters, policy: Policy) -> None:
+        self.parameters = parameters
+        self.limit = self.limit_of(parameters)
+        self.rolling = parameters.window == "rolling"
+        if self.rolling:
+            step_ms = parameters.step_seconds * 1000
+            self.periods: Periods = Steps(step_ms)
+            self.steps = parameters.length_seconds * 1000 // step_ms
+            self.retained = parameters.retention_periods * self.steps
+            back, ahead = self.retained + self.steps, -(-self.longest_ms // step_ms)
+        else:
+            self.periods = calendar(policy.timezone, self.calendar_unit)
+            self.steps = 0
+            self.retained = parameters.retention_periods
+            back = self.retained + (parameters.regular_window or 1) - 1
+            ahead = -(-self.longest_ms // 82_800_000)
+        self.ring = PeriodRing(back, ahead)
+        self.episodes = Episodes(self.steps)
+        self.fields = (Field(self.name, "<u4", self.ring.width),)
+
+    def limit_of(self, parameters: Any) -> int:
+        """Highest amount of a period that is still allowed."""
+        return parameters.limit
+
+    def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
+        """Row, period and amount of everything that counts, in the order of rows, shape (k,)."""
+        raise NotImplementedError
+
+    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
+        """Whether the event's own period still takes late events."""
+        newest = self.periods.period_of(watermark_ms)
+        return self.periods.period_of(time_ms) >= newest - self.retained
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Add a batch to the totals and report the rows that crossed."""
+        cells = columns[self.name]
+        row, period, amount = self.pieces(batch)
+        newest = self.periods.period_of(batch.watermark_ms)
+        in_time = self.ring.holds(period, newest[row]) & (period >= newest[row] - self.retained)
+        row, period, amount = row[in_time], period[in_time], amount[in_time]
+        slot = batch.slot[row]
+        total = self.ring.totals(cells, slot, period, amount)
+        found = self._roll if self.rolling else self._cross
+        hits = list(found(cells, batch, customers, row, period, amount, total))
+        self.ring.write(cells, slot, period, total, int(newest[-1]))
+        if self.rolling:
+            self.episodes.forget(int(newest[-1]) - self.retained)
+        return hits
+
+    def _applies(self, customers: Customers, slot: Ints) -> Mask:
+        if self.parameters.applies_to == "all":
+            return np.ones(len(slot), bool)
+        return customers.has_unlimited(self.parameters.service, slot)
+
+    def _cross(
+        self,
+        cells: NDArray,
+        batch: Batch,
+        customers: Customers,
+        row: Ints,
+        period: Ints,
+        amount: Ints,
+        total: Ints,
+    ) -> Iterator[Hit]:
+        crossed = np.flatnonzero((total > self.limit) & (total - amount <= self.limit))
+        crossed = crossed[self._applies(customers, batch.slot[row[crossed]])]
+        crossed_before: dict[int, dict[int, int]] = {}
+        for at in crossed.tolist():
+            slot = int(batch.slot[row[at]])
+            breaches = crossed_before.get(slot)
+            if breaches is None:
+                held = self.ring.history(cells[slot])
+                breaches = {p: count for p, count in held.items() if count > self.limit}
+                crossed_before[slot] = breaches
+            this, observed = int(period[at]), int(total[at])
+            breaches[this] = observed
+            yield self._hit(batch, int(row[at]), slot, "breach", this, observed, {})
+            for regular in self._regular(breaches, this):
+                yield self._hit(
+                    batch, int(row[at]), slot, "regular", regular, breaches[regular],
+                    self._regular_evidence(breaches, regular),
+                )
+
+    def _regular(self, breaches: dict[int, int], this: int) -> list[int]:
+        """Periods that became regular breaches by the breach of this one."""
+        needed, window = self.parameters.regular_periods, self.parameters.regular_window
+        if needed is None:
+            return []
+        return [
+            last
+            for last in range(this, this + window)
+            if last in breaches
+            and (count := sum(p in breaches for p in range(last - window + 1, last + 1))) >= needed
+            and (last == this or count - 1 < needed)
+        ]
+
+    def _regular_evidence(self, breaches: dict[int, int], last: int) -> dict[str, Any]:
+        window = range(last - self.parameters.regular_window + 1, last + 1)
+        counts = [
+            {"start_ms": self.periods.bounds(p)[0], "observed": breaches[p]}
+            for p in window
+            if p in breaches
+        ]
+        return {
+            "breaches": counts,
+            "regular_periods": self.parameters.regular_periods,
+            "regular_window": self.parameters.regular_window,
+        }
+
+    def _hit(
+        self, batch: Batch, row: int, slot: int, level: str, period: int, observed: int, more: dict
+    ) -> Hit:
+        start_ms, end_ms = self.periods.bounds(period)
+        kind = self.calendar_unit
+        if self.rolling:
+            kind, start_ms = "rolling", self.periods.bounds(period - self.steps)[0]
+        return Hit(
+            slot=slot,
+            event_time_ms=int(batch.time_ms[row]),
+            level=level,
+            window=Window(kind=kind, start_ms=start_ms, end_ms=end_ms),
+            observed=observed,
+            limit=self.limit,
+            unit=self.amount_unit,
+            offset=int(batch.offset[row]),
+            evidence=more,
+        )
+
+    def _roll(
+        self,
+        cells: NDArray,
+        batch: Batch,
+        customers: Customers,
+        row: Ints,
+        period: Ints,
+        amount: Ints,
+        total: Ints,
+    ) -> Iterator[Hit]:
+        candidates = self._hot_slots(cells, batch.slot[row], period, amount)
+        candidates = candidates[self._applies(customers, candidates)]
+        hits = []
+        for slot in candidates.tolist():
+            counts = self.ring.history(cells[slot])
+            key = int(customers.directory.hashes(np.array([slot]))[0])
+            for at in np.flatnonzero(batch.slot[row] == slot).tolist():
+                this = int(period[at])
+                counts[this] = counts.get(this, 0) + int(amount[at])
+                hot = self._hot_windows(counts, this)
+                new = self.episodes.note(key, hot)
+                if new is not None:
+                    hits.append((at, self._hit(batch, int(row[at]), slot, "breach", new, hot[new], {})))
+        yield from (hit for _, hit in sorted(hits, key=lambda pair: pair[0]))
+
+    def _hot_slots(self, cells: NDArray, slot: Ints, period: Ints, amount: Ints) -> Ints:
+        """Slots with any window above the limit once the whole batch is in: the only ones to walk."""
+        touched, inverse = np.unique(slot, return_inverse=True)
+        sums = cells[touched].sum(axis=1, dtype=np.int64)
+        np.add.at(sums, inverse, amount)
+        likely = touched[sums > self.limit]
+        if len(likely) == 0:
+            return likely
+        rows = np.isin(slot, likely)
+        held = [(s, p, c) for s in likely.tolist() for p, c in self.ring.history(cells[s]).items()]
+        old = np.array(held, np.int64).reshape(-1, 3)
+        groups, sums = fullest_windows(
+            np.r_[old[:, 0], slot[rows]],
+            np.r_[old[:, 1], period[rows]],
+            np.r_[old[:, 2], amount[rows]],
+            self.steps,
+        )
+        return groups[sums > self.limit]
+
+    def _hot_windows(self, counts: dict[int, int], this: int) -> dict[int, int]:
+        """Ends and sums of the windows above the limit that hold step `this`."""
+        running = sum(counts.get(p, 0) for p in range(this - self.steps, this + 1))
+        hot = {}
+        for end in range(this, this + self.steps + 1):
+            if running > self.limit:
+                hot[end] = running
+            running += counts.get(end + 1, 0) - counts.get(end - self.steps, 0)
+        return hot
+
+    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+        """Empty the cells that later periods took over since a row was written."""
+        self.ring.settle(columns[self.name], slots, self.periods.period_of(written_ms))
+
+    def standing(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> list[Standing]:
+        """The newest period's (or window's) count against the limit."""
+        if self.ring.newest < 0:
+            return []
+        newest = self.ring.newest
+        held = self.ring.history(columns[self.name][slot])
+        observed = sum(held.get(p, 0) for p in range(newest - self.steps, newest + 1))
+        start_ms, end_ms = self.periods.bounds(newest)
+        kind = "rolling" if self.rolling else self.calendar_unit
+        start_ms = self.periods.bounds(newest - self.steps)[0]
+        applies = bool(self._applies(customers, np.array([slot]))[0])
+        window = Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
+        limit = self.limit if applies else None
+        return [Standing(window=window, observed=observed, limit=limit, unit=self.amount_unit)]
+
+    def remember(self) -> Any:
+        """The newest period, and the stretches of hot windows."""
+        return [self.ring.newest, list(self.episodes.stretches.items())]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        self.ring.newest, stretches = memory
+        self.episodes.stretches = {key: value for key, value in stretches}

@@ -1,0 +1,87 @@
+"""Rolling windows with a stated resolution: time in steps, a window of whole steps.
+
+A window that ends with step k holds the steps k - steps .. k, so it covers at least its length and at
+most its length plus one step. Late rows count in every window that holds their step.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.running import group_starts
+
+Ints = NDArray[np.int64]
+
+
+def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[Ints, Ints]:
+    """Largest sum of weights that any window of each group holds.
+
+    Parameters
+    ----------
+    group, step, weight
+        What was counted, one row for each group and step at least, shape (n,); weights >= 0.
+    steps
+        Whole steps of a window besides the one it ends with.
+
+    Returns
+    -------
+    The distinct groups, sorted, and the largest sum of each, both of shape (groups,).
+
+    Examples
+    --------
+    >>> groups, sums = fullest_windows(
+    ...     np.array([4, 4, 4, 9]), np.array([0, 2, 5, 7]), np.array([3, 1, 1, 2]), steps=2)
+    >>> groups.tolist(), sums.tolist()
+    ([4, 9], [4, 2])
+    """
+    if len(group) == 0:
+        return group, weight
+    order = np.lexsort((step, group))
+    group, step, weight = group[order], step[order], weight[order]
+    first = group_starts(group)
+    # A window is fullest where it ends with a counted step; each row looks back from its own.
+    low, span = int(step.min()), int(step.max() - step.min()) + steps + 2
+    rank = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(group)]))
+    position = rank * span + (step - low)
+    sums = np.r_[0, np.cumsum(weight)]
+    oldest = np.maximum(
+        np.searchsorted(position, position - steps, side="left"), first[rank]
+    )
+    last = np.searchsorted(position, position, side="right")
+    return group[first], np.maximum.reduceat(sums[last] - sums[oldest], first)
+
+
+class Episodes:
+    """Stretches of hot windows, so that a breach that goes on is reported once.
+
+    A window that ends within `steps` steps of a stretch belongs to it: the count has not yet stood
+    at or below the limit for a whole window length.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.stretches: dict[int, list[list[int]]] = {}
+
+    def note(self, key: int, hot: Iterable[int]) -> int | None:
+        """Take in the ends of hot windows; return the first that starts a new stretch."""
+        stretches = self.stretches.setdefault(key, [])
+        new = None
+        for end in hot:
+            near = [s for s in stretches if s[0] - self.steps <= end <= s[1] + self.steps]
+            if not near:
+                new = end if new is None else new
+                stretches.append([end, end])
+            else:
+                merged = [min(end, *(s[0] for s in near)), max(end, *(s[1] for s in near))]
+                stretches[:] = [s for s in stretches if s not in near] + [merged]
+        return new
+
+    def forget(self, before: int) -> None:
+        """Drop the stretches that no window from step `before` on can belong to."""
+        for key in list(self.stretches):
+            kept = [s for s in self.stretches[key] if s[1] + self.steps >= before]
+            if kept:
+                self.stretches[key] = kept
+            else:
+                del self.stretches[key]

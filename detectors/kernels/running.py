@@ -1,0 +1,84 @@
+"""Running totals and running maxima per group, over columns."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
+    """Total of each group after each row, in the order of the rows.
+
+    A group is one counter: a customer's slot and a period, folded into one integer. A stable sort
+    by group turns many small sums into one `cumsum` with a restart per group.
+
+    Parameters
+    ----------
+    group
+        Counter that each row adds to, shape (n,).
+    amount
+        What each row adds, >= 0, in the counter's unit, shape (n,).
+    start
+        Total of each row's group before this batch, shape (n,).
+
+    Returns
+    -------
+    Total after each row, shape (n,).
+
+    Examples
+    --------
+    >>> running_totals(np.array([7, 3, 7]), np.array([1, 5, 2]), np.array([10, 0, 10])).tolist()
+    [11, 5, 13]
+    """
+    order = np.argsort(group, kind="stable")
+    sums = np.cumsum(amount[order])
+    first = group_starts(group[order])
+    before_group = np.repeat(sums[first] - amount[order][first], np.diff(np.r_[first, len(group)]))
+    totals = np.empty_like(sums)
+    totals[order] = sums - before_group + start[order]
+    return totals
+
+
+def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
+    """Largest value of each group so far, before each row, in the order of the rows.
+
+    Parameters
+    ----------
+    group
+        Small non-negative integers, shape (n,).
+    value
+        What each row shows, shape (n,).
+    start
+        Maximum of each row's group before this batch, shape (n,).
+
+    Returns
+    -------
+    Maximum before each row, shape (n,).
+
+    Examples
+    --------
+    >>> running_maxima(np.array([0, 1, 0, 0]), np.array([5, 9, 3, 8]), np.array([4, 0, 4, 4])).tolist()
+    [4, 0, 5, 5]
+    """
+    if len(group) == 0:
+        return start.copy()
+    order = np.argsort(group, kind="stable")
+    first = group_starts(group[order])
+    # Each group is lifted above the one before it, so that one accumulate serves them all.
+    low = min(int(value.min()), int(start.min()))
+    span = max(int(value.max()), int(start.max())) - low + 1
+    rank = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(group)]))
+    lifted = value[order] - low + rank * span
+    shifted = np.r_[lifted[:1], lifted[:-1]]
+    shifted[first] = start[order][first] - low + rank[first] * span
+    shifted = np.maximum(shifted, start[order] - low + rank * span)
+    maxima = np.empty_like(lifted)
+    maxima[order] = np.maximum.accumulate(shifted) - rank * span + low
+    return maxima
+
+
+def group_starts(sorted_group: Ints) -> Ints:
+    """Index of the first row of each run of equal values, shape (groups,)."""
+    if len(sorted_group) == 0:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.r_[True, sorted_group[1:] != sorted_group[:-1]])

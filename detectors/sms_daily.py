@@ -1,0 +1,40 @@
+"""More text messages sent in a day than the unlimited offer allows."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from detectors.counting import CountingParameters, CountingRule
+from detectors.rule import Batch, Ints
+from schemas.policy import Natural
+
+
+class SmsParameters(CountingParameters, kw_only=True, frozen=True):
+    """`limit` is the highest number of messages of a period that is still allowed."""
+
+    limit: Natural
+
+
+class SmsDaily(CountingRule):
+    """Report the message that takes a customer's local day past the limit, once for each day.
+
+    What it catches: any day above the limit, at the very message that crosses it.
+    What it misses: the same number spread over midnight; a message whose first segment never came.
+    False alarms: none, the count is exact. MMS and received messages do not count, and the segments
+    of one message count once, as its first segment.
+
+    References
+    ----------
+    Clause base-mobile 6.3.3(ii).
+    """
+
+    name: ClassVar[str] = "sms_daily"
+    reads: ClassVar[tuple[str, ...]] = ("sms",)
+    Parameters: ClassVar[type[SmsParameters]] = SmsParameters
+    calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"
+    amount_unit: ClassVar[str] = "messages"
+
+    def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
+        """Each message that counts, as one."""
+        row = np.flatnonzero(batch.fields["is_sent_sms"])
+        return row, self.periods.period_of(batch.time_ms[row]), np.ones(len(row), np.int64)

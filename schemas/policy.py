@@ -1,0 +1,195 @@
+"""Policy documents: every number, clause and consequence, in TOML.
+
+A document names the parameters of each rule; what parameters a rule has is the rule's own matter
+(`Parameters` in its file), so this module is handed them. Reading collects every mistake with its
+line and its remedy, instead of stopping at the first.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.records import ActionKind, Service
+
+Positive = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
+
+
+class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What every rule states: the clause an action cites, the service it restricts, and how.
+
+    `at_once` restricts together with the notice (urgency); `rate_kbps` belongs to `throttle`.
+    """
+
+    clause: Annotated[str, Meta(min_length=1)]
+    service: Service
+    restriction: ActionKind
+    at_once: bool = False
+    rate_kbps: Positive | None = None
+    human_review: bool = False
+
+
+class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What a customer has who was never announced on `customers`."""
+
+    plan: str
+    unlimited: list[Literal["sms", "voice", "data"]]
+    storage_capacity_bytes: Natural | None = None
+
+
+class Ladder(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How a case goes from notice to restriction to suspension."""
+
+    notice_days: Natural
+    memory_days: Positive
+
+
+class Policy(Struct, kw_only=True, frozen=True):
+    """One version of the rules of an operator."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    version: Annotated[str, Meta(min_length=1, max_length=64)]
+    timezone: str
+    dedup_window_hours: Natural
+    default_plan: DefaultPlan
+    ladder: Ladder
+    rules: dict[str, RuleParameters]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Something wrong in a policy document, and what to do about it."""
+
+    line: int
+    where: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.where}: {self.problem}; {self.remedy}"
+
+
+class PolicyError(ValueError):
+    """A policy document that can't be used; `mistakes` holds everything that is wrong with it."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("; ".join(map(str, mistakes)))
+        self.mistakes = mistakes
+
+
+def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
+    """Read a policy document, or raise `PolicyError` with every mistake in it.
+
+    Parameters
+    ----------
+    text
+        The TOML document.
+    rules
+        The parameters each known rule takes, by rule id.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        line = int(found.group(1)) if found else text.count("\n") + 1
+        raise PolicyError([Mistake(line, "document", f"not TOML: {error}", "mend it")]) from None
+    mistakes = sorted(_mistakes(document, text, rules), key=lambda mistake: mistake.line)
+    if mistakes:
+        raise PolicyError(mistakes)
+    converted = {
+        name: msgspec.convert(table, rules[name]) for name, table in document["rules"].items()
+    }
+    return msgspec.convert(document | {"rules": converted}, Policy)
+
+
+def _mistakes(
+    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+) -> Iterator[Mistake]:
+    plain = {name: value for name, value in document.items() if name != "rules"}
+    yield from _table_mistakes(plain, Policy, text, (), skip={"rules"})
+    for name in ("default_plan", "ladder"):
+        if isinstance(document.get(name), dict):
+            structure = {"default_plan": DefaultPlan, "ladder": Ladder}[name]
+            yield from _table_mistakes(document[name], structure, text, (name,))
+    if isinstance(zone := document.get("timezone"), str) and not _zone_exists(zone):
+        yield Mistake(
+            _line(text, (), "timezone"), "timezone", f"no zone {zone!r}", "name one like Europe/Brussels"
+        )
+    tables = document.get("rules")
+    if not isinstance(tables, dict) or not tables:
+        yield Mistake(1, "rules", "no rule is given", "add a table such as [rules.sms_daily]")
+        return
+    for name, table in tables.items():
+        where = ("rules", name)
+        if name not in rules:
+            yield Mistake(_line(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules))
+        elif not isinstance(table, dict):
+            yield Mistake(_line(text, ("rules",), name), f"rules.{name}", "not a table", "make it one")
+        else:
+            yield from _table_mistakes(table, rules[name], text, where)
+
+
+def _table_mistakes(
+    table: dict[str, Any],
+    structure: type[Struct],
+    text: str,
+    path: tuple[str, ...],
+    skip: frozenset[str] | set[str] = frozenset(),
+) -> Iterator[Mistake]:
+    fields = {field.name: field for field in msgspec.structs.fields(structure)}
+    before = True
+    for name, value in table.items():
+        where = ".".join((*path, name))
+        if name not in fields:
+            yield Mistake(_line(text, path, name), where, "unknown", _did_you_mean(name, fields))
+        elif not isinstance(value, dict) or name not in ("default_plan", "ladder"):
+            try:
+                msgspec.convert(value, fields[name].type)
+            except msgspec.ValidationError as error:
+                before = False
+                yield Mistake(_line(text, path, name), where, str(error), "give a value it allows")
+    for name, field in fields.items():
+        if field.required and name not in table and name not in skip:
+            before = False
+            yield Mistake(
+                _line(text, path), ".".join((*path, name)), "missing", f"add a line `{name} = ...`"
+            )
+    if before and path[:1] == ("rules",) and not (set(table) - set(fields)):
+        try:
+            msgspec.convert(table, structure)
+        except msgspec.ValidationError as error:
+            yield Mistake(_line(text, path), ".".join(path), str(error), "change one of the two")
+
+
+def _zone_exists(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
+def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(sorted(known))}"
+
+
+def _line(text: str, path: tuple[str, ...], key: str | None = None) -> int:
+    """Line of a key, or of its table's heading, or the first line."""
+    heading = re.escape(".".join(path))
+    inside = not path
+    heading_line = 1
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            inside = bool(path) and bool(re.match(rf"\s*\[{heading}\]", line))
+            heading_line = number if inside else heading_line
+        elif inside and key and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            return number
+    return heading_line

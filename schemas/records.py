@@ -1,0 +1,167 @@
+"""Every other record on the topics: customers, findings, actions, results, decisions, dead letters."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from schemas.events import Amount, Id, Text, TimeMs
+
+Level = Literal["breach", "early", "regular", "cleared"]
+WindowKind = Literal["day", "week", "month", "rolling", "chain", "state"]
+Service = Literal["mobile", "sms", "voice", "data", "internet", "storage", "tv"]
+ActionKind = Literal[
+    "notify",
+    "throttle",
+    "minimum_service",
+    "convert_prepaid",
+    "deposit",
+    "charge",
+    "restrict_storage",
+    "delete_storage",
+    "suspend",
+    "propose_termination",
+    "reclaim_number",
+    "report_upstream",
+    "release",
+    "withdraw",
+]
+
+
+class Customer(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Who has which plan, from the compacted topic `customers`.
+
+    A null `storage_capacity_bytes` is an unlimited plan; an absent one leaves the policy's default.
+    """
+
+    customer_id: Id
+    plan: Text
+    unlimited: list[Literal["sms", "voice", "data"]] = []
+    cohort: Text | None = None
+    segment: Literal["consumer", "professional"] = "consumer"
+    data_bundle_bytes: Amount | None = None
+    roaming_bundle_bytes: Amount | None = None
+    storage_capacity_bytes: Amount | None = None
+    stream_devices: Amount | None = None
+    stream_concurrent: Amount | None = None
+    access: Literal["mobile", "fixed"] = "mobile"
+    contract_state: Text = "active"
+    valid_from_ms: Annotated[int, Meta(ge=0)] = 0
+
+
+class Window(Struct, kw_only=True, frozen=True):
+    """The time a finding is about; `end_ms` is exclusive, and null while a state still holds."""
+
+    kind: WindowKind
+    start_ms: int
+    end_ms: int | None
+
+
+class PolicyRef(Struct, kw_only=True, frozen=True):
+    """The policy document under which something was found or decided."""
+
+    name: str
+    version: str
+
+
+class Finding(Struct, kw_only=True, frozen=True):
+    """A breach that was seen. `finding_id` follows from rule, customer, window, level and policy."""
+
+    finding_id: str
+    rule: str
+    customer_id: str
+    event_time_ms: int
+    level: Level
+    window: Window
+    observed: int
+    limit: int
+    unit: str
+    policy: PolicyRef
+    shadow: bool
+    evidence: dict[str, Any]
+
+
+class Notice(Struct, kw_only=True, frozen=True):
+    """Whether the customer had to be told first, why not, and when it reached them."""
+
+    required: bool
+    waived_because: str | None = None
+    delivered_ms: int | None = None
+
+
+class Action(Struct, kw_only=True, frozen=True):
+    """What an enforcement system is to do; its only input."""
+
+    action_id: str
+    kind: ActionKind
+    customer_id: str
+    service: Service
+    parameters: dict[str, Any]
+    rule: str
+    clause: str
+    reason: str
+    decided_ms: int
+    effective_ms: int
+    expires_ms: int | None
+    notice: Notice
+    human_review: bool
+    supersedes: str | None
+    finding_ids: list[str]
+    policy: PolicyRef
+    evidence: dict[str, Any]
+
+
+class EnforcementResult(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What became of an action."""
+
+    action_id: Id
+    customer_id: Id
+    status: Literal["accepted", "delivered", "applied", "failed", "expired"]
+    time_ms: TimeMs
+    detail: Text | None = None
+
+
+class Decision(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What a person decided about an action, a customer, a rule or the brake."""
+
+    decision_id: Id
+    customer_id: Id
+    kind: Literal["approve", "reject", "exempt", "snooze", "release_brake"]
+    decided_by: Id
+    reason: Text
+    time_ms: TimeMs
+    action_id: Id | None = None
+    rule: Id | None = None
+    until_ms: TimeMs | None = None
+
+
+class DeadLetter(Struct, kw_only=True, frozen=True):
+    """An input record that could not be used: its bytes as they came, where from, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    key_base64: str | None
+    value_base64: str | None
+
+
+class CohortPartial(Struct, kw_only=True, frozen=True, tag_field="type", tag="partial"):
+    """One partition's share of a cohort's total for a closed period."""
+
+    rule: str
+    period_start_ms: int
+    period_end_ms: int
+    partition: int
+    total: int
+    customers: int
+
+
+class CohortAverage(Struct, kw_only=True, frozen=True, tag_field="type", tag="frozen"):
+    """A cohort's total over every partition; `total / customers` is the mean that limits rest on."""
+
+    rule: str
+    period_start_ms: int
+    period_end_ms: int
+    total: int
+    customers: int
