@@ -34,13 +34,13 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
         """Refuse what does not go together."""
         rolling = self.window == "rolling"
         if rolling != (self.length_seconds is not None and self.step_seconds is not None):
-            raise ValueError("`length_seconds` and `step_seconds` go with `window = \"rolling\"`")
+            raise ValueError('`length_seconds` and `step_seconds` go with `window = "rolling"`')
         if rolling and self.length_seconds % self.step_seconds:
             raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
         if (self.regular_periods is None) != (self.regular_window is None):
             raise ValueError("`regular_periods` and `regular_window` go together")
         if rolling and self.regular_periods is not None:
-            raise ValueError("`regular_periods` goes with `window = \"calendar\"`")
+            raise ValueError('`regular_periods` goes with `window = "calendar"`')
         if self.regular_periods is not None and self.regular_periods > self.regular_window:
             raise ValueError("`regular_periods` can't be more than `regular_window`")
 
@@ -138,7 +138,12 @@ class CountingRule:
             yield self._hit(batch, int(row[at]), slot, "breach", this, observed, {})
             for regular in self._regular(breaches, this):
                 yield self._hit(
-                    batch, int(row[at]), slot, "regular", regular, breaches[regular],
+                    batch,
+                    int(row[at]),
+                    slot,
+                    "regular",
+                    regular,
+                    breaches[regular],
                     self._regular_evidence(breaches, regular),
                 )
 
@@ -209,7 +214,9 @@ class CountingRule:
                 hot = self._hot_windows(counts, this)
                 new = self.episodes.note(key, hot)
                 if new is not None:
-                    hits.append((at, self._hit(batch, int(row[at]), slot, "breach", new, hot[new], {})))
+                    hits.append(
+                        (at, self._hit(batch, int(row[at]), slot, "breach", new, hot[new], {}))
+                    )
         yield from (hit for _, hit in sorted(hits, key=lambda pair: pair[0]))
 
     def _hot_slots(self, cells: NDArray, slot: Ints, period: Ints, amount: Ints) -> Ints:
@@ -269,4 +276,4 @@ class CountingRule:
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
         self.ring.newest, stretches = memory
-        self.episodes.stretches = {key: value for key, value in stretches}
+        self.episodes.stretches = dict(stretches)

@@ -124,7 +124,9 @@ class Rule(Protocol):
         """Bring rows written under an older watermark to the one that `memory` holds."""
         ...
 
-    def standing(self, columns: Mapping[str, NDArray], slot: int, customers: Customers) -> list[Standing]:
+    def standing(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> list[Standing]:
         """One customer's current numbers against the rule's limits."""
         ...
 

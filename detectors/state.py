@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.hashing import ABSENT, HashMap, hash_strings
+from detectors.kernels.hashing import ABSENT, HashMap
+from schemas.hashing import hash_strings
 
 STATE_VERSION = 1
 SLOTS_FIRST = 64

@@ -106,7 +106,8 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
     converted = {
         name: msgspec.convert(table, rules[name]) for name, table in document["rules"].items()
     }
-    return msgspec.convert(document | {"rules": converted}, Policy)
+    policy = msgspec.convert(document | {"rules": {}}, Policy)
+    return msgspec.structs.replace(policy, rules=converted)
 
 
 def _mistakes(
@@ -120,7 +121,10 @@ def _mistakes(
             yield from _table_mistakes(document[name], structure, text, (name,))
     if isinstance(zone := document.get("timezone"), str) and not _zone_exists(zone):
         yield Mistake(
-            _line(text, (), "timezone"), "timezone", f"no zone {zone!r}", "name one like Europe/Brussels"
+            _line(text, (), "timezone"),
+            "timezone",
+            f"no zone {zone!r}",
+            "name one like Europe/Brussels",
         )
     tables = document.get("rules")
     if not isinstance(tables, dict) or not tables:
@@ -129,9 +133,13 @@ def _mistakes(
     for name, table in tables.items():
         where = ("rules", name)
         if name not in rules:
-            yield Mistake(_line(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules))
+            yield Mistake(
+                _line(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules)
+            )
         elif not isinstance(table, dict):
-            yield Mistake(_line(text, ("rules",), name), f"rules.{name}", "not a table", "make it one")
+            yield Mistake(
+                _line(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
+            )
         else:
             yield from _table_mistakes(table, rules[name], text, where)
 

@@ -30,7 +30,7 @@ ActionKind = Literal[
 class Customer(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Who has which plan, from the compacted topic `customers`.
 
-    A null `storage_capacity_bytes` is an unlimited plan; an absent one leaves the policy's default.
+    A null (or absent) `storage_capacity_bytes` is an unlimited plan.
     """
 
     customer_id: Id

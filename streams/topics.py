@@ -1,7 +1,7 @@
 """The Kafka topics: their names, how they are made, and whether those there fit."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +31,9 @@ FINDINGS = "findings"
 ACTIONS = "actions"
 DEAD_LETTERS = "dead-letters"
 COHORT_AVERAGES = "cohort-averages"
+
+ONE_PARTITION = (POLICIES, COHORT_AVERAGES)
+"""Every worker reads these whole; all others are split by customer, alike."""
 
 DAY_MS = 86_400_000
 ANSWER_MS_MAX = 5_000
@@ -88,7 +91,7 @@ class TopicSpec:
 
 
 def changelog_names(app_id: str) -> tuple[str, str]:
-    """Names of the changelogs of the detect and the verdict agent's state, in this order."""
+    """Names of the changelogs of the detect and the verdict agents' state, in this order."""
     return f"{app_id}-detect-changelog", f"{app_id}-verdict-changelog"
 
 
@@ -98,26 +101,148 @@ def topic_specs(
     """All topics, as they are to be.
 
     What is keyed by customer has the same number of partitions, so that one customer's records and
-    state meet in one worker; what every worker reads whole has one partition.
+    state meet in one worker.
     """
-
-    def kept(name: str, retention_ms: int, **extra: str) -> TopicSpec:
-        return TopicSpec(
+    changelogs = changelog_names(app_id)
+    retention_ms = {
+        **dict.fromkeys(USAGE_TOPICS, retention.usage_ms),
+        FINDINGS: retention.findings_ms,
+        ACTIONS: retention.actions_ms,
+        ENFORCEMENT_RESULTS: retention.actions_ms,
+        DECISIONS: retention.actions_ms,
+        DEAD_LETTERS: retention.dead_letters_ms,
+    }
+    extra = {
+        DEAD_LETTERS: {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
+        **{name: {"min.compaction.lag.ms": str(COMPACTION_LAG_MS_MIN)} for name in changelogs},
+    }
+    return [
+        TopicSpec(
             name=name,
-            partitions=partitions,
+            partitions=1 if name in ONE_PARTITION else partitions,
             replication=replication,
-            cleanup_policy="delete",
-            retention_ms=retention_ms,
-            extra=extra,
+            cleanup_policy="delete" if name in retention_ms else "compact",
+            retention_ms=retention_ms.get(name),
+            extra=extra.get(name, {}),
         )
+        for name in (*retention_ms, CUSTOMERS, *ONE_PARTITION, *changelogs)
+    ]
 
-    def compacted(name: str, partitions: int, extra: Mapping[str, str] = {}) -> TopicSpec:
-        return TopicSpec(
-            name=name,
-            partitions=partitions,
-            replication=replication,
-            cleanup_policy="compact",
-            extra=extra,
+
+def create_topics(
+    bootstrap: str,
+    partitions: int,
+    replication: int,
+    app_id: str,
+    retention: Retention = Retention(),
+) -> list[str]:
+    """Create the topics that are not there yet and return their names; leave the others alone."""
+    specs = {spec.name: spec for spec in topic_specs(partitions, replication, app_id, retention)}
+    with _admin(bootstrap) as admin:
+        there = _partition_counts(admin, specs)
+        missing = {name: spec.request() for name, spec in specs.items() if name not in there}
+        if not missing:
+            return []
+        answer = admin.create_topics(missing, raise_errors=False)
+        for topic in answer["topics"]:
+            _raise_refusal(topic, replication)
+        admin.wait_for_topics(missing)
+    return list(missing)
+
+
+def check_topics(bootstrap: str, app_id: str) -> list[str]:
+    """What is wrong with the topics, one sentence with its remedy each; empty when all fit."""
+    names = [spec.name for spec in topic_specs(1, 1, app_id)]
+    with _admin(bootstrap) as admin:
+        there = _partition_counts(admin, names)
+        policies = _cleanup_policies(admin, there)
+    split_alike = Counter(count for name, count in there.items() if name not in ONE_PARTITION)
+    partitions = max(split_alike, key=split_alike.__getitem__, default=1)
+    specs = topic_specs(partitions, 1, app_id)
+    problems = _missing(name for name in names if name not in there)
+    for spec in specs:
+        if spec.name in there:
+            problems += _partition_problem(spec, there[spec.name])
+            problems += _policy_problem(spec, policies.get(spec.name))
+    return problems
+
+
+@contextmanager
+def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
+    """A client of the broker at `bootstrap`, whose failures are sentences."""
+    try:
+        client = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=ANSWER_MS_MAX)
+    except (KafkaError, ValueError) as error:
+        raise TopicsError(
+            f"No Kafka broker answers at {bootstrap}: check the address, or start the broker."
+        ) from error
+    with client:
+        try:
+            yield client
+        except KafkaError as error:
+            raise TopicsError(
+                f"Kafka at {bootstrap} failed ({type(error).__name__}): "
+                "look into the broker's log and try again."
+            ) from error
+
+
+def _partition_counts(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
+    """Number of partitions of each topic that is there."""
+    topics = admin.describe_topics(list(names))
+    return {topic["name"]: len(topic["partitions"]) for topic in topics if not topic["error_code"]}
+
+
+def _cleanup_policies(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, str]:
+    """`cleanup.policy` of each topic, as far as the broker tells."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    configs = admin.describe_configs(resources, config_filter="all")["topic"]
+    return {
+        name: config["cleanup.policy"]["value"]
+        for name, config in configs.items()
+        if "cleanup.policy" in config
+    }
+
+
+def _raise_refusal(topic: Mapping[str, Any], replication: int) -> None:
+    """Raise what the broker said about one topic, unless it made it or somebody else just did."""
+    refusal = for_code(topic["error_code"])
+    if not topic["error_code"] or refusal is TopicAlreadyExistsError:
+        return
+    if refusal is InvalidReplicationFactorError:
+        raise TopicsError(
+            f"Replication {replication} needs as many brokers and the cluster has fewer: "
+            "start more brokers, or ask for a lower replication."
         )
+    raise TopicsError(
+        f"Kafka refused to create topic {topic['name']} ({topic['error_message']}): "
+        "remove the cause or create the topic by hand, then run `fairuse topics` again."
+    )
 
-    return []
+
+def _missing(names: Iterable[str]) -> list[str]:
+    listed = ", ".join(names)
+    return [f"Topics are missing, create them with `fairuse topics`: {listed}."] if listed else []
+
+
+def _partition_problem(spec: TopicSpec, partitions: int) -> list[str]:
+    """A customer's records and state would meet in different workers, or not all be read."""
+    if partitions == spec.partitions:
+        return []
+    why = "every worker reads it whole" if spec.name in ONE_PARTITION else "like the other topics"
+    return [
+        f"Topic {spec.name} has {partitions} partitions and must have {spec.partitions}, {why}: "
+        "delete it and create it again with `fairuse topics`."
+    ]
+
+
+def _policy_problem(spec: TopicSpec, policy: str | None) -> list[str]:
+    """Deleting forgets customers and state, compacting forgets all but the newest event."""
+    if policy in (None, spec.cleanup_policy):
+        return []
+    return [
+        f"Topic {spec.name} has cleanup.policy={policy} and would lose records: "
+        f"set it to {spec.cleanup_policy} with `kafka-configs --alter --entity-type topics "
+        f"--entity-name {spec.name} --add-config cleanup.policy={spec.cleanup_policy}`."
+    ]

@@ -1,52 +1,22 @@
-"""Stable 64-bit hashes of strings, and an open-addressing map from hashes to numbers, over columns.
-
-Two of ten million customers share a hash with a probability of about 3 in a million; hashes are the
-same in every process, so they may be stored.
-"""
-
-from collections.abc import Sequence
+"""An open-addressing map from 64-bit hashes to numbers, over columns."""
 
 import numpy as np
 from numpy.typing import NDArray
-from pandas.util import hash_array
 
-Hashes = NDArray[np.uint64]
+from schemas.hashing import SPREAD, Hashes
 
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
 ABSENT = -1
-
-
-def hash_strings(values: Sequence[str] | Sequence[bytes]) -> Hashes:
-    """SipHash of each string (its UTF-8 bytes), shape (n,); zero is never returned.
-
-    Examples
-    --------
-    >>> bool(hash_strings(["a"])[0] == hash_strings([b"a"])[0])
-    True
-    """
-    column = np.empty(len(values), object)
-    column[:] = values
-    return np.maximum(hash_array(column, categorize=False), np.uint64(1))
-
-
-def mix(*columns: Hashes) -> Hashes:
-    """One hash of several columns, shape (n,); zero is never returned."""
-    mixed = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
-        mixed = (mixed ^ column.astype(np.uint64)) * SPREAD
-        mixed ^= mixed >> np.uint64(29)
-    return np.maximum(mixed, np.uint64(1))
 
 
 class HashMap:
     """Map from non-zero hashes to numbers, in two columns that grow by doubling.
 
     Looking up or inserting n keys takes a few passes over shrinking columns, no loop over rows.
-    12 bytes an entry at half load at most: 24 to 48 bytes.
+    An entry takes 12 bytes and at most half of the places are used: 24 to 48 bytes an entry.
     """
 
-    def __init__(self, size_max_hint: int = 64) -> None:
-        capacity = 1 << max(6, int(2 * size_max_hint - 1).bit_length())
+    def __init__(self, expected: int = 32) -> None:
+        capacity = 1 << int(2 * expected - 1).bit_length()
         self.keys: Hashes = np.zeros(capacity, np.uint64)
         self.values = np.zeros(capacity, np.int32)
         self.size = 0
@@ -73,12 +43,38 @@ class HashMap:
 
     def add(self, key: Hashes, value: NDArray) -> None:
         """Insert keys that are distinct and not in the map yet."""
-        while 2 * (self.size + len(key)) > len(self.keys):
-            self._grow()
-        self._place(key, value)
+        self._reserve(len(key))
+        self.values[self._place(key)] = value
         self.size += len(key)
 
-    def _place(self, key: Hashes, value: NDArray) -> None:
+    def claim(self, key: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Place of each key, inserted where it was missing, and whether it was; shape (n,) both.
+
+        A key that stands in several rows has one place and is missing in all of them; a new key's
+        value is zero until the caller sets it.
+        """
+        self._reserve(len(key))
+        place = self.find(key)
+        missing = place == ABSENT
+        if missing.any():
+            place[missing] = self._place(key[missing])
+            self.size += len(np.unique(place[missing]))
+            self.values[place[missing]] = 0
+        return place, missing
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Drop every entry whose place is not marked, and shrink to what is left."""
+        used = np.flatnonzero((self.keys != 0) & rows)
+        keys, values = self.keys[used], self.values[used]
+        self.__init__(max(32, len(keys)))
+        self.add(keys, values)
+
+    def _reserve(self, more: int) -> None:
+        while 2 * (self.size + more) > len(self.keys):
+            self._grow()
+
+    def _place(self, key: Hashes) -> NDArray[np.int64]:
+        """Put keys that are not in the map into free places; equal keys share one."""
         mask = len(self.keys) - 1
         place = self._home(key)
         rows = np.arange(len(key))
@@ -86,17 +82,16 @@ class HashMap:
             free = self.keys[place[rows]] == 0
             self.keys[place[rows[free]]] = key[rows[free]]
             # Of several keys that wrote to one place the last stays; the others go on looking.
-            won = free & (self.keys[place[rows]] == key[rows])
-            self.values[place[rows[won]]] = value[rows[won]]
-            rows = rows[~won]
+            rows = rows[self.keys[place[rows]] != key[rows]]
             place[rows] = (place[rows] + 1) & mask
+        return place
 
     def _grow(self) -> None:
         used = np.flatnonzero(self.keys)
         keys, values = self.keys[used], self.values[used]
         self.keys = np.zeros(2 * len(self.keys), np.uint64)
         self.values = np.zeros(len(self.keys), np.int32)
-        self._place(keys, values)
+        self.values[self._place(keys)] = values
 
     def _home(self, key: Hashes) -> NDArray[np.int64]:
         shift = np.uint64(64 - (len(self.keys).bit_length() - 1))

@@ -45,9 +45,7 @@ def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[
     rank = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(group)]))
     position = rank * span + (step - low)
     sums = np.r_[0, np.cumsum(weight)]
-    oldest = np.maximum(
-        np.searchsorted(position, position - steps, side="left"), first[rank]
-    )
+    oldest = np.maximum(np.searchsorted(position, position - steps, side="left"), first[rank])
     last = np.searchsorted(position, position, side="right")
     return group[first], np.maximum.reduceat(sums[last] - sums[oldest], first)
 
@@ -76,6 +74,10 @@ class Episodes:
                 merged = [min(end, *(s[0] for s in near)), max(end, *(s[1] for s in near))]
                 stretches[:] = [s for s in stretches if s not in near] + [merged]
         return new
+
+    def covers(self, key: int, first: int, last: int) -> bool:
+        """Whether one stretch already holds every window end from `first` to `last`."""
+        return any(s[0] <= first and last <= s[1] for s in self.stretches.get(key, ()))
 
     def forget(self, before: int) -> None:
         """Drop the stretches that no window from step `before` on can belong to."""

@@ -1,0 +1,19 @@
+"""The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
+
+from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.portscan import Portscan
+from detectors.rule import Rule
+from detectors.sms_daily import SmsDaily
+from detectors.sms_monthly import SmsMonthly
+from detectors.storage_capacity import StorageCapacity
+from detectors.voice_daily import VoiceDaily
+
+RULES: dict[str, type[Rule]] = {
+    "sms_daily": SmsDaily,
+    "sms_monthly": SmsMonthly,
+    "voice_daily": VoiceDaily,
+    "data_monthly_ratio": DataMonthlyRatio,
+    "portscan": Portscan,
+    "storage_capacity": StorageCapacity,
+}
+"""Every rule by its id, which is its file name, metric label and policy table."""

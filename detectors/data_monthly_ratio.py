@@ -1,0 +1,307 @@
+"""Many times the data that customers with the unlimited offer use on average."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from detectors.calendar import calendar
+from detectors.kernels.periods import PeriodRing
+from detectors.rule import ANNOUNCED_BIT, Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.state import Field
+from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.records import CohortAverage, Window
+
+HOUR_MS = 3_600_000
+
+
+class RatioParameters(RuleParameters, kw_only=True, frozen=True):
+    """`ratio` times the mean counts, itself included; a smaller cohort than `cohort_min` is not used.
+
+    A month closes when the watermark is `lateness_hours` past its end.
+    """
+
+    ratio: Annotated[float, Meta(gt=0)]
+    regular_periods: Positive
+    regular_window: Positive
+    cohort_min: Positive
+    lateness_hours: Natural
+    retention_periods: Positive
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One partition's part of a closed month: bytes of all its unlimited customers, and how many."""
+
+    period_start_ms: int
+    period_end_ms: int
+    total: int
+    customers: int
+
+
+class DataMonthlyRatio:
+    """Compare each customer's calendar month with the mean of all who have the unlimited offer.
+
+    What it catches: months of `ratio` times the mean or more once the mean is known, the months that
+    make it "regularly", and, as an early warning, the running month against the mean of the one before.
+    What it misses: heavy use by customers whose plan is not unlimited; a mean that everybody raises.
+    Delay: the month's end plus the lateness, and until the last partition has closed it.
+    False alarms: none against the mean; bytes that come after the close count for the customer, not
+    for the mean.
+
+    References
+    ----------
+    Clause base-mobile 6.3.3(i).
+    """
+
+    name: ClassVar[str] = "data_monthly_ratio"
+    reads: ClassVar[tuple[str, ...]] = ("data",)
+    Parameters: ClassVar[type[RatioParameters]] = RatioParameters
+
+    def __init__(self, parameters: RatioParameters, policy: Policy) -> None:
+        self.parameters = parameters
+        self.months = calendar(policy.timezone, "month")
+        self.lateness_ms = parameters.lateness_hours * HOUR_MS
+        # One more month than late events and "regularly" need: it is judged when its mean comes.
+        self.ring = PeriodRing(parameters.retention_periods + parameters.regular_window)
+        self.ratio = Fraction(str(parameters.ratio))
+        self.averages: dict[int, tuple[int, int]] = {}
+        self.closed = -1
+        self.fields = (Field(self.name, "<i8", self.ring.width),)
+
+    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
+        """Whether the event's month still takes late events."""
+        newest = self.months.period_of(watermark_ms)
+        return self.months.period_of(time_ms) >= newest - self.parameters.retention_periods
+
+    def closing_month(self, watermark_ms: Ints) -> Ints:
+        """The last month closed at each watermark, shape (n,)."""
+        return self.months.period_of(watermark_ms - self.lateness_ms) - 1
+
+    def close(
+        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    ) -> list[Share]:
+        """This partition's share of every month that the watermark closes now."""
+        return self.close_through(
+            columns, int(self.closing_month(np.array([watermark_ms]))[0]), customers
+        )
+
+    def close_ended(
+        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
+    ) -> list[Share]:
+        """Shares of every month that ended before the last event: the input is at its end."""
+        last = int(self.months.period_of(np.array([last_event_ms]))[0]) - 1
+        return self.close_through(columns, last, customers)
+
+    def close_through(
+        self, columns: Mapping[str, NDArray], last: int, customers: Customers
+    ) -> list[Share]:
+        """Shares of the months up to `last` that are not closed yet; a new partition starts there."""
+        first = self.closed + 1 if self.closed >= 0 else max(0, last - self.ring.back + 1)
+        self.closed = max(self.closed, last)
+        return [self._share(columns, month, customers) for month in range(first, last + 1)]
+
+    def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:
+        start_ms, end_ms = self.months.bounds(month)
+        used = self._month(columns, month)[: customers.directory.size]
+        slot = np.arange(customers.directory.size)
+        plans = customers.plans.columns
+        announced = (plans["flags"][slot, 0] & ANNOUNCED_BIT) != 0
+        # Who was never announced is only known by use.
+        present = np.where(announced, plans["valid_from_ms"][slot, 0] < end_ms, used > 0)
+        counted = present & customers.has_unlimited("data", slot)
+        return Share(start_ms, end_ms, int(used[counted].sum()), int(counted.sum()))
+
+    def judge(
+        self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
+    ) -> list[Hit]:
+        """Take in a month's mean, and report who stands at or above the limit it makes."""
+        month = int(self.months.period_of(np.array([average.period_start_ms]))[0])
+        if month in self.averages:
+            return []
+        self.averages[month] = (average.total, average.customers)
+        self.averages = {
+            m: mean for m, mean in self.averages.items() if m >= month - self.ring.width
+        }
+        hits = self._at_or_above(columns, month, month, customers)
+        return hits + self._at_or_above(columns, month + 1, month, customers)
+
+    def _at_or_above(
+        self, columns: Mapping[str, NDArray], month: int, mean_month: int, customers: Customers
+    ) -> list[Hit]:
+        limit = self._limit(mean_month)
+        if limit is None:
+            return []
+        used = self._month(columns, month)[: customers.directory.size]
+        slot = np.flatnonzero(used >= limit)
+        slot = slot[customers.has_unlimited("data", slot)]
+        judged_ms = self.months.bounds(mean_month)[1] + self.lateness_ms
+        early = month != mean_month
+        time_ms = judged_ms if early else self.months.bounds(month)[1]
+        hits = []
+        for s in slot.tolist():
+            hits += self._hits(columns, s, month, mean_month, time_ms, int(used[s]), None)
+        return hits
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Add a batch to the months' bytes; report what crosses a limit that is already known."""
+        cells = columns[self.name]
+        row = np.flatnonzero(batch.fields["bytes"] > 0)
+        month = self.months.period_of(batch.time_ms[row])
+        newest = self.months.period_of(batch.watermark_ms)
+        in_time = month >= newest[row] - self.parameters.retention_periods
+        row, month = row[in_time], month[in_time]
+        slot, amount = batch.slot[row], batch.fields["bytes"][row]
+        total = self.ring.totals(cells, slot, month, amount)
+        before = {
+            int(s): self.ring.history(cells[s]) for s in self._crossers(slot, month, amount, total)
+        }
+        self.ring.write(cells, slot, month, total, int(newest[-1]))
+        hits = []
+        for m, mean_month in self._known(month):
+            limit = self._limit(mean_month)
+            crossed = (month == m) & (total >= limit) & (total - amount < limit)
+            crossed &= customers.has_unlimited("data", slot)
+            for at in np.flatnonzero(crossed).tolist():
+                time_ms, offset = int(batch.time_ms[row[at]]), int(batch.offset[row[at]])
+                observed = int(total[at])
+                hits += self._hits(
+                    columns, int(slot[at]), m, mean_month, time_ms, observed, offset, before
+                )
+        return sorted(hits, key=lambda hit: hit.offset)
+
+    def _crossers(self, slot: Ints, month: Ints, amount: Ints, total: Ints) -> Ints:
+        """Customers who cross any known limit in this batch."""
+        crossed = np.zeros(len(slot), bool)
+        for m, mean_month in self._known(month):
+            limit = self._limit(mean_month)
+            crossed |= (month == m) & (total >= limit) & (total - amount < limit)
+        return np.unique(slot[crossed])
+
+    def _known(self, month: Ints) -> list[tuple[int, int]]:
+        """Months of a batch that have a limit by now, each with the month whose mean makes it."""
+        pairs = []
+        for m in np.unique(month).tolist():
+            pairs += [(m, mean) for mean in (m, m - 1) if self._limit(mean) is not None]
+        return pairs
+
+    def _hits(
+        self,
+        columns: Mapping[str, NDArray],
+        slot: int,
+        month: int,
+        mean_month: int,
+        time_ms: int,
+        observed: int,
+        offset: int | None,
+        before: Mapping[int, dict[int, int]] | None = None,
+    ) -> list[Hit]:
+        """The early warning, or the breach with every month it makes regular."""
+        if month != mean_month:
+            return [self._hit(slot, month, mean_month, "early", time_ms, observed, offset, {})]
+        hits = [self._hit(slot, month, month, "breach", time_ms, observed, offset, {})]
+        used = (before or {}).get(slot)
+        if used is None:
+            used = self.ring.history(columns[self.name][slot])
+        used[month] = observed
+        breaches = {m: bytes_ for m, bytes_ in used.items() if self._in_breach(m, bytes_)}
+        needed, window = self.parameters.regular_periods, self.parameters.regular_window
+        for last in range(month, month + window):
+            inside = [m for m in range(last - window + 1, last + 1) if m in breaches]
+            new = last == month or len(inside) - 1 < needed
+            if last in breaches and len(inside) >= needed and new:
+                counts = [self._month_evidence(m, breaches[m]) for m in inside]
+                more = {"breaches": counts, "regular_periods": needed, "regular_window": window}
+                hits.append(
+                    self._hit(slot, last, last, "regular", time_ms, breaches[last], offset, more)
+                )
+        return hits
+
+    def _month_evidence(self, month: int, observed: int) -> dict[str, Any]:
+        total, customers = self.averages[month]
+        start_ms = self.months.bounds(month)[0]
+        return {
+            "start_ms": start_ms,
+            "observed": observed,
+            "cohort_bytes": total,
+            "cohort_customers": customers,
+        }
+
+    def _hit(
+        self,
+        slot: int,
+        month: int,
+        mean_month: int,
+        level: str,
+        time_ms: int,
+        observed: int,
+        offset: int | None,
+        more: dict[str, Any],
+    ) -> Hit:
+        start_ms, end_ms = self.months.bounds(month)
+        total, customers = self.averages[mean_month]
+        return Hit(
+            slot=slot,
+            event_time_ms=time_ms,
+            level=level,
+            window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
+            observed=observed,
+            limit=self._limit(mean_month),
+            unit="bytes",
+            offset=offset,
+            evidence={
+                "ratio": self.parameters.ratio,
+                "mean_of_ms": self.months.bounds(mean_month)[0],
+                "cohort_bytes": total,
+                "cohort_customers": customers,
+                **more,
+            },
+        )
+
+    def _limit(self, month: int) -> int | None:
+        """Fewest bytes that are `ratio` times the month's mean or more; None while there is no mean."""
+        total, customers = self.averages.get(month, (0, 0))
+        if customers < self.parameters.cohort_min or total == 0:
+            return None
+        return -((-self.ratio * total) // customers)
+
+    def _in_breach(self, month: int, used: int) -> bool:
+        limit = self._limit(month)
+        return limit is not None and used >= limit
+
+    def _month(self, columns: Mapping[str, NDArray], month: int) -> Ints:
+        cells = columns[self.name]
+        if self.ring.newest < 0 or not self.ring.holds(np.array([month]), self.ring.newest)[0]:
+            return np.zeros(len(cells), np.int64)
+        return cells[:, month % self.ring.width]
+
+    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+        """Empty the cells that later months took over since a row was written."""
+        self.ring.settle(columns[self.name], slots, self.months.period_of(written_ms))
+
+    def standing(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> list[Standing]:
+        """The running month against the newest mean."""
+        if self.ring.newest < 0:
+            return []
+        month = self.ring.newest
+        start_ms, end_ms = self.months.bounds(month)
+        applies = bool(customers.has_unlimited("data", np.array([slot]))[0])
+        limit = self._limit(max(self.averages)) if self.averages and applies else None
+        window = Window(kind="month", start_ms=start_ms, end_ms=end_ms)
+        observed = int(self._month(columns, month)[slot])
+        return [Standing(window=window, observed=observed, limit=limit, unit="bytes")]
+
+    def remember(self) -> Any:
+        """The newest month, the last closed one, and the means known so far."""
+        return [self.ring.newest, self.closed, list(self.averages.items())]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        self.ring.newest, self.closed, averages = memory
+        self.averages = {month: (total, customers) for month, (total, customers) in averages}

@@ -1,0 +1,103 @@
+"""The same event seen again counts once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.chunks import ChunkLog
+from detectors.kernels.hashing import HashMap
+from detectors.rule import Ints, Mask
+from schemas.hashing import Hashes
+
+HOUR_MS = 3_600_000
+ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])
+
+
+class Duplicates:
+    """Event ids of one kind in one partition, remembered for `window_hours` of event time.
+
+    An id is remembered from the watermark's hour at which it came until the watermark is more than
+    `window_hours` past that hour, so a repeated record is caught however late its event was.
+
+    Parameters
+    ----------
+    window_hours
+        How long an id is remembered, in hours the watermark moves.
+    entries_max
+        Ids remembered at most; past it the oldest go early, and `evicted` counts them.
+    """
+
+    def __init__(self, window_hours: int, entries_max: int) -> None:
+        self.window_hours = window_hours
+        self.entries_max = entries_max
+        self.evicted = 0
+        self._map = HashMap()
+        self._log = ChunkLog(ENTRY)
+        self._new: list[NDArray] = []
+        self._hour = 0
+        self._pruned_hour = 0
+        self._rewrite = False
+
+    def __len__(self) -> int:
+        return self._map.size
+
+    def screen(self, key: Hashes, watermark_ms: Ints) -> Mask:
+        """Remember the ids and tell which are seen for the first time, shape (n,)."""
+        if len(key) == 0:
+            return np.zeros(0, bool)
+        hour = watermark_ms // HOUR_MS
+        rows = np.arange(len(key))
+        place, missing = self._map.claim(key)
+        values = self._map.values
+        expiry = np.where(missing, -1, values[place])
+        values[place[::-1]] = rows[::-1]
+        first = values[place] == rows
+        fresh = first & (expiry < hour)
+        values[place[first]] = np.where(fresh, hour + self.window_hours, expiry)[first]
+        for row in np.flatnonzero(~first).tolist():
+            if values[place[row]] < hour[row]:
+                values[place[row]] = hour[row] + self.window_hours
+                fresh[row] = True
+        entries = np.empty(int(fresh.sum()), ENTRY)
+        entries["key"], entries["expiry"] = key[fresh], hour[fresh] + self.window_hours
+        self._new.append(entries)
+        self._hour = int(hour[-1])
+        self._prune()
+        return fresh
+
+    def changes(self) -> list[tuple[int, bytes]]:
+        """Chunks to store so that everything remembered so far survives a restart."""
+        if self._rewrite:
+            used = np.flatnonzero(self._map.keys)
+            entries = np.empty(len(used), ENTRY)
+            entries["key"], entries["expiry"] = self._map.keys[used], self._map.values[used]
+            stored = self._log.restart() + self._log.write(entries, self._hour)
+            self._rewrite = False
+        else:
+            entries = np.concatenate(self._new) if self._new else np.zeros(0, ENTRY)
+            stored = self._log.write(entries, self._hour)
+        self._new = []
+        return stored
+
+    def restore(self, number: int, stored: bytes) -> None:
+        """Take back a stored chunk."""
+        entries = self._log.take(number, stored)
+        place, _ = self._map.claim(entries["key"].astype(np.uint64))
+        self._map.values[place] = np.maximum(self._map.values[place], entries["expiry"])
+
+    def rewrite(self) -> None:
+        """Store everything anew at the next checkpoint."""
+        self._rewrite = True
+
+    def _prune(self) -> None:
+        full = self._map.size > self.entries_max
+        if not full and self._hour - self._pruned_hour < max(1, self.window_hours // 4):
+            return
+        self._pruned_hour = self._hour
+        expiry = self._map.values
+        keep = expiry >= self._hour
+        alive = expiry[keep & (self._map.keys != 0)]
+        if len(alive) > self.entries_max:
+            floor = np.partition(alive, len(alive) // 2)[len(alive) // 2]
+            keep &= expiry > floor
+            self.evicted += int((alive <= floor).sum())
+        self._map.keep(keep)

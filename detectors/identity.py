@@ -1,0 +1,28 @@
+"""Ids that follow from what they name, so that a replay or a second try gives the same ones."""
+
+from hashlib import blake2b
+
+from schemas.records import PolicyRef, Window
+
+
+def finding_id(rule: str, customer_id: str, window: Window, level: str, policy: PolicyRef) -> str:
+    """Id of the one finding that a rule, customer, window and level have under a policy version.
+
+    Examples
+    --------
+    >>> finding_id("sms_daily", "7", Window(kind="day", start_ms=0, end_ms=1), "breach",
+    ...            PolicyRef(name="default", version="1"))
+    'f-e0e7cbc19c1f3f2b8f8d5b3e'
+    """
+    return "f-" + _digest(
+        rule, customer_id, window.kind, str(window.start_ms), level, policy.name, policy.version
+    )
+
+
+def action_id(kind: str, finding: str) -> str:
+    """Id of the one action of a kind that a finding leads to."""
+    return "a-" + _digest(kind, finding)
+
+
+def _digest(*parts: str) -> str:
+    return blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()

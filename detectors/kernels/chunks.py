@@ -1,0 +1,60 @@
+"""Columns that only ever grow and then expire, kept as numbered chunks that can be rewritten in place.
+
+Between two checkpoints only the new entries are written, in the chunk that is still open; an expired
+chunk's number is used again, so the changelog stays as small as what is remembered.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENTRIES_MAX = 32_768
+
+
+class ChunkLog:
+    """Which entries stand in which chunk of the changelog.
+
+    Parameters
+    ----------
+    dtype
+        Structured type of an entry; its field `expiry` says when it may go.
+    """
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self._expiry: dict[int, int] = {}
+        self._open = np.zeros(0, dtype)
+        self._open_number = 0
+
+    def write(self, entries: NDArray, floor: int) -> list[tuple[int, bytes]]:
+        """Chunks to store so that the new entries are remembered; those below `floor` are expired."""
+        if len(entries) == 0:
+            return []
+        # One expiry of slack: a restart may go back to a checkpoint that still needs the chunk.
+        for number in [n for n, expiry in self._expiry.items() if expiry < floor - 1]:
+            del self._expiry[number]
+        stored = []
+        together = np.concatenate([self._open, entries])
+        for start in range(0, len(together), ENTRIES_MAX):
+            chunk = together[start : start + ENTRIES_MAX]
+            if start or self._open_number not in self._expiry:
+                self._open_number = self._free_number()
+            self._open = chunk
+            self._expiry[self._open_number] = int(chunk["expiry"].max())
+            stored.append((self._open_number, chunk.tobytes()))
+        return stored
+
+    def take(self, number: int, stored: bytes) -> NDArray:
+        """Entries of a chunk that was read back."""
+        entries = np.frombuffer(stored, self.dtype)
+        if len(entries):
+            self._expiry[number] = int(entries["expiry"].max())
+        return entries
+
+    def restart(self) -> list[tuple[int, bytes]]:
+        """Give up every chunk, so that what is remembered can be written anew; empties to store."""
+        emptied = [(number, b"") for number in self._expiry]
+        self._expiry, self._open, self._open_number = {}, np.zeros(0, self.dtype), 0
+        return emptied
+
+    def _free_number(self) -> int:
+        return next(n for n in range(len(self._expiry) + 1) if n not in self._expiry)

@@ -1,0 +1,146 @@
+"""Who was contacted when: distinct (group, element, step) triples, found again by group.
+
+Entries of a group are chained, so that the few groups worth a closer look are read without a sort.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.chunks import ChunkLog
+from detectors.kernels.hashing import HashMap
+from detectors.state import grown
+from schemas.hashing import Hashes, mix
+
+Ints = NDArray[np.int64]
+
+ENTRY = np.dtype([("group", "<u8"), ("element", "<u8"), ("expiry", "<i4")])
+NONE = -1
+
+
+class Contacts:
+    """Distinct elements by group and step, bounded in number.
+
+    Parameters
+    ----------
+    entries_max
+        Entries remembered at most; past it the oldest steps go early, and `evicted` counts them.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self.entries_max = entries_max
+        self.evicted = 0
+        self._log = ChunkLog(ENTRY)
+        self._rewrite = False
+        self._floor = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._groups, self._triples = HashMap(), HashMap()
+        self._entries = np.zeros(64, ENTRY)
+        self._previous = np.full(64, NONE, np.int32)
+        self._head = np.full(64, NONE, np.int32)
+        self._count = np.zeros(64, np.int32)
+        self.size = self._stored = 0
+
+    def add(self, group: Hashes, element: Hashes, step: Ints) -> tuple[NDArray[np.bool_], Ints]:
+        """Remember contacts; tell which rows are new, and how many entries each row's group holds.
+
+        All columns have shape (n,); of equal rows only the first is new.
+        """
+        rows = np.arange(len(group))
+        place, missing = self._triples.claim(mix(group, element, step.astype(np.uint64)))
+        values = self._triples.values
+        kept = values[place]
+        values[place[::-1]] = rows[::-1]
+        first = missing & (values[place] == rows)
+        values[place] = np.where(missing, 0, kept)
+        new = np.flatnonzero(first)
+        number = self._number_groups(group)
+        self._append(group[new], element[new], step[new], number[new])
+        return first, self._count[number].astype(np.int64)
+
+    def of(self, group: int) -> tuple[Hashes, Ints]:
+        """Elements and steps of a group, in the order they were added."""
+        number = int(self._groups.get(np.array([group], np.uint64))[0])
+        chain = []
+        at = int(self._head[number])
+        while at != NONE:
+            chain.append(at)
+            at = int(self._previous[at])
+        entries = self._entries[chain[::-1]]
+        return entries["element"], entries["expiry"].astype(np.int64)
+
+    def forget(self, floor: int) -> None:
+        """Entries of steps before `floor` are no longer needed; they go when it is worth the work."""
+        full = self.size > self.entries_max
+        if full or (floor - self._floor > 120 and self.size > 64):
+            steps = self._entries["expiry"][: self.size]
+            if full:
+                newest_half = int(np.partition(steps, self.size // 2)[self.size // 2]) + 1
+                self.evicted += int(((steps >= floor) & (steps < newest_half)).sum())
+                floor = max(floor, newest_half)
+            self._floor = floor
+            unsaved = np.arange(self.size) >= self._stored
+            keep = steps >= floor
+            if not keep.all():
+                self._rebuild(self._entries[: self.size][keep], int((~unsaved & keep).sum()))
+
+    def changes(self) -> list[tuple[int, bytes]]:
+        """Chunks to store so that everything remembered so far survives a restart."""
+        stored = self._log.restart() if self._rewrite else []
+        start = 0 if self._rewrite else self._stored
+        stored += self._log.write(self._entries[start : self.size].copy(), self._floor)
+        self._stored, self._rewrite = self.size, False
+        return stored
+
+    def restore(self, number: int, stored: bytes) -> None:
+        """Take back a stored chunk."""
+        entries = self._log.take(number, stored)
+        self.add(
+            entries["group"].astype(np.uint64),
+            entries["element"].astype(np.uint64),
+            entries["expiry"].astype(np.int64),
+        )
+        self._stored = self.size
+
+    def rewrite(self) -> None:
+        """Store everything anew at the next checkpoint."""
+        self._rewrite = True
+
+    def _rebuild(self, entries: NDArray, stored: int) -> None:
+        self._clear()
+        columns = (entries["group"].astype(np.uint64), entries["element"].astype(np.uint64))
+        self.add(*columns, entries["expiry"].astype(np.int64))
+        self._stored = stored
+
+    def _number_groups(self, group: Hashes) -> Ints:
+        place, missing = self._groups.claim(group)
+        if missing.any():
+            distinct, inverse = np.unique(place[missing], return_inverse=True)
+            start = self._groups.size - len(distinct)
+            self._groups.values[place[missing]] = start + inverse
+            self._head = _grown_filled(self._head, self._groups.size)
+            self._count = grown(self._count, self._groups.size)
+        return self._groups.values[place].astype(np.int64)
+
+    def _append(self, group: Hashes, element: Hashes, step: Ints, number: Ints) -> None:
+        start, end = self.size, self.size + len(group)
+        self._entries = grown(self._entries, end)
+        self._previous = _grown_filled(self._previous, end)
+        fresh = self._entries[start:end]
+        fresh["group"], fresh["element"], fresh["expiry"] = group, element, step
+        order = np.argsort(number, kind="stable")
+        ranked = number[order]
+        follows = np.r_[False, ranked[1:] == ranked[:-1]]
+        previous = np.where(follows, np.r_[0, order[:-1]] + start, self._head[ranked])
+        self._previous[start + order] = previous
+        self._head[ranked] = start + order
+        np.add.at(self._count, number, 1)
+        self.size = end
+
+
+def _grown_filled(column: NDArray, rows: int) -> NDArray:
+    larger = grown(column, rows)
+    if larger is not column:
+        larger[len(column) :] = NONE
+    return larger

@@ -1,0 +1,229 @@
+"""Looking for open ports: many ports of one host, or many hosts on one port."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from detectors.kernels.contacts import Contacts
+from detectors.kernels.rolling import Episodes
+from detectors.kernels.running import group_starts
+from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
+from schemas.hashing import mix
+from schemas.policy import Policy, Positive, RuleParameters
+from schemas.records import Window
+
+VARIANTS = ("vertical", "horizontal")
+AtLeastTwo = Annotated[int, Meta(ge=2)]
+
+
+class PortscanParameters(RuleParameters, kw_only=True, frozen=True):
+    """Distinct ports of one host, or hosts on one port, that make a scan; the value itself counts.
+
+    `contacts_max` bounds what one partition remembers; `retention_hours` is how late a flow may come.
+    """
+
+    vertical_ports: AtLeastTwo
+    horizontal_hosts: AtLeastTwo
+    length_seconds: Positive
+    step_seconds: Positive
+    retention_hours: Positive
+    contacts_max: Positive
+
+    def __post_init__(self) -> None:
+        """Refuse a window that is not made of whole steps."""
+        if self.length_seconds % self.step_seconds:
+            raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
+
+
+class Portscan:
+    """Report a customer whose refused or unanswered flows reach many ports of a host, or many hosts.
+
+    What it catches: vertical and horizontal scans faster than the limit within the rolling window, in
+    whatever order the flows come. A scan that goes on is one finding; a later one is another, and so is
+    another victim. What it misses: scans slower than the window, and scans of open ports only.
+    False alarms: peer-to-peer clients that try many dead peers on one port; established flows,
+    broadcast and multicast never count.
+
+    References
+    ----------
+    Clause base-internet/aup 2. Limits as in Zeek's scan detection.
+    """
+
+    name: ClassVar[str] = "portscan"
+    reads: ClassVar[tuple[str, ...]] = ("flow",)
+    Parameters: ClassVar[type[PortscanParameters]] = PortscanParameters
+
+    def __init__(self, parameters: PortscanParameters, policy: Policy) -> None:
+        self.parameters = parameters
+        self.fields = ()
+        self.step_ms = parameters.step_seconds * 1000
+        self.steps = parameters.length_seconds // parameters.step_seconds
+        self.retained = parameters.retention_hours * 3_600_000 // self.step_ms
+        self.limits = (parameters.vertical_ports, parameters.horizontal_hosts)
+        self.contacts = Contacts(parameters.contacts_max)
+        self.episodes = Episodes(self.steps)
+        self.reported: dict[int, list[int]] = {}
+        self.saturated: dict[int, int] = {}
+
+    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
+        """Whether the flow's step is still remembered."""
+        return time_ms // self.step_ms >= watermark_ms // self.step_ms - self.retained
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Remember the failed contacts and look closely at the groups that have enough of them."""
+        fields = batch.fields
+        row = np.flatnonzero(
+            fields["is_failed"]
+            & fields["is_outbound"]
+            & ~fields["is_to_group"]
+            & (fields["destination_port"] >= 0)
+        )
+        hits = self._scans(batch, customers, row) if len(row) else []
+        self._forget(batch.newest_ms // self.step_ms - self.retained - 2 * self.steps)
+        return hits
+
+    def _scans(self, batch: Batch, customers: Customers, row: Ints) -> list[Hit]:
+        customer = customers.directory.hashes(batch.slot[row])
+        host = batch.fields["destination_address"][row]
+        port = batch.fields["destination_port"][row].astype(np.uint64)
+        step = batch.time_ms[row] // self.step_ms
+        one = np.ones(len(row), np.uint64)
+        # Each flow is a contact twice: a port of its host, and a host on its port.
+        group = np.r_[mix(customer, one, host), mix(customer, one + one, port)]
+        element, step, twice = np.r_[port + one, host], np.r_[step, step], np.r_[row, row]
+        variant = np.repeat((0, 1), len(row))
+        if self.saturated:
+            full = np.fromiter(self.saturated, np.uint64, len(self.saturated))
+            open_ = ~np.isin(mix(group, step.astype(np.uint64)), full)
+            group, element, step = group[open_], element[open_], step[open_]
+            twice, variant = twice[open_], variant[open_]
+        first, held = self.contacts.add(group, element, step)
+        likely = np.unique(group[first & (held >= np.take(self.limits, variant))])
+        fresh = np.flatnonzero(first & np.isin(group, likely))
+        fresh = fresh[np.argsort(group[fresh], kind="stable")]
+        hits: list[tuple[int, Hit]] = []
+        for at in np.split(fresh, group_starts(group[fresh])[1:]) if len(fresh) else ():
+            hits += self._walk(
+                batch, twice[at], int(group[at[0]]), int(variant[at[0]]), step[at], customers
+            )
+        return [hit for _, hit in sorted(hits, key=lambda pair: pair[0])]
+
+    def _walk(
+        self, batch: Batch, rows: Ints, key: int, variant: int, steps: Ints, customers: Customers
+    ) -> list[tuple[int, Hit]]:
+        """Add one group's new contacts one by one, as a person would, and note where it gets hot."""
+        distinct = np.unique(steps).tolist()
+        if all(self.episodes.covers(key, step, step + self.steps) for step in distinct):
+            return []
+        limit = self.limits[variant]
+        elements, all_steps = self.contacts.of(key)
+        old = len(elements) - len(rows)
+        by_step: dict[int, set[int]] = {}
+        for element, step in zip(elements[:old].tolist(), all_steps[:old].tolist(), strict=True):
+            by_step.setdefault(step, set()).add(element)
+        customer = int(customers.directory.hashes(batch.slot[rows[:1]])[0])
+        hits = []
+        for row, element, step in zip(
+            rows.tolist(), elements[old:].tolist(), steps.tolist(), strict=True
+        ):
+            by_step.setdefault(step, set()).add(element)
+            if len(by_step[step]) >= limit:
+                self._saturate(key, step)
+            hot = self._hot_windows(by_step, key, step, limit)
+            end = self.episodes.note(key, hot)
+            if end is not None and end not in self.reported.setdefault(customer, []):
+                self.reported[customer].append(end)
+                hits.append((row, self._hit(batch, row, end, hot[end], variant)))
+        return hits
+
+    def _hot_windows(
+        self, by_step: dict[int, set[int]], key: int, this: int, limit: int
+    ) -> dict[int, int]:
+        """Ends and distinct counts of the windows with step `this` that turn hot now."""
+        hot = {}
+        for end in range(this, this + self.steps + 1):
+            if not self.episodes.covers(key, end, end):
+                inside = [by_step[s] for s in range(end - self.steps, end + 1) if s in by_step]
+                count = len(set().union(*inside))
+                if count >= limit:
+                    hot[end] = count
+        return hot
+
+    def _saturate(self, key: int, step: int) -> None:
+        """Every window with this step is hot from now on: more contacts in it change nothing."""
+        columns = np.array([[key], [step]], np.uint64)
+        self.saturated[int(mix(*columns)[0])] = step
+
+    def _forget(self, floor: int) -> None:
+        """Drop what no flow that still counts can reach."""
+        self.contacts.forget(floor)
+        self.episodes.forget(floor)
+        self.saturated = {key: step for key, step in self.saturated.items() if step >= floor}
+        kept = ((c, [end for end in ends if end >= floor]) for c, ends in self.reported.items())
+        self.reported = {customer: ends for customer, ends in kept if ends}
+
+    def _hit(self, batch: Batch, row: int, end: int, observed: int, variant: int) -> Hit:
+        start_ms, end_ms = (end - self.steps) * self.step_ms, (end + 1) * self.step_ms
+        fixed = (
+            {"destination_address": batch.texts["destination_address"][row]}
+            if variant == 0
+            else {"destination_port": int(batch.fields["destination_port"][row])}
+        )
+        return Hit(
+            slot=int(batch.slot[row]),
+            event_time_ms=int(batch.time_ms[row]),
+            level="breach",
+            window=Window(kind="rolling", start_ms=start_ms, end_ms=end_ms),
+            observed=observed,
+            limit=self.limits[variant],
+            unit="ports" if variant == 0 else "hosts",
+            offset=int(batch.offset[row]),
+            evidence={"variant": VARIANTS[variant], **fixed},
+        )
+
+    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+        """Nothing to do: contacts carry their step."""
+
+    def standing(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> list[Standing]:
+        """The widest scan of the customer that is still hot, if any; quiet customers show nothing."""
+        customer = int(customers.directory.hashes(np.array([slot]))[0])
+        return [
+            Standing(
+                window=Window(
+                    kind="rolling",
+                    start_ms=(end - self.steps) * self.step_ms,
+                    end_ms=(end + 1) * self.step_ms,
+                ),
+                observed=min(self.limits),
+                limit=min(self.limits),
+                unit="contacts",
+            )
+            for end in self.reported.get(customer, [])[-1:]
+        ]
+
+    def changes(self) -> list[tuple[int, bytes]]:
+        """Chunks of contacts to store."""
+        return self.contacts.changes()
+
+    def restore(self, number: int, stored: bytes) -> None:
+        """Take back a stored chunk of contacts."""
+        self.contacts.restore(number, stored)
+
+    def rewrite(self) -> None:
+        """Store every contact anew at the next checkpoint."""
+        self.contacts.rewrite()
+
+    def remember(self) -> Any:
+        """Stretches of hot windows, and the windows already reported, by customer."""
+        return [list(self.episodes.stretches.items()), list(self.reported.items())]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        stretches, reported = memory
+        self.episodes.stretches = dict(stretches)
+        self.reported = dict(reported)

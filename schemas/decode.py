@@ -1,0 +1,276 @@
+"""From the bytes of records to columns, and the reason for each record that can't be used."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.columns import Columns
+from schemas.events import RECORD_BYTES_MAX, USAGE_KINDS, UsageEvent
+from schemas.hashing import hash_strings, mix
+
+AHEAD_MS_MAX = 24 * 3_600_000
+"""An event may be this far ahead of the time at which its record came."""
+
+SYN, RST, PSH, ACK, FIN = 0x02, 0x04, 0x08, 0x10, 0x01
+TCP = 6
+ABSENT = -1
+
+decoder = msgspec.json.Decoder(UsageEvent)
+KIND_OF = {structure: kind for kind, structure in USAGE_KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that can't be used. `record` is its place among those handed in."""
+
+    record: int
+    reason: str
+    detail: str
+
+
+def decode(
+    values: Sequence[bytes | None],
+    offsets: NDArray[np.int64],
+    arrived_ms: NDArray[np.int64],
+    keys: Sequence[bytes | None] | None = None,
+    kind: str | None = None,
+) -> tuple[list[Columns], list[Reject]]:
+    """Decode a batch of records.
+
+    Parameters
+    ----------
+    values
+        The records, JSON in UTF-8.
+    offsets
+        Where each stood, shape (n,).
+    arrived_ms
+        When each record was written: what "ahead" is measured against, shape (n,).
+    keys
+        The records' keys, which have to be the customer ids; None for files, which have none.
+    kind
+        The only kind of event allowed (a topic holds one); None for any.
+
+    Returns
+    -------
+    Columns of each kind that occurs, and the records that were refused.
+    """
+    try:
+        events: list[Any] = list(map(decoder.decode, values))  # type: ignore[arg-type]
+        rejects: list[Reject] = []
+        if sum(map(len, values)) > RECORD_BYTES_MAX:  # type: ignore[arg-type]
+            raise ValueError  # one of them may be too large
+    except (ValueError, TypeError, UnicodeError):
+        events, rejects = _decode_each(values)
+    kinds = {type(event) for event in events} - {type(None)}
+    wanted = USAGE_KINDS[kind] if kind else None
+    if wanted and kinds - {wanted}:
+        for record, event in enumerate(events):
+            if event is not None and type(event) is not wanted:
+                events[record] = None
+                tag = KIND_OF[type(event)]
+                rejects.append(
+                    Reject(record, "wrong_topic", f"an event of type {tag} on usage.{kind}")
+                )
+        kinds = {wanted} & kinds
+    columns = []
+    for structure in sorted(kinds, key=lambda structure: KIND_OF[structure]):
+        rows = [row for row, event in enumerate(events) if type(event) is structure]
+        of_kind = [events[row] for row in rows]
+        columns.append(_columns(KIND_OF[structure], rows, of_kind, offsets))
+    return [_checked(part, arrived_ms, keys, events, rejects) for part in columns], rejects
+
+
+def _decode_each(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject]]:
+    events: list[Any] = []
+    rejects = []
+    for record, value in enumerate(values):
+        reason = detail = ""
+        event = None
+        if value is None:
+            reason, detail = "empty", "the record has no value"
+        elif len(value) > RECORD_BYTES_MAX:
+            reason, detail = "oversized", f"{len(value)} bytes, {RECORD_BYTES_MAX} at most"
+        else:
+            try:
+                event = decoder.decode(value)
+            except msgspec.ValidationError as error:
+                reason, detail = reason_of(str(error)), str(error)
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+                reason, detail = "not_json", str(error)
+        events.append(event)
+        if event is None:
+            rejects.append(Reject(record, reason, detail))
+    return events, rejects
+
+
+def reason_of(error: str) -> str:
+    """The dead letter's reason for what the decoder said."""
+    if "`$.type`" in error or "missing required field `type`" in error:
+        return "unknown_type"
+    if "missing required field" in error:
+        return "missing_field"
+    if "of length" in error:
+        return "string_length"
+    if "event_time_ms" in error and ("<=" in error or ">=" in error):
+        return "time_out_of_range"
+    if ">= 0" in error:
+        return "negative_amount"
+    if "<=" in error or ">=" in error or "out of range" in error.lower():
+        return "amount_out_of_range"
+    if "Invalid enum value" in error:
+        return "unknown_value"
+    return "wrong_type"
+
+
+def _checked(
+    columns: Columns,
+    arrived_ms: NDArray[np.int64],
+    keys: Sequence[bytes | None] | None,
+    events: list[Any],
+    rejects: list[Reject],
+) -> Columns:
+    """Refuse what only shows in the columns: times ahead, foreign keys, corrections."""
+    bad = columns.time_ms > arrived_ms[columns.record] + AHEAD_MS_MAX
+    for row in np.flatnonzero(bad).tolist():
+        detail = "more than 24 h ahead of the record's own time"
+        rejects.append(Reject(int(columns.record[row]), "time_out_of_range", detail))
+    if keys is not None:
+        of_records = [keys[record] for record in columns.record.tolist()]
+        if of_records != columns.customer_id:
+            for row, (key, customer_id) in enumerate(
+                zip(of_records, columns.customer_id, strict=True)
+            ):
+                if key != customer_id and not bad[row]:
+                    bad[row] = True
+                    detail = "the record's key has to be its customer_id"
+                    rejects.append(Reject(int(columns.record[row]), "wrong_key", detail))
+    for row, record in enumerate(columns.record.tolist()):
+        event = events[record]
+        if (event.corrects is not None or event.void) and not bad[row]:
+            bad[row] = True
+            detail = "corrections are not taken yet"
+            rejects.append(Reject(record, "correction", detail))
+    return columns.take(np.flatnonzero(~bad)) if bad.any() else columns
+
+
+def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.int64]) -> Columns:
+    record = np.array(rows, np.int64)
+    event_hash = hash_strings([event.event_id for event in events])
+    sources = [event.source for event in events]
+    if any(sources):
+        event_hash = mix(event_hash, hash_strings([source or "" for source in sources]))
+    fields, texts = FIELDS[kind](events)
+    return Columns(
+        kind=kind,
+        record=record,
+        offset=offsets[record],
+        customer_id=[event.customer_id.encode() for event in events],
+        event_hash=event_hash,
+        time_ms=_ints(event.event_time_ms for event in events),
+        fields=fields,
+        texts=texts,
+    )
+
+
+Fields = tuple[dict[str, NDArray], dict[str, Sequence[str]]]
+
+
+def _sms(events: list[Any]) -> Fields:
+    sent = _mask(
+        event.direction == "mo"
+        and event.service == "sms"
+        and (event.segment_number is None or event.segment_number == 1)
+        for event in events
+    )
+    return {"is_sent_sms": sent}, {}
+
+
+def _voice(events: list[Any]) -> Fields:
+    return {
+        "is_originated": _mask(event.direction == "mo" for event in events),
+        "duration_ms": _ints(event.duration_ms for event in events),
+    }, {}
+
+
+def _data(events: list[Any]) -> Fields:
+    return {"bytes": _ints(event.bytes_uplink + event.bytes_downlink for event in events)}, {}
+
+
+def _flow(events: list[Any]) -> Fields:
+    addresses = [event.destination_address for event in events]
+    failed = [is_failed(event) for event in events]
+    port = (
+        ABSENT if event.destination_port is None else event.destination_port for event in events
+    )
+    return {
+        "is_failed": _mask(failed),
+        "is_outbound": _mask(event.direction == "outbound" for event in events),
+        # Only failed flows are ever looked at by destination, so only theirs are parsed.
+        "is_to_group": _mask(
+            fail and is_group_address(address)
+            for fail, address in zip(failed, addresses, strict=True)
+        ),
+        "destination_address": hash_strings(addresses),
+        "destination_port": _ints(port),
+    }, {"destination_address": addresses}
+
+
+def _storage(events: list[Any]) -> Fields:
+    return {
+        "used_bytes": _ints(ABSENT if e.used_bytes is None else e.used_bytes for e in events),
+        "capacity_bytes": _ints(
+            ABSENT if e.capacity_bytes is None else e.capacity_bytes for e in events
+        ),
+    }, {}
+
+
+def _stream(events: list[Any]) -> Fields:
+    return {}, {}
+
+
+FIELDS: dict[str, Callable[[list[Any]], Fields]] = {
+    "sms": _sms,
+    "voice": _voice,
+    "data": _data,
+    "flow": _flow,
+    "storage": _storage,
+    "stream": _stream,
+}
+
+
+def is_failed(flow: Any) -> bool:
+    """Whether a flow was refused or never answered.
+
+    Without a state, TCP flags tell: a connection that was opened but carried nothing, so that no flag
+    but those of the opening (SYN, its answer's ACK, a reset) was seen.
+    """
+    if flow.state is not None:
+        return flow.state != "established"
+    flags = flow.tcp_flags
+    if flow.protocol != TCP or flags is None or not flags & SYN:
+        return False
+    return not (flags & ACK and flags & (PSH | FIN))
+
+
+@lru_cache(maxsize=65_536)
+def is_group_address(address: str) -> bool:
+    """Whether an address stands for many hosts: multicast, or broadcast (of a /24 at least)."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return parsed.is_multicast or (parsed.version == 4 and int(parsed) & 0xFF == 0xFF)
+
+
+def _ints(values: Iterable[int]) -> NDArray[np.int64]:
+    return np.array(list(values), np.int64)
+
+
+def _mask(values: Iterable[bool]) -> NDArray[np.bool_]:
+    return np.array(list(values), bool)
