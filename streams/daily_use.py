@@ -353,12 +353,12 @@ def _picked(pool: Sequence[str], index: Integers) -> list[str]:
 
 def _contacts(rng: np.random.Generator, customer: Integers, count: int) -> Integers:
     """Whom each customer reaches: always the same few, the first of them most often."""
-    rank = np.minimum(rng.geometric(0.15, len(customer)), CONTACTS_MAX)
-    return (customer + 1 + (customer * 31 + rank * 101) % (count - 1)) % count
+    rank = rng.geometric(0.15, len(customer)).clip(1, CONTACTS_MAX)
+    contact: Integers = (customer + 1 + (customer * 31 + rank * 101) % (count - 1)) % count
+    return contact
 
 
 def _shared(total: Integers | Numbers, owner: Integers, weight: Numbers) -> Integers:
     """Split each owner's total over their rows by weight, rounded down."""
     share = weight / np.bincount(owner, weight)[owner]
-    parts: Integers = (total[owner] * share).astype(np.int64)
-    return parts
+    return (total[owner] * share).astype(np.int64)

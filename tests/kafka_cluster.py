@@ -77,12 +77,11 @@ def fetch_jars() -> Path:
         return folder
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     goal = ("dependency:copy-dependencies", f"-DoutputDirectory={partial}")
-    done = run("mvn", "-B", "-q", "-f", str(POM), *goal)
+    done = run("mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(POM), *goal)
     if done.returncode:
         shutil.rmtree(partial, ignore_errors=True)
-        raise KafkaClusterError(
-            f"Maven could not fetch Kafka, remove the cause and try again: {done.stdout}"
-        )
+        cause = done.stdout.partition("\n")[0]
+        raise KafkaClusterError(f"Maven could not fetch Kafka, remove the cause: {cause}")
     try:
         partial.rename(folder)
     except OSError:

@@ -89,7 +89,8 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
         EmbeddedBroker().__enter__()
 
 
-def test_a_broker_that_ends_at_once_is_one_sentence(monkeypatch):
+def test_a_broker_that_ends_at_once_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("CALF_TANSU_BIN", "/bin/false")
-    with pytest.raises(EmbeddedBrokerError, match="did not start: .* says why;"):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(EmbeddedBrokerError, match=r"did not start: .* says why;"):
         EmbeddedBroker().__enter__()

@@ -26,7 +26,15 @@ def two_months():
     return played(customers=600)
 
 
-@pytest.fixture(params=[{"customers": 40, "days": 1}, {"customers": 120, "days": 34}])
+SMALL = [
+    {"customers": 40, "days": 1},
+    {"customers": 120, "days": 33},
+    {"customers": 120, "days": 34},
+    {"customers": 120, "days": 12, "start_ms": 1_792_792_800_000},
+]
+
+
+@pytest.fixture(params=SMALL)
 def small(request):
     return played(**request.param)
 
@@ -147,7 +155,7 @@ def test_exactly_the_planted_customers_break_each_rule(two_months):
 
 
 def test_short_and_small_operators_promise_only_what_can_be_seen(small):
-    """One day holds no month; 34 days from 1 March on hold a closed one."""
+    """A day holds no month, 33 days none that is closed; in October a day has 25 hours."""
     operator, events = small
     assert operator.planted == breakers(operator, events)
 

@@ -1,0 +1,1 @@
+"""Kafka and Faust around the rules: the worker, the replay, the console and the command line."""

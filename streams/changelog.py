@@ -1,0 +1,174 @@
+"""Checkpoints on a compacted topic: rows, and a marker that makes them count all at once.
+
+A checkpoint writes the touched rows, then one marker with everything that belongs to the partition as
+a whole, input offsets included. Rows count only when the marker of their checkpoint was read, so what
+is read back is the state of one moment, however a crash cut the writing. Every row carries who wrote
+it and for which checkpoint; a writer that lost the partition (a paused worker) is told by its older
+epoch and ignored, and the rows it spoiled are written again by the one that holds the partition.
+
+Older images of a row must outlive the checkpoint that replaces them: the topic's
+`min.compaction.lag.ms` (one hour) has to be far above the time between two checkpoints.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from struct import Struct as Packed
+from typing import Protocol
+
+import msgspec
+
+MARKER_KEY = b"!marker"
+FORMAT = 1
+HEADER = Packed("<BIII")
+"""Format, epoch, writer, checkpoint."""
+
+LINEAGE_MAX = 64
+
+
+class Held(Protocol):
+    """What a changelog keeps: a partition's state."""
+
+    def restore(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Put stored rows back."""
+        ...
+
+    def recall(self, memory: bytes) -> None:
+        """Take back what belongs to the partition as a whole."""
+        ...
+
+    def rewrite(self, keys: Sequence[bytes]) -> None:
+        """Store these rows again at the next checkpoint."""
+        ...
+
+
+class Marker(msgspec.Struct, array_like=True):
+    """The end of a checkpoint. `lineage` tells up to which checkpoint earlier writers count."""
+
+    epoch: int
+    writer: int
+    checkpoint: int
+    lineage: list[tuple[int, int, int]]
+    memory: bytes
+
+
+class ChangelogError(Exception):
+    """A changelog that can't be read."""
+
+
+@dataclass(slots=True)
+class Changelog:
+    """Reads one partition's changelog into `state`, and numbers what is written to it.
+
+    Parameters
+    ----------
+    state
+        What the rows belong to.
+    writer
+        A number this process drew at its start; tells two writers of one epoch apart.
+    """
+
+    state: Held
+    writer: int
+    position: int = -1
+    marker: Marker | None = None
+    foreign: bool = False
+    _pending: list[tuple[bytes, bytes]] = field(default_factory=list)
+    _orphans: list[bytes] = field(default_factory=list)
+    _owned: bool = False
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def read(self, records: Iterable[tuple[int, bytes, bytes]]) -> None:
+        """Take in records (offset, key, value) in the order of the log."""
+        for offset, key, value in records:
+            if offset <= self.position:
+                continue
+            self.position = offset
+            if key != MARKER_KEY:
+                self._pending.append((key, value))
+            else:
+                marker = msgspec.msgpack.decode(value, type=Marker)
+                if self._follows(marker):
+                    self._settle(marker)
+
+    def _follows(self, marker: Marker) -> bool:
+        last = self.marker
+        if last is None or marker.epoch > last.epoch:
+            return True
+        same = (marker.epoch, marker.writer) == (last.epoch, last.writer)
+        return same and marker.checkpoint > last.checkpoint
+
+    def _settle(self, marker: Marker) -> None:
+        """Apply the pending rows that this marker lets count; keep in mind the ones it does not."""
+        counted = {(epoch, writer): last for epoch, writer, last in marker.lineage}
+        counted[marker.epoch, marker.writer] = marker.checkpoint
+        oldest = min(epoch for epoch, _ in counted)
+        keys, values = [], []
+        for key, value in self._pending:
+            version, epoch, writer, checkpoint = HEADER.unpack_from(value)
+            if version != FORMAT:
+                raise ChangelogError(
+                    f"the changelog is in format {version}, this is {FORMAT}: start under a new app id"
+                )
+            if epoch < oldest or checkpoint <= counted.get((epoch, writer), -1):
+                keys.append(key)
+                values.append(value[HEADER.size :])
+            else:
+                self._orphans.append(key)
+        self._pending = []
+        self.state.restore(keys, values)
+        self.marker = marker
+        self._owned = False
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Begin to write: a new epoch, after everything read so far."""
+        self._orphans += [key for key, _ in self._pending]
+        self._pending = []
+        last = self.marker
+        if last is not None:
+            self.state.recall(last.memory)
+        self.state.rewrite(self._orphans)
+        self._orphans = []
+        self._begin()
+
+    def _begin(self) -> None:
+        last = self.marker
+        lineage = [] if last is None else [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
+        epoch = 1 if last is None else last.epoch + 1
+        self.marker = Marker(epoch, self.writer, -1, lineage[-LINEAGE_MAX:], b"")
+        self._owned = True
+        self.foreign = False
+
+    def header(self) -> bytes:
+        """What stands before each row of the next checkpoint."""
+        assert self._owned and self.marker is not None, "only the holder writes"
+        return HEADER.pack(FORMAT, self.marker.epoch, self.writer, self.marker.checkpoint + 1)
+
+    def next_marker(self, memory: bytes) -> bytes:
+        """The marker that ends the next checkpoint; `wrote` has to follow."""
+        assert self._owned and self.marker is not None, "only the holder writes"
+        marker = msgspec.structs.replace(
+            self.marker, checkpoint=self.marker.checkpoint + 1, memory=memory
+        )
+        return msgspec.msgpack.encode(marker)
+
+    def wrote(self, offsets: Sequence[tuple[int, int]], memory: bytes) -> None:
+        """Note what a checkpoint wrote: first offset and number of records of each batch.
+
+        Offsets follow each other without a hole while nobody else writes. A hole is a lost writer's
+        work: `foreign` is set, and the holder has to write everything again under a new epoch.
+        """
+        assert self.marker is not None
+        expected = self.position + 1
+        for first, records in sorted(offsets):
+            if first != expected:
+                self.foreign = True
+            expected = first + records
+        self.position = expected - 1
+        self.marker.checkpoint += 1
+        self.marker.memory = memory
+        if self.foreign:
+            self._begin()
+            self.foreign = True
