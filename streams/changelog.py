@@ -100,6 +100,10 @@ class Changelog:
 
     def _settle(self, marker: Marker) -> None:
         """Apply the pending rows that this marker lets count; keep in mind the ones it does not."""
+        if self._owned:
+            raise ChangelogError(
+                "another worker took over a partition that this one held; restart it to follow"
+            )
         counted = {(epoch, writer): last for epoch, writer, last in marker.lineage}
         counted[marker.epoch, marker.writer] = marker.checkpoint
         oldest = min(epoch for epoch, _ in counted)
@@ -118,20 +122,23 @@ class Changelog:
         self._pending = []
         self.state.restore(keys, values)
         self.marker = marker
-        self._owned = False
 
     # -- writing --------------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """Begin to write: a new epoch, after everything read so far."""
+        """Begin to write: a new epoch, after everything read so far.
+
+        A partition that this process held all along goes on in its epoch; what others wrote to it in
+        between is written again.
+        """
         self._orphans += [key for key, _ in self._pending]
         self._pending = []
-        last = self.marker
-        if last is not None:
-            self.state.recall(last.memory)
+        if not self._owned and self.marker is not None:
+            self.state.recall(self.marker.memory)
         self.state.rewrite(self._orphans)
         self._orphans = []
-        self._begin()
+        if not self._owned:
+            self._begin()
 
     def _begin(self) -> None:
         last = self.marker

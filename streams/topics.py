@@ -15,6 +15,7 @@ from kafka.errors import (
     for_code,
 )
 
+USAGE_PREFIX = "usage."
 USAGE_TOPICS = (
     "usage.sms",
     "usage.voice",

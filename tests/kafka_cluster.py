@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
+from kafka.errors import KafkaError
 
 from streams.embedded import answers, ends_with_parent, free_ports
 
@@ -220,8 +221,11 @@ class KafkaCluster:
         """Whether every node answers and none is still kept out of the cluster."""
         if not all(answers(port) for port in self._ports):
             return False
-        with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
-            brokers = admin.describe_cluster()["brokers"]
+        try:
+            with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
+                brokers = admin.describe_cluster()["brokers"]
+        except KafkaError:
+            return False
         return sum(not broker["is_fenced"] for broker in brokers) == len(self.nodes)
 
 

@@ -58,10 +58,11 @@ def test_an_error_inside_ends_it():
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_its_process_is_ended(end):
+def test_nothing_is_left_when_its_process_is_ended(end, monkeypatch, tmp_path):
     """The signal goes to the whole group, as Ctrl-C in a terminal does."""
     if end != signal.SIGINT and sys.platform != "linux":
         pytest.skip("only Linux ends a child with its parent")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-c", SERVE]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True

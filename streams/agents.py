@@ -1,0 +1,179 @@
+"""The two agents: one turns usage into findings, the other findings into actions."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detectors.provenance import Origin
+from detectors.verdicts import FINDINGS
+from schemas.decode import Reject, decode
+from schemas.records import CohortPartial, Customer, Finding
+from streams.checkpoint import Checkpointer
+from streams.clock import Clock
+from streams.dead_letters import dead_letter
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.tables import ColumnTable, Shard
+from streams.topics import ACTIONS, COHORT_AVERAGES, CUSTOMERS, DEAD_LETTERS, USAGE_PREFIX
+
+CUSTOMERS_KIND = "customers"
+encoder = msgspec.json.Encoder()
+customer_decoder = msgspec.json.Decoder(Customer)
+finding_decoder = msgspec.json.Decoder(Finding)
+
+
+class BatchAgent:
+    """What both agents do with a batch: take turns with checkpoints, and end the worker on a fault."""
+
+    def __init__(
+        self,
+        table: ColumnTable,
+        checkpointer: Checkpointer,
+        outbox: Outbox,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.table = table
+        self.checkpointer = checkpointer
+        self.outbox = outbox
+        self.metrics = metrics
+        self.clock = clock
+
+    async def run(self, stream: Any) -> None:
+        """Fold the batches of a stream; each is let go of by a checkpoint."""
+        async for event in stream.noack().events():
+            async with self.checkpointer.busy:
+                if self.checkpointer.closed or not stream.app.flow_control.is_active():
+                    continue
+                try:
+                    tp = event.message.tp
+                    shard = self.table.shards.get(tp.partition)
+                    if shard is None or not shard.active:
+                        continue
+                    self.take(shard, tp.topic, tp.partition, event.value)
+                    self.checkpointer.folded(event, len(event.value))
+                    await self.outbox.send()
+                    if self.checkpointer.due:
+                        await self.checkpointer.write()
+                except Exception as error:
+                    await self.checkpointer.fail(error)
+                    raise
+
+    def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
+        """Fold one fetched batch into a shard."""
+        raise NotImplementedError
+
+    def refuse(
+        self, topic: str, partition: int, records: Sequence[Any], rejects: Sequence[Reject]
+    ) -> None:
+        """Keep the records that can't be used, and count them."""
+        for reject in rejects:
+            record = records[reject.record]
+            letter = dead_letter(
+                topic, partition, record.offset, record.key, record.value, reject.reason, reject.detail
+            )
+            self.outbox.put(DEAD_LETTERS, partition, record.key, encoder.encode(letter))
+        self.metrics.count_rejects(Counter(reject.reason for reject in rejects))
+
+
+class Detect(BatchAgent):
+    """Usage and customers in, findings out."""
+
+    def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
+        """Fold a batch of one topic, leaving out what the shard already holds."""
+        kind = CUSTOMERS_KIND if topic == CUSTOMERS else topic.removeprefix(USAGE_PREFIX)
+        expected = shard.state.next_offset.get(kind, 0)
+        if records[0].offset < expected:
+            fresh = [record for record in records if record.offset >= expected]
+            self.metrics.redelivered.labels(kind).inc(len(records) - len(fresh))
+            records = fresh
+        if not records:
+            return
+        if kind == CUSTOMERS_KIND:
+            self._announce(shard, topic, partition, records)
+        else:
+            self._fold(shard, kind, topic, partition, records)
+        shard.state.passed(kind, records[-1].offset)
+
+    def _fold(
+        self, shard: Shard, kind: str, topic: str, partition: int, records: list[Any]
+    ) -> None:
+        columns, rejects = decode(
+            [record.value for record in records],
+            np.array([record.offset for record in records], np.int64),
+            np.array([record.timestamp for record in records], np.int64),
+            [record.key for record in records],
+            kind,
+        )
+        state, metrics = shard.state, self.metrics
+        for part in columns:
+            outcome = state.fold(part, Origin(topic, partition))
+            rejects += [
+                Reject(int(part.record[row]), "too_late", "older than every rule still takes")
+                for row in outcome.too_late
+            ]
+            metrics.events.labels(kind).inc(outcome.counted)
+            metrics.late.labels(kind).inc(outcome.late)
+            metrics.duplicates.labels(kind).inc(outcome.duplicates)
+            metrics.unannounced.inc(outcome.unannounced)
+            self.publish(partition, outcome.findings, records[0].timestamp)
+            for partial in outcome.partials:
+                self.outbox.put(COHORT_AVERAGES, 0, *encode_partial(partial))
+        if rejects:
+            self.refuse(topic, partition, records, rejects)
+
+    def publish(
+        self, partition: int, findings: Sequence[Finding], came_ms: int | None = None
+    ) -> None:
+        """Put findings on their topic, beside their customer's usage.
+
+        `came_ms`, when the oldest record of the batch came, dates them: so latency can be measured.
+        """
+        for finding in findings:
+            key = finding.customer_id.encode()
+            self.outbox.put(FINDINGS, partition, key, encoder.encode(finding), came_ms)
+            self.metrics.findings.labels(finding.rule, finding.level).inc()
+
+    def _announce(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
+        customers, rejects = [], []
+        for number, record in enumerate(records):
+            try:
+                customers.append(customer_decoder.decode(record.value or b""))
+            except (ValueError, UnicodeError) as error:
+                rejects.append(Reject(number, "wrong_type", str(error)))
+        shard.state.announce(customers)
+        self.refuse(topic, partition, records, rejects)
+
+
+class Judge(BatchAgent):
+    """Findings in, actions out."""
+
+    def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
+        """Answer a batch of findings, leaving out what the shard already answered."""
+        expected = shard.state.next_offset.get(FINDINGS, 0)
+        records = [record for record in records if record.offset >= expected]
+        findings, offsets, rejects = [], [], []
+        for number, record in enumerate(records):
+            try:
+                findings.append(finding_decoder.decode(record.value or b""))
+                offsets.append(record.offset)
+            except (ValueError, UnicodeError) as error:
+                rejects.append(Reject(number, "wrong_type", str(error)))
+        for action in shard.state.fold(findings, offsets):
+            self.outbox.put(ACTIONS, partition, action.customer_id.encode(), encoder.encode(action))
+            self.metrics.actions.labels(action.rule, action.kind).inc()
+        now_ms = self.clock()
+        for record in records:
+            self.metrics.latency.observe(max(0, now_ms - record.timestamp) / 1000)
+        self.refuse(topic, partition, records, rejects)
+        if records:
+            shard.state.passed(FINDINGS, records[-1].offset)
+
+
+def encode_partial(partial: CohortPartial) -> tuple[bytes, bytes]:
+    """Key and value of a partition's share of a closed period."""
+    key = f"{partial.rule}|{partial.period_start_ms}|{partial.partition}"
+    return key.encode(), encoder.encode(partial)

@@ -1,0 +1,147 @@
+"""The Faust app: topics, tables, agents, and the services beside them.
+
+`create_app` builds it for a worker; `faust -A streams.app worker` finds it as `app`.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.stores import STORES
+from faust.transport.drivers import TRANSPORTS
+from mode.supervisors import CrashingSupervisor
+
+from detectors.partition import Partition
+from detectors.policies import load_policy
+from detectors.verdicts import FINDINGS, Verdicts
+from streams.agents import CUSTOMERS_KIND, Detect, Judge
+from streams.checkpoint import Checkpointer
+from streams.clock import wall_clock
+from streams.cohorts import Cohorts
+from streams.console import Console
+from streams.idle import IdleCloser
+from streams.lane import BatchScheduler, LaneConsumer, lane_topic
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.partitioner import partition_of
+from streams.settings import Settings, load_settings
+from streams.snapshots import Snapshots
+from streams.tables import ColumnTable
+from streams.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
+from streams.worker_state import WorkerState
+
+TRANSPORTS.aliases["lane"] = "streams.lane:LaneTransport"
+STORES.aliases["columns"] = "streams.tables:ColumnStore"
+
+
+class FairUse(faust.App):
+    """A Faust app that knows whether its producer is idempotent, and its parts by name."""
+
+    idempotence: bool = True
+    checkpointer: Checkpointer
+    worker_state: WorkerState
+    cohorts: Cohorts
+
+
+def create_app(settings: Settings) -> FairUse:
+    """Build the app of one worker."""
+    policy = load_policy(Path(settings.policy) if settings.policy else None)
+    app = _faust_app(settings)
+    metrics, outbox = Metrics(), Outbox(wall_clock)
+    checkpointer = Checkpointer(app, outbox, settings, metrics)
+    snapshots = Snapshots(settings)
+    writer = secrets.randbits(32)
+
+    async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
+        outbox.producer = app.producer.batches
+        if table is detect_table:
+            cohorts.partitions = app.consumer.topic_partitions(CUSTOMERS) or settings.partitions
+            cohorts.hand_over(partitions)
+
+    def table(name: str, new_state: Any) -> ColumnTable:
+        return app.Table(
+            name,
+            new_state=new_state,
+            writer=writer,
+            on_take_over=taken_over,
+            load_snapshot=snapshots.load,
+        )
+
+    detect_table = table(
+        "detect", lambda number: Partition(number, policy, settings.dedup_entries_max)
+    )
+    verdict_table = table("verdict", lambda number: Verdicts(number, policy))
+    usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
+    checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
+    checkpointer.add_table(verdict_table, {FINDINGS: FINDINGS})
+    checkpointer.after_write = snapshots.save_due
+
+    parts = (checkpointer, outbox, metrics, wall_clock)
+    detect = Detect(detect_table, *parts)
+    judge = Judge(verdict_table, *parts)
+
+    @app.agent(lane_topic(app, *USAGE_TOPICS, CUSTOMERS), name="detect")
+    async def detect_agent(stream: Any) -> None:
+        await detect.run(stream)
+
+    @app.agent(lane_topic(app, FINDINGS), name="verdict")
+    async def verdict_agent(stream: Any) -> None:
+        await judge.run(stream)
+
+    cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.publish)
+    app.checkpointer, app.cohorts = checkpointer, cohorts
+    app.worker_state = WorkerState(app, detect_table, checkpointer, metrics, partition_of)
+    console = Console(app.worker_state, settings.host, settings.port)
+    idle = IdleCloser(app, detect_table, detect, checkpointer, settings)
+    for service in (checkpointer, cohorts, console, idle):
+        app.service(service)
+    _checkpoint_before_letting_go(app, checkpointer)
+    return app
+
+
+def _faust_app(settings: Settings) -> FairUse:
+    LaneConsumer.leading_topics = frozenset({CUSTOMERS})
+    brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
+    app = FairUse(
+        settings.app_id,
+        broker=";".join(brokers),
+        store="columns://",
+        Table=ColumnTable,
+        ConsumerScheduler=BatchScheduler,
+        agent_supervisor=CrashingSupervisor,
+        web_enabled=False,
+        canonical_url=f"http://{settings.host}:{settings.port}",
+        datadir=settings.data_dir,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=settings.standbys,
+        consumer_group_instance_id=settings.instance_id,
+        consumer_max_fetch_size=settings.fetch_bytes_max,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 6,
+        broker_rebalance_timeout=settings.rebalance_timeout_seconds,
+        broker_request_timeout=max(90.0, settings.session_timeout_seconds),
+        stream_buffer_maxsize=settings.queued_batches_max,
+        stream_recovery_delay=0.0,
+        producer_max_batch_size=settings.send_batch_bytes_max,
+        producer_max_request_size=2 * 1_048_576,
+    )
+    app.idempotence = settings.idempotence
+    return app
+
+
+def _checkpoint_before_letting_go(app: FairUse, checkpointer: Checkpointer) -> None:
+    @app.on_partitions_assigned.connect
+    async def assigned(app: Any, assigned: Any, **kwargs: Any) -> None:
+        app.consumer.before_revoke = checkpointer.drain
+
+    @app.on_before_shutdown.connect
+    async def stopping(app: Any, **kwargs: Any) -> None:
+        await checkpointer.close()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return create_app(load_settings({}))
+    raise AttributeError(name)

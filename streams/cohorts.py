@@ -1,0 +1,87 @@
+"""Averages over all partitions and workers: partial sums and frozen means on one compacted topic.
+
+Every worker reads the topic whole. A partition that closes a period writes its partial sum; the worker
+that holds partition 0 freezes the mean once every partition's sum is there. Both follow from the input
+alone, so writing one twice changes nothing.
+"""
+
+from typing import Any
+
+import aiokafka
+import msgspec
+from mode import Service
+from mode.utils.logging import get_logger
+
+from detectors.averages import Averages
+from schemas.records import CohortAverage, CohortPartial
+from streams.checkpoint import Checkpointer
+from streams.tables import ColumnTable
+from streams.topics import COHORT_AVERAGES
+
+logger = get_logger(__name__)
+
+record_decoder = msgspec.json.Decoder(CohortPartial | CohortAverage)
+encoder = msgspec.json.Encoder()
+
+
+class Cohorts(Service):
+    """Reads `cohort-averages` and hands each frozen mean to the partitions this worker holds."""
+
+    def __init__(
+        self, broker: str, table: ColumnTable, checkpointer: Checkpointer, publish: Any, **kwargs: Any
+    ) -> None:
+        self.broker = broker
+        self.table = table
+        self.checkpointer = checkpointer
+        self.publish = publish
+        self.partitions = 0
+        self.averages = Averages()
+        super().__init__(**kwargs)
+
+    @Service.task
+    async def _follow(self) -> None:
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self.broker, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            consumer.assign([aiokafka.TopicPartition(COHORT_AVERAGES, 0)])
+            while not self.should_stop:
+                fetched = await consumer.getmany(timeout_ms=200)
+                records = [record for part in fetched.values() for record in part]
+                if records:
+                    async with self.checkpointer.busy:
+                        self._take(records)
+                        await self.checkpointer.outbox.send()
+        except Exception as error:
+            await self.checkpointer.fail(error)
+        finally:
+            await consumer.stop()
+
+    def _take(self, records: list[Any]) -> None:
+        for record in records:
+            try:
+                read = record_decoder.decode(record.value or b"")
+            except (ValueError, UnicodeError):
+                logger.warning("%s@%d is no average; it is passed over", record.topic, record.offset)
+                continue
+            if isinstance(read, CohortAverage):
+                if self.averages.freeze(read):
+                    self._judge(read, list(self.table.active()))
+            else:
+                self.averages.add(read)
+        if 0 in self.table.active():
+            for average in self.averages.complete(self.partitions):
+                key = f"{average.rule}|{average.period_start_ms}".encode()
+                self.checkpointer.outbox.put(COHORT_AVERAGES, 0, key, encoder.encode(average))
+
+    def hand_over(self, partitions: list[int]) -> None:
+        """Tell partitions that were just taken over every mean known so far."""
+        for average in self.averages.frozen.values():
+            self._judge(average, partitions)
+
+    def _judge(self, average: CohortAverage, partitions: list[int]) -> None:
+        for number in partitions:
+            shard = self.table.shards[number]
+            self.publish(number, shard.state.judge(average))
+            shard.covered = None

@@ -1,0 +1,165 @@
+"""The batch lane: one Faust event carries one fetched batch of one partition.
+
+Faust 0.15.3 spends 60-120 us on each message before an agent sees it. Two public settings avoid that:
+a `ConsumerScheduler` that hands on whole batches, and a `Schema` that passes them through. The
+subclasses below close the faults that would lose or double events (docs/decisions/0002-batch-lane.md
+names each); tests/test_contract_faust.py fails when Faust changes a name used here.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.utils import DefaultSchedulingStrategy
+from faust.types import TP, Message
+
+
+class FetchedBatch:
+    """The records of one fetch of one partition, in the form of a single record."""
+
+    __slots__ = (
+        "checksum",
+        "headers",
+        "key",
+        "offset",
+        "partition",
+        "serialized_key_size",
+        "serialized_value_size",
+        "timestamp",
+        "timestamp_type",
+        "topic",
+        "value",
+    )
+
+    def __init__(self, tp: TP, records: list[Any]) -> None:
+        last = records[-1]
+        self.topic, self.partition, self.offset = tp.topic, tp.partition, last.offset
+        self.timestamp, self.timestamp_type = last.timestamp, last.timestamp_type
+        self.headers, self.key, self.value = (), None, records
+        self.checksum = self.serialized_key_size = self.serialized_value_size = None
+
+
+class BatchScheduler(DefaultSchedulingStrategy):
+    """Hands on what was fetched, batch by batch."""
+
+    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, FetchedBatch]]:
+        """One batch of each partition that has any record."""
+        return ((tp, FetchedBatch(tp, fetched)) for tp, fetched in records.items() if fetched)
+
+
+class PassThrough(faust.Schema):
+    """Leaves a batch as it is; decoding is the agent's own work."""
+
+    def loads_key(self, app: Any, message: Message, **kwargs: Any) -> Any:
+        """No key: each record of the batch has its own."""
+        return None
+
+    def loads_value(self, app: Any, message: Message, **kwargs: Any) -> Any:
+        """The list of records."""
+        return message.value
+
+
+class LaneConsumer(driver.Consumer):
+    """Commits what a checkpoint covers and nothing else, and checkpoints before it lets go.
+
+    `leading_topics` are read to the end that they have at the assignment before any other topic is
+    read, so that a customer's plan is known before the customer's use.
+    """
+
+    leading_topics: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.covered: dict[TP, int] = {}
+        self.before_revoke: Callable[[], Awaitable[None]] | None = None
+        self._leading: dict[TP, int] = {}
+        self._led_generation: int | None = None
+
+    def cover(self, offsets: Mapping[TP, int]) -> None:
+        """Note the next offset of each partition that a finished checkpoint covers."""
+        self.covered.update(offsets)
+
+    def ack(self, message: Message) -> bool:
+        """Let go of a batch; what may be committed is `cover`'s matter."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Offsets between two batches need no bookkeeping."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (
+            tp for tp in self.covered if topics is None or tp in topics or tp.topic in topics
+        )
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.covered.get(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Checkpoint and commit what was worked on, and only then let Faust forget it."""
+        if self.before_revoke is not None and not self.app.should_stop:
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.before_revoke()
+        await super().on_partitions_revoked(revoked)
+        self.covered = {tp: offset for tp, offset in self.covered.items() if tp not in revoked}
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        await self._follow_leaders()
+        if self._leading and active_partitions is not None and not self.app.in_recovery:
+            active_partitions = {tp for tp in active_partitions if tp in self._leading}
+        return await super()._getmany(active_partitions, timeout)
+
+    async def _follow_leaders(self) -> None:
+        """Keep in `_leading` the leading partitions that are not read to their end yet."""
+        if self.app.in_recovery or self.app.rebalancing:
+            return
+        generation = self.app.consumer_generation_id
+        if generation != self._led_generation:
+            leaders = [tp for tp in self.assignment() if tp.topic in self.leading_topics]
+            self._leading = dict(await self.highwaters(*leaders)) if leaders else {}
+            self._led_generation = generation
+        for tp, end in list(self._leading.items()):
+            position = await self.position(tp)
+            if position is not None and position >= end:
+                del self._leading[tp]
+
+
+class LaneProducer(driver.Producer):
+    """An idempotent producer: a retry by the broker connection doubles nothing."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": self.app.idempotence}
+
+    @property
+    def batches(self) -> Any:
+        """The aiokafka producer, for whole batches."""
+        return self._ensure_producer()
+
+
+class LaneTransport(driver.Transport):
+    """Faust's aiokafka transport with the lane's consumer and producer."""
+
+    Consumer: ClassVar[Any] = LaneConsumer
+    Producer: ClassVar[Any] = LaneProducer
+
+
+def lane_topic(app: faust.App, *names: str) -> Any:
+    """Topics whose batches an agent gets whole."""
+    return app.topic(
+        *names,
+        schema=PassThrough(
+            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        ),
+        internal=False,
+    )
+
+
+def batches_of(messages: Iterable[Any]) -> list[Any]:
+    """All records of several batches, in order."""
+    return [record for message in messages for record in message.value]

@@ -1,0 +1,78 @@
+"""Records on their way out, sent as whole batches, every delivery awaited."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from streams.clock import Clock
+
+Row = tuple[bytes | None, bytes, int]
+"""Key, value and time of a record."""
+
+WAITING_MAX = 256
+"""Batches under way; past it the sender waits."""
+
+
+class Outbox:
+    """Collects records by topic and partition and sends them with aiokafka's batch builder.
+
+    Parameters
+    ----------
+    producer
+        A started AIOKafkaProducer; None until the worker runs.
+    clock
+        Time of the records.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.producer: Any = None
+        self._clock = clock
+        self._filling: dict[tuple[str, int], list[Row]] = {}
+        self._waiting: list[asyncio.Future[Any]] = []
+
+    def put(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Take a record; it leaves with the next `send`, dated now unless told otherwise."""
+        row = (key, value, self._clock() if timestamp_ms is None else timestamp_ms)
+        self._filling.setdefault((topic, partition), []).append(row)
+
+    async def send(self) -> None:
+        """Hand everything to the producer, without waiting for delivery."""
+        filled, self._filling = self._filling, {}
+        for (topic, partition), records in filled.items():
+            for future, _ in await self.send_batches(topic, partition, records):
+                self._waiting.append(future)
+        if len(self._waiting) > WAITING_MAX:
+            await self.delivered()
+
+    async def delivered(self) -> None:
+        """Wait until everything that was sent is delivered; raise what went wrong."""
+        waiting, self._waiting = self._waiting, []
+        await asyncio.gather(*waiting)
+
+    async def send_batches(
+        self, topic: str, partition: int, records: Iterable[Row]
+    ) -> list[tuple[asyncio.Future[Any], int]]:
+        """Send records of one partition in order; the delivery and size of each batch."""
+        sent = []
+        batch = self.producer.create_batch()
+        for key, value, timestamp_ms in records:
+            if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
+                sent.append(await self._submit(batch, topic, partition))
+                batch = self.producer.create_batch()
+                batch.append(key=key, value=value, timestamp=timestamp_ms)
+        if batch.record_count():
+            sent.append(await self._submit(batch, topic, partition))
+        return sent
+
+    async def _submit(
+        self, batch: Any, topic: str, partition: int
+    ) -> tuple[asyncio.Future[Any], int]:
+        records = batch.record_count()
+        return await self.producer.send_batch(batch, topic, partition=partition), records

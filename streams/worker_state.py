@@ -1,0 +1,79 @@
+"""What the console asks a worker."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from faust.types import TP
+
+from streams.checkpoint import Checkpointer
+from streams.metrics import Metrics
+from streams.tables import ColumnTable
+
+
+class WorkerState:
+    """One worker's tables and figures, for those who only look."""
+
+    def __init__(
+        self,
+        app: Any,
+        detect: ColumnTable,
+        checkpointer: Checkpointer,
+        metrics: Metrics,
+        partition_of: Callable[[bytes, int], int],
+    ) -> None:
+        self.app = app
+        self.detect = detect
+        self.checkpointer = checkpointer
+        self.metrics = metrics
+        self.partition_of = partition_of
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are held and events flow."""
+        return bool(self.detect.active()) and not self.app.rebalancing and not self.checkpointer.closed
+
+    def standing(self, customer_id: str) -> dict[str, Any] | None:
+        """Where a customer stands, if one of the partitions held here knows them."""
+        for shard in self.detect.active().values():
+            standing = shard.state.standing(customer_id)
+            if standing is not None:
+                return standing
+        return None
+
+    def holder_of(self, customer_id: str) -> str | None:
+        """Address of the worker that holds the customer's partition, if it is another one."""
+        name = self.detect.changelog_topic_name
+        distribution = self.app.assignor.tables_metadata()
+        partitions = 1 + max(
+            (p for topics in distribution.values() for p in topics.get(name, ())), default=-1
+        )
+        if partitions == 0:
+            return None
+        number = self.partition_of(customer_id.encode(), partitions)
+        for url, topics in distribution.items():
+            if number in topics.get(name, ()) and url != str(self.app.conf.canonical_url):
+                return str(url).rstrip("/")
+        return None
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        metrics = self.metrics
+        metrics.commit_age.set(monotonic() - self.checkpointer.last)
+        shards = self.detect.active()
+        states = [shard.state for shard in shards.values()]
+        metrics.rows.labels("detect").set(sum(state.directory.size for state in states))
+        columns = [column for s in states for g in s.groups.values() for column in g.columns.values()]
+        metrics.state_bytes.labels("detect").set(sum(column.nbytes for column in columns))
+        for number, shard in shards.items():
+            for kind, watermark_ms in shard.state.watermark_ms.items():
+                metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
+        for table, topics in self.checkpointer.tables.values():
+            for number, shard in table.active().items():
+                for kind, topic in topics.items():
+                    self._measure_lag(TP(topic, number), shard.state.next_offset.get(kind, 0))
+
+    def _measure_lag(self, tp: TP, next_offset: int) -> None:
+        end = self.app.consumer.highwater(tp) if tp in self.app.consumer.assignment() else None
+        if end is not None:
+            self.metrics.lag.labels(tp.topic, tp.partition).set(max(0, end - next_offset))
