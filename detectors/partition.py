@@ -226,12 +226,11 @@ class Partition:
         hits = rule.judge(self._columns_of(average.rule), average, self.customers)
         return [self._finding(average.rule, hit) for hit in hits]
 
-    def end(self) -> list[CohortPartial]:
-        """Shares of every period that ended before the last event: no more input will come."""
+    def end(self, last_event_ms: int) -> list[CohortPartial]:
+        """Shares of every period that ended before the input's last event: no more will come."""
         partials = []
         for name, rule in self.rules.items():
             if isinstance(rule, DataMonthlyRatio):
-                last_event_ms = self.watermark_ms[rule.reads[0]]
                 partials += self._partials_until(name, rule, last_event_ms)
         return partials
 

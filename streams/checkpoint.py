@@ -44,7 +44,7 @@ class Checkpointer(Service):
         self.metrics = metrics
         self.tables: dict[str, tuple[ColumnTable, dict[str, str]]] = {}
         self.busy = asyncio.Lock()
-        self.closed = False
+        self.closed = self.failed = False
         self.after_write: Callable[[], None] = lambda: None
         self._events: list[Any] = []
         self._counted = 0
@@ -85,7 +85,7 @@ class Checkpointer(Service):
 
     async def fail(self, error: BaseException) -> None:
         """End the worker: going on would lose or double events."""
-        self.closed = True
+        self.closed = self.failed = True
         logger.error("The worker stops: %s", error)
         await self.app.crash(error)
 

@@ -1,0 +1,195 @@
+"""The command line: `fairuse`."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.policy import PolicyError
+from streams.settings import SettingsError, load_settings
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+
+def fail(message: str, code: int = FAILED) -> None:
+    """Say in one sentence what to do, and end."""
+    click.echo(f"fairuse: {message}", err=True)
+    sys.exit(code)
+
+
+def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors a user can mend into one sentence on standard error."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
+        from streams.sinks import SinkError  # noqa: PLC0415
+        from streams.sources import SourceError  # noqa: PLC0415
+        from streams.topics import TopicsError  # noqa: PLC0415
+
+        try:
+            return command(*args, **kwargs)
+        except PolicyError as error:
+            for mistake in error.mistakes:
+                click.echo(f"fairuse: {mistake}", err=True)
+            sys.exit(WRONG_USAGE)
+        except SettingsError as error:
+            fail(str(error), WRONG_USAGE)
+        except (SourceError, SinkError, TopicsError, EmbeddedBrokerError) as error:
+            fail(str(error))
+        except BrokenPipeError:
+            sys.exit(DONE)
+        except KeyboardInterrupt:
+            fail("stopped")
+
+    return run
+
+
+def setting(name: str, text: str, kind: Any = str) -> Callable[..., Any]:
+    """A flag that overrides a setting of the same name."""
+    return click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text, default=None)
+
+
+POLICY = click.Path(exists=True, dir_okay=False)
+
+
+@click.group()
+@click.version_option(package_name="fairuse")
+def main() -> None:
+    """Fair-use and abuse detection on usage events, from Kafka topic to action topic."""
+
+
+@main.command()
+@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@setting("app_id", "Consumer group and first part of the changelog topics' names.")
+@setting("policy", "Policy file; the default policy if absent.", POLICY)
+@setting("host", "Address of the HTTP server, as other workers reach it.")
+@setting("port", "Port of /metrics and /customers.", int)
+@setting("data_dir", "Folder for local snapshots.", click.Path(file_okay=False))
+@setting("instance_id", "Static membership: a restart takes its partitions back at once.")
+@click.option("--log-level", default="info", help="debug, info, warning or error.")
+@for_people
+def worker(log_level: str, **flags: Any) -> None:
+    """Run a worker until it is stopped."""
+    from streams.run import run_worker  # noqa: PLC0415
+
+    sys.exit(run_worker(load_settings(flags), log_level))
+
+
+@main.command()
+@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@setting("app_id", "First part of the changelog topics' names.")
+@setting("partitions", "Partitions of the topics to create.", int)
+@setting("replication", "Copies of each partition.", int)
+@click.option("--check", is_flag=True, help="Only look whether the topics there fit.")
+@for_people
+def topics(check: bool, **flags: Any) -> None:
+    """Create the topics, or check that those there fit."""
+    from streams.topics import check_topics, create_topics  # noqa: PLC0415
+
+    settings = load_settings(flags)
+    if not check:
+        made = create_topics(
+            settings.broker, settings.partitions, settings.replication, settings.app_id
+        )
+        click.echo(f"{len(made)} topics created" if made else "all topics were there")
+    problems = check_topics(settings.broker, settings.app_id)
+    for problem in problems:
+        click.echo(f"fairuse: {problem}", err=True)
+    if problems:
+        sys.exit(FAILED)
+    click.echo("the topics fit")
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@setting("policy", "Policy file; the default policy if absent.", POLICY)
+@click.option("--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON.")
+@click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
+@click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
+@click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
+@setting("partitions", "Partitions that the topics have.", int)
+@for_people
+def replay(
+    inputs: tuple[Path, ...],
+    customers: Path | None,
+    findings: str | None,
+    actions: str | None,
+    dead_letters: str | None,
+    **flags: Any,
+) -> None:
+    """Run the same rules over files, without a broker."""
+    from streams.run import run_replay  # noqa: PLC0415
+
+    run_replay(list(inputs), customers, findings, actions, dead_letters, load_settings(flags))
+
+
+@main.command()
+@click.option("--customers", "customer_count", default=2000, help="How many customers.")
+@click.option("--days", default=62, help="How many days.")
+@click.option("--seed", default=7, help="The same seed gives the same operator.")
+@click.option(
+    "--events", default="-", help="Where usage goes: .ndjson, .parquet or - (standard output)."
+)
+@click.option("--customers-out", help="Where the customers' plans go, NDJSON.")
+@click.option("--planted-out", help="Where the planted abusers go, JSON.")
+@for_people
+def generate(
+    customer_count: int,
+    days: int,
+    seed: int,
+    events: str,
+    customers_out: str | None,
+    planted_out: str | None,
+) -> None:
+    """Write a synthetic operator: population, habits, abusers."""
+    from streams.run import run_generate  # noqa: PLC0415
+
+    try:
+        run_generate(customer_count, days, seed, events, customers_out, planted_out)
+    except ValueError as error:
+        fail(str(error), WRONG_USAGE)
+
+
+@main.group()
+def policy() -> None:
+    """Policy documents."""
+
+
+@policy.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@for_people
+def check(file: Path) -> None:
+    """Report every mistake in a policy, with its line and remedy."""
+    from detectors.policies import load_policy  # noqa: PLC0415
+
+    try:
+        found = load_policy(file)
+    except PolicyError as error:
+        for mistake in error.mistakes:
+            click.echo(f"{file}: {mistake}", err=True)
+        sys.exit(WRONG_USAGE)
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{file} can't be read ({error}): name a TOML file in UTF-8", WRONG_USAGE)
+    click.echo(f"{file}: {found.name} {found.version}, {len(found.rules)} rules, no mistakes")
+
+
+@main.command()
+@click.option("--customers", "customer_count", default=2000, help="How many customers.")
+@click.option("--days", default=62, help="How many days.")
+@click.option("--seed", default=7, help="The same seed gives the same operator.")
+@click.option("--port", default=6066, help="Port of /metrics and /customers.")
+@click.option("--broker-port", default=None, type=int, help="Port of the embedded broker.")
+@for_people
+def demo(
+    customer_count: int, days: int, seed: int, port: int, broker_port: int | None
+) -> None:
+    """Play two months of an operator in fast motion, everything on this machine."""
+    from streams.demo import run_demo  # noqa: PLC0415
+
+    sys.exit(run_demo(customer_count, days, seed, port, broker_port))
+
+

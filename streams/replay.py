@@ -1,0 +1,151 @@
+"""The same fold without a broker: files in, findings and actions out, with the ids the worker gives."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from detectors.averages import Averages
+from detectors.partition import Partition
+from detectors.verdicts import Verdicts
+from schemas.columns import Columns
+from schemas.decode import Reject
+from schemas.policy import Policy
+from schemas.records import Action, CohortPartial, Customer, DeadLetter, Finding
+from streams.clock import Clock, wall_clock
+from streams.dead_letters import dead_letter
+from streams.partitioner import partitions_of
+from streams.sources import Chunk, chunks
+
+CUSTOMERS_AT_ONCE = 65_536
+
+
+@dataclass(slots=True)
+class Results:
+    """What a stretch of input led to, in order."""
+
+    findings: list[Finding] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    read_bytes: int = 0
+
+
+class Replay:
+    """Runs the rules and the ladder over files, split by customer as the topics are.
+
+    Parameters
+    ----------
+    policy
+        The rules.
+    partitions
+        How many partitions the topics have: what is late depends on the partition's watermark.
+    dedup_entries_max
+        Event ids remembered at most, for each partition and kind of event.
+    """
+
+    def __init__(self, policy: Policy, partitions: int, dedup_entries_max: int) -> None:
+        self.partitions = [Partition(n, policy, dedup_entries_max) for n in range(partitions)]
+        self.verdicts = [Verdicts(number, policy) for number in range(partitions)]
+        self.averages = Averages()
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self._answered = [0] * partitions
+
+    def announce(self, customers: Iterable[Customer]) -> None:
+        """Take in who has which plan, before any use."""
+        waiting: list[Customer] = []
+        for customer in customers:
+            waiting.append(customer)
+            if len(waiting) >= CUSTOMERS_AT_ONCE:
+                self._announce(waiting)
+                waiting = []
+        self._announce(waiting)
+
+    def _announce(self, customers: list[Customer]) -> None:
+        if not customers:
+            return
+        ids = [customer.customer_id.encode() for customer in customers]
+        for number, rows in _split(partitions_of(ids, len(self.partitions))):
+            self.partitions[number].announce([customers[row] for row in rows.tolist()])
+
+    def run(self, files: list[Path], clock: Clock = wall_clock) -> Iterator[Results]:
+        """Read files to their end; results come as they are found, the last ones after the end."""
+        for chunk in chunks(files, clock):
+            yield self.take(chunk)
+        yield self.end()
+
+    def take(self, chunk: Chunk) -> Results:
+        """Fold one chunk."""
+        results = Results(read_bytes=chunk.read_bytes)
+        rejects = list(chunk.rejects)
+        partials: list[CohortPartial] = []
+        self.counts["records"] += chunk.records
+        for columns in chunk.columns:
+            for number, part in self._parts(columns):
+                outcome = self.partitions[number].fold(part, chunk.origin)
+                partials += outcome.partials
+                self.counts["events"] += outcome.counted
+                self.counts["duplicates"] += outcome.duplicates
+                self.counts["late"] += outcome.late
+                self._answer(number, outcome.findings, results)
+                rejects += [
+                    Reject(int(part.record[row]), "too_late", "older than every rule still takes")
+                    for row in outcome.too_late
+                ]
+        self._close(partials, results)
+        self._refuse(chunk, rejects, results)
+        return results
+
+    def end(self) -> Results:
+        """Close every period that ended before the last event."""
+        results = Results()
+        last_ms = max(max(p.watermark_ms.values(), default=0) for p in self.partitions)
+        partials = [partial for p in self.partitions for partial in p.end(last_ms)]
+        self._close(partials, results)
+        return results
+
+    def _parts(self, columns: Columns) -> Iterator[tuple[int, Columns]]:
+        if len(self.partitions) == 1:
+            yield 0, columns
+        elif len(columns):
+            for number, rows in _split(partitions_of(columns.customer_id, len(self.partitions))):
+                yield number, columns.take(rows)
+
+    def _answer(self, number: int, findings: list[Finding], results: Results) -> None:
+        if not findings:
+            return
+        first = self._answered[number]
+        self._answered[number] += len(findings)
+        offsets = range(first, self._answered[number])
+        results.findings += findings
+        results.actions += self.verdicts[number].fold(findings, offsets)
+
+    def _close(self, partials: list[CohortPartial], results: Results) -> None:
+        for partial in partials:
+            self.averages.add(partial)
+        for average in self.averages.complete(len(self.partitions)):
+            self.averages.freeze(average)
+            for number, partition in enumerate(self.partitions):
+                self._answer(number, partition.judge(average), results)
+
+    def _refuse(self, chunk: Chunk, rejects: list[Reject], results: Results) -> None:
+        self.reasons.update(reject.reason for reject in rejects)
+        for reject in sorted(rejects, key=lambda reject: reject.record):
+            line = chunk.first + reject.record - chunk.origin.first + 1
+            raw = chunk.raw(reject.record)
+            results.dead_letters.append(
+                dead_letter(chunk.origin.name, 0, line, None, raw, reject.reason, reject.detail)
+            )
+
+
+def _split(number: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of each partition, in order."""
+    order = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number)).tolist()
+    start = 0
+    for partition, end in enumerate(ends):
+        if end > start:
+            yield partition, order[start:end]
+        start = end

@@ -1,0 +1,129 @@
+"""What the commands do, once the command line is read."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pyarrow.parquet as pq
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from detectors.policies import load_policy
+from schemas.events import Event
+from schemas.records import Customer
+from streams.arrow import arrow_schema, table_of
+from streams.generator import Operator, OperatorShape
+from streams.replay import Replay
+from streams.settings import Settings
+from streams.sinks import Sink
+from streams.sources import files_of, read_customers
+
+EVENTS_AT_ONCE = 131_072
+
+
+def run_worker(settings: Settings, log_level: str) -> int:
+    """Run a worker until it is stopped; its exit code."""
+    import faust  # noqa: PLC0415
+
+    from streams.app import create_app  # noqa: PLC0415
+    from streams.topics import TopicsError, check_topics  # noqa: PLC0415
+
+    problems = check_topics(settings.broker, settings.app_id)
+    if problems:
+        raise TopicsError("; ".join(problems))
+    app = create_app(settings)
+    logging.getLogger("faust").setLevel(logging.WARNING)
+    worker = faust.Worker(app, loglevel=log_level.upper(), console_port=None, quiet=True)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+        return 1 if app.crashed or app.checkpointer.failed else code
+    return 1 if app.crashed or app.checkpointer.failed else 0
+
+
+def progress(title: str) -> Progress:
+    """A progress bar on a terminal, silence in a pipe."""
+    return Progress(
+        TextColumn(title),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=Terminal(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def run_replay(
+    inputs: list[Path],
+    customers: Path | None,
+    findings: str | None,
+    actions: str | None,
+    dead_letters: str | None,
+    settings: Settings,
+) -> None:
+    """Replay files and write what was asked for."""
+    policy = load_policy(Path(settings.policy) if settings.policy else None)
+    files = files_of(inputs)
+    replay = Replay(policy, settings.partitions, settings.dedup_entries_max)
+    if customers is not None:
+        replay.announce(read_customers(customers, msgspec.json.Decoder(Customer)))
+    found = decided = 0
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
+        bar = stack.enter_context(progress("replay"))
+        task = bar.add_task("", total=sum(file.stat().st_size for file in files))
+        for results in replay.run(files):
+            for sink, records in zip(
+                sinks, (results.findings, results.actions, results.dead_letters), strict=True
+            ):
+                sink.write(records)
+            found += len(results.findings)
+            decided += len(results.actions)
+            bar.update(task, completed=results.read_bytes or None)
+    counts = replay.counts
+    refused = ", ".join(f"{reason} {n}" for reason, n in sorted(replay.reasons.items())) or "none"
+    click.echo(
+        f"{counts['events']} events counted, {counts['duplicates']} duplicates, "
+        f"{counts['late']} late; {found} findings, {decided} actions; dead letters: {refused}",
+        err=True,
+    )
+
+
+def run_generate(
+    customers: int,
+    days: int,
+    seed: int,
+    events: str,
+    customers_out: str | None,
+    planted_out: str | None,
+) -> None:
+    """Write a synthetic operator."""
+    operator = Operator(OperatorShape(customers=customers, days=days, seed=seed))
+    with Sink(customers_out) as sink:
+        sink.write(operator.customers())
+    if planted_out is not None:
+        planted = {rule: sorted(ids) for rule, ids in operator.planted.items()}
+        Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
+    with progress("generate") as bar:
+        stream = _counted(operator, bar, bar.add_task("", total=operator.event_count_estimate))
+        if Path(events).suffix == ".parquet":
+            with pq.ParquetWriter(events, arrow_schema()) as writer:
+                for day in stream:
+                    writer.write_table(table_of(day))
+        else:
+            with Sink(events) as sink:
+                for day in stream:
+                    sink.write(day)
+
+
+def _counted(operator: Operator, bar: Progress, task: Any) -> Iterator[Iterable[Event]]:
+    for day in operator.days():
+        yield day
+        bar.advance(task, len(day))

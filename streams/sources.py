@@ -1,0 +1,144 @@
+"""Events from files, as columns: NDJSON (plain, .gz, .zst) and Parquet, or a folder of them."""
+
+import gzip
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from detectors.provenance import Origin
+from schemas.columns import Columns
+from schemas.decode import Reject, decode
+from streams.arrow import columns_of
+from streams.clock import Clock
+
+NDJSON_ENDINGS = (".ndjson", ".jsonl", ".json")
+LINES_AT_ONCE = 65_536
+ROWS_AT_ONCE = 262_144
+
+
+class SourceError(Exception):
+    """Input that can't be read; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of one file: its events as columns, and what could not be used.
+
+    `raw` gives the bytes of the record that a reject or a row names; `read_bytes` is how far into the
+    input this chunk goes, for progress.
+    """
+
+    origin: Origin
+    columns: list[Columns]
+    rejects: list[Reject]
+    raw: Callable[[int], bytes]
+    first: int
+    records: int
+    read_bytes: int
+
+
+def files_of(inputs: list[Path]) -> list[Path]:
+    """The files to read, folders opened, in the order given and by name within a folder."""
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.is_file() and _reader(p) is not None)
+            if not found:
+                raise SourceError(f"{path} holds no .ndjson or .parquet file: name another folder")
+            files += found
+        elif not path.exists():
+            raise SourceError(f"{path} is not there: check the name")
+        elif _reader(path) is None:
+            raise SourceError(f"{path} is neither NDJSON nor Parquet: name a .ndjson or .parquet file")
+        else:
+            files.append(path)
+    return files
+
+
+def chunks(files: list[Path], clock: Clock) -> Iterator[Chunk]:
+    """The events of files, one after the other; their rows are numbered through."""
+    first = read = 0
+    for path in files:
+        origin = Origin(str(path), None, first)
+        reader = _reader(path)
+        assert reader is not None
+        size = path.stat().st_size
+        try:
+            for chunk in reader(path, origin, first, clock()):
+                first = chunk.first + chunk.records
+                yield replace(chunk, read_bytes=read + chunk.read_bytes)
+        except (OSError, pa.ArrowException, zstandard.ZstdError, EOFError) as error:
+            raise SourceError(f"{path} can't be read ({error}): check the file") from None
+        read += size
+
+
+Reader = Callable[[Path, Origin, int, int], Iterator[Chunk]]
+
+
+def _reader(path: Path) -> Reader | None:
+    if path.suffix == ".parquet":
+        return _parquet
+    plain = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
+    return _ndjson if plain.suffix in NDJSON_ENDINGS else None
+
+
+def _ndjson(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
+    with _opened(path) as (lines, position):
+        while True:
+            records = [line.rstrip(b"\r\n") for _, line in zip(range(LINES_AT_ONCE), lines)]
+            if not records:
+                return
+            offsets = np.arange(first, first + len(records))
+            columns, rejects = decode(records, offsets, np.full(len(records), now_ms))
+            # An empty line is no record.
+            rejects = [reject for reject in rejects if records[reject.record]]
+            yield Chunk(
+                origin, columns, rejects, records.__getitem__, first, len(records), position()
+            )
+            first += len(records)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
+    """The lines of a file, unpacked, and how many of its bytes were read."""
+    with path.open("rb") as file:
+        if path.suffix == ".gz":
+            with gzip.open(file) as lines:
+                yield lines, file.tell  # type: ignore[misc]
+        elif path.suffix == ".zst":
+            with zstandard.ZstdDecompressor().stream_reader(file) as packed:
+                yield io.BufferedReader(packed, 1 << 20), file.tell  # type: ignore[arg-type]
+        else:
+            yield file, file.tell
+
+
+def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
+    file = pq.ParquetFile(path)
+    total, size = max(1, file.metadata.num_rows), path.stat().st_size
+    start = first
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+        columns, rejects, raw = columns_of(batch, first, now_ms)
+        first += batch.num_rows
+        read = size * (first - start) // total
+        yield Chunk(
+            origin, columns, rejects, raw, first - batch.num_rows, batch.num_rows, read
+        )
+
+
+def read_customers(path: Path, decoder: Any) -> Iterator[Any]:
+    """Customer records of an NDJSON file."""
+    with _opened(path) as (lines, _):
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield decoder.decode(line)
+                except ValueError as error:
+                    raise SourceError(f"{path}:{number}: {error}: mend the line") from None

@@ -1,0 +1,561 @@
+"""Slow, obvious twins of what `detectors/` computes: loops, dicts and datetimes, none of its code.
+
+Kernels have a function or class of the same name. A rule's twin takes events one by one and gives
+the findings they lead to; `Twin` puts the screen before the rules, as a partition does.
+"""
+
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from ipaddress import ip_address
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+HOUR_MS = 3_600_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# -- kernels --------------------------------------------------------------------------------------
+
+
+def running_totals(group, amount, start):
+    """Add row by row; a group begins with what its rows say it had."""
+    totals, so_far = [], {}
+    for g, a, s in zip(group, amount, start, strict=True):
+        so_far[g] = so_far.get(g, s) + a
+        totals.append(so_far[g])
+    return totals
+
+
+def running_maxima(group, value, start):
+    """Largest value before each row."""
+    maxima, so_far = [], {}
+    for g, v, s in zip(group, value, start, strict=True):
+        so_far.setdefault(g, s)
+        maxima.append(so_far[g])
+        so_far[g] = max(so_far[g], v)
+    return maxima
+
+
+def fullest_windows(group, step, weight, steps):
+    """Try every window of every group."""
+    fullest = {}
+    rows = list(zip(group, step, weight, strict=True))
+    for g in sorted(set(group)):
+        own = [(s, w) for other, s, w in rows if other == g]
+        ends = range(min(s for s, _ in own), max(s for s, _ in own) + steps + 1)
+        fullest[g] = max(sum(w for s, w in own if end - steps <= s <= end) for end in ends)
+    return list(fullest), list(fullest.values())
+
+
+class Contacts:
+    """A set of elements and steps for each group."""
+
+    def __init__(self):
+        self.of_group = defaultdict(set)
+
+    def add(self, group, element, step):
+        """Which rows are new, and how many entries each row's group holds in the end."""
+        new = []
+        for g, e, s in zip(group, element, step, strict=True):
+            new.append((e, s) not in self.of_group[g])
+            self.of_group[g].add((e, s))
+        return new, [len(self.of_group[g]) for g in group]
+
+
+class Episodes:
+    """Every window that was ever hot; one that ends within `steps` of another is no news."""
+
+    def __init__(self, steps):
+        self.steps = steps
+        self.hot = defaultdict(set)
+
+    def note(self, key, hot):
+        """Ends of hot windows that start a stretch of their own."""
+        new = []
+        for end in sorted(hot):
+            if all(abs(end - other) > self.steps for other in self.hot[key]):
+                new.append(end)
+            self.hot[key].add(end)
+        return new
+
+
+# -- time -----------------------------------------------------------------------------------------
+
+
+def local(time_ms, zone):
+    """Local time of an instant."""
+    return (EPOCH + timedelta(milliseconds=time_ms)).astimezone(zone)
+
+
+def instant_ms(year, month, day, zone):
+    """Local midnight, in a zone where every day has one."""
+    return int(datetime(year, month, day, tzinfo=zone).timestamp()) * 1000
+
+
+class Days:
+    """Local days, numbered as Python numbers dates."""
+
+    kind = "day"
+
+    def __init__(self, zone):
+        self.zone = zone
+
+    def of(self, time_ms):
+        return local(time_ms, self.zone).toordinal()
+
+    def start_ms(self, number):
+        day = date.fromordinal(number)
+        return instant_ms(day.year, day.month, day.day, self.zone)
+
+
+class Months:
+    """Local months, numbered from the year 0."""
+
+    kind = "month"
+
+    def __init__(self, zone):
+        self.zone = zone
+
+    def of(self, time_ms):
+        there = local(time_ms, self.zone)
+        return there.year * 12 + there.month - 1
+
+    def start_ms(self, number):
+        return instant_ms(number // 12, number % 12 + 1, 1, self.zone)
+
+
+class Steps:
+    """Steps of a fixed length."""
+
+    kind = "rolling"
+
+    def __init__(self, step_ms):
+        self.step_ms = step_ms
+
+    def of(self, time_ms):
+        return time_ms // self.step_ms
+
+    def start_ms(self, number):
+        return number * self.step_ms
+
+
+# -- rules ----------------------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """What a finding says, without its evidence."""
+
+    rule: str
+    customer_id: str
+    level: str
+    kind: str
+    start_ms: int
+    event_time_ms: int
+    observed: int
+    limit: int
+
+
+class Plans:
+    """Who may do what."""
+
+    def __init__(self, policy, customers):
+        self.default = policy.default_plan
+        self.announced = {customer.customer_id: customer for customer in customers}
+
+    def of(self, customer_id):
+        return self.announced.get(customer_id, self.default)
+
+
+class Counting:
+    """More of something in a period than allowed: `sms_daily`, `sms_monthly`, `voice_daily`."""
+
+    def __init__(self, name, policy, plans, calendar, limit):
+        self.name, self.limit, self.plans = name, limit, plans
+        self.parameters = parameters = policy.rules[name]
+        self.rolling = parameters.window == "rolling"
+        if self.rolling:
+            self.periods = Steps(parameters.step_seconds * 1000)
+            self.steps = parameters.length_seconds // parameters.step_seconds
+            self.retained = parameters.retention_periods * self.steps
+            self.episodes = Episodes(self.steps)
+        else:
+            self.periods = calendar(ZoneInfo(policy.timezone))
+            self.retained = parameters.retention_periods
+        self.counts = defaultdict(int)
+        self.regular = set()
+
+    def accepts(self, event, watermark_ms):
+        return self.retains(self.periods.of(event.event_time_ms), watermark_ms)
+
+    def retains(self, period, watermark_ms):
+        return period >= self.periods.of(watermark_ms) - self.retained
+
+    def feed(self, event, watermark_ms):
+        """Count an event, one period at a time."""
+        for period, amount in self.pieces(event):
+            if self.retains(period, watermark_ms):
+                before = self.counts[event.customer_id, period]
+                self.counts[event.customer_id, period] += amount
+                if self.applies(event.customer_id):
+                    yield from self.judged(event, period, before)
+
+    def applies(self, customer_id):
+        plan = self.plans.of(customer_id)
+        return self.parameters.applies_to == "all" or self.parameters.service in plan.unlimited
+
+    def judged(self, event, period, before):
+        customer_id = event.customer_id
+        if self.rolling:
+            hot = self.hot_windows(customer_id, period)
+            for end in self.episodes.note(customer_id, hot):
+                yield self.found(event, "breach", end - self.steps, hot[end])
+        elif before <= self.limit < self.counts[customer_id, period]:
+            yield self.found(event, "breach", period, self.counts[customer_id, period])
+            for regular in self.newly_regular(customer_id):
+                yield self.found(event, "regular", regular, self.counts[customer_id, regular])
+
+    def hot_windows(self, customer_id, step):
+        """The windows with this step that hold more than allowed."""
+        hot = {}
+        for end in range(step, step + self.steps + 1):
+            inside = range(end - self.steps, end + 1)
+            held = sum(self.counts.get((customer_id, s), 0) for s in inside)
+            if held > self.limit:
+                hot[end] = held
+        return hot
+
+    def newly_regular(self, customer_id):
+        """Breaches that have enough company in the periods that end with them."""
+        needed, window = self.parameters.regular_periods, self.parameters.regular_window
+        breaches = sorted(
+            p for (c, p), count in self.counts.items() if c == customer_id and count > self.limit
+        )
+        for last in breaches if needed else ():
+            company = [p for p in breaches if last - window < p <= last]
+            if len(company) >= needed and (customer_id, last) not in self.regular:
+                self.regular.add((customer_id, last))
+                yield last
+
+    def found(self, event, level, period, observed):
+        return Found(
+            rule=self.name,
+            customer_id=event.customer_id,
+            level=level,
+            kind=self.periods.kind,
+            start_ms=self.periods.start_ms(period),
+            event_time_ms=event.event_time_ms,
+            observed=observed,
+            limit=self.limit,
+        )
+
+
+class Messages(Counting):
+    """One for each message sent."""
+
+    def pieces(self, event):
+        if event.direction == "mo" and event.service == "sms" and event.segment_number in (None, 1):
+            yield self.periods.of(event.event_time_ms), 1
+
+
+class Calls(Counting):
+    """What of a call lies in each period."""
+
+    def pieces(self, event):
+        if event.direction != "mo":
+            return
+        at_ms, end_ms = event.event_time_ms, event.event_time_ms + event.duration_ms
+        while at_ms < end_ms:
+            period = self.periods.of(at_ms)
+            next_ms = min(end_ms, self.periods.start_ms(period + 1))
+            yield period, next_ms - at_ms
+            at_ms = next_ms
+
+
+def is_failed(flow):
+    """Refused or never answered, by its state or else by its flags."""
+    if flow.state is not None:
+        return flow.state in ("rejected", "unanswered")
+    if flow.protocol != 6 or flow.tcp_flags is None:
+        return False
+    fin, syn, push, ack = (bool(flow.tcp_flags & bit) for bit in (0x01, 0x02, 0x08, 0x10))
+    return syn and not (ack and (push or fin))
+
+
+def is_group_address(text):
+    """Many hosts: multicast, or the last address of a /24."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return address.is_multicast or (address.version == 4 and text.endswith(".255"))
+
+
+class Portscan:
+    """Many ports of a host or many hosts on a port, in any window."""
+
+    name = "portscan"
+
+    def __init__(self, policy):
+        parameters = policy.rules[self.name]
+        self.periods = Steps(parameters.step_seconds * 1000)
+        self.steps = parameters.length_seconds // parameters.step_seconds
+        self.retained = parameters.retention_hours * HOUR_MS // self.periods.step_ms
+        self.limits = {
+            "vertical": parameters.vertical_ports,
+            "horizontal": parameters.horizontal_hosts,
+        }
+        self.contacts = defaultdict(set)
+        self.episodes = Episodes(self.steps)
+        self.reported = set()
+
+    def accepts(self, flow, watermark_ms):
+        step = self.periods.of(flow.event_time_ms)
+        return step >= self.periods.of(watermark_ms) - self.retained
+
+    def feed(self, flow, watermark_ms):
+        host, port = flow.destination_address, flow.destination_port
+        if not is_failed(flow) or flow.direction != "outbound" or port is None:
+            return
+        if is_group_address(host):
+            return
+        for variant, key, element in (("vertical", host, port), ("horizontal", port, host)):
+            yield from self.contacted(flow, (flow.customer_id, variant, key), element)
+
+    def contacted(self, flow, group, element):
+        step = self.periods.of(flow.event_time_ms)
+        self.contacts[group].add((element, step))
+        limit, hot = self.limits[group[1]], {}
+        for end in range(step, step + self.steps + 1):
+            inside = {e for e, s in self.contacts[group] if end - self.steps <= s <= end}
+            if len(inside) >= limit:
+                hot[end] = len(inside)
+        for end in self.episodes.note(group, hot):
+            # A window is reported once, whatever else of the customer gets hot in it.
+            if (flow.customer_id, end) not in self.reported:
+                self.reported.add((flow.customer_id, end))
+                yield Found(
+                    rule=self.name,
+                    customer_id=flow.customer_id,
+                    level="breach",
+                    kind="rolling",
+                    start_ms=self.periods.start_ms(end - self.steps),
+                    event_time_ms=flow.event_time_ms,
+                    observed=hot[end],
+                    limit=limit,
+                )
+
+
+class StorageCapacity:
+    """The newest snapshot against the plan."""
+
+    name = "storage_capacity"
+    UNLIMITED = -1
+
+    def __init__(self, plans):
+        self.plans = plans
+        self.newest_ms = {}
+        self.above_since_ms = {}
+        self.last_start_ms = {}
+
+    def accepts(self, snapshot, watermark_ms):
+        return True
+
+    def feed(self, snapshot, watermark_ms):
+        who, time_ms = snapshot.customer_id, snapshot.event_time_ms
+        if snapshot.used_bytes is None or time_ms < self.newest_ms.get(who, 0):
+            return
+        self.newest_ms[who] = time_ms
+        limit = snapshot.capacity_bytes
+        if limit is None:
+            limit = self.plans.of(who).storage_capacity_bytes
+        above = limit is not None and snapshot.used_bytes > limit
+        level = None
+        if above and who not in self.above_since_ms:
+            # Two stretches never share a start, for a finding is known by it.
+            level, start_ms = "breach", max(time_ms, self.last_start_ms.get(who, 0) + 1)
+            self.above_since_ms[who] = self.last_start_ms[who] = start_ms
+        elif not above and who in self.above_since_ms:
+            level, start_ms = "cleared", self.above_since_ms.pop(who)
+        if level:
+            yield Found(
+                rule=self.name,
+                customer_id=who,
+                level=level,
+                kind="state",
+                start_ms=start_ms,
+                event_time_ms=time_ms,
+                observed=snapshot.used_bytes,
+                limit=self.UNLIMITED if limit is None else limit,
+            )
+
+
+class Share(NamedTuple):
+    """A partition's part of a closed month."""
+
+    start_ms: int
+    total: int
+    customers: int
+
+
+class DataMonthlyRatio:
+    """Months against the mean of all customers with the unlimited offer."""
+
+    name = "data_monthly_ratio"
+
+    def __init__(self, policy, plans):
+        self.parameters = parameters = policy.rules[self.name]
+        self.plans = plans
+        self.months = Months(ZoneInfo(policy.timezone))
+        self.ratio = Fraction(str(parameters.ratio))
+        self.kept = parameters.retention_periods + parameters.regular_window
+        self.used = defaultdict(int)
+        self.averages = {}
+        self.regular = set()
+        self.newest = self.closed = None
+        self.shares = []
+
+    def accepts(self, event, watermark_ms):
+        newest = self.months.of(watermark_ms)
+        return self.months.of(event.event_time_ms) >= newest - self.parameters.retention_periods
+
+    def feed(self, event, watermark_ms):
+        self.close(self.months.of(watermark_ms - self.parameters.lateness_hours * HOUR_MS) - 1)
+        self.newest = max(self.newest or 0, self.months.of(watermark_ms))
+        who, month = event.customer_id, self.months.of(event.event_time_ms)
+        before = self.used[who, month]
+        self.used[who, month] += event.bytes_uplink + event.bytes_downlink
+        if "data" not in self.plans.of(who).unlimited:
+            return
+        after = self.used[who, month]
+        if month in self.averages:
+            if self.reaches(after, month) and not self.reaches(before, month):
+                yield from self.breached(who, month, event.event_time_ms)
+        elif self.reaches(after, month - 1) and not self.reaches(before, month - 1):
+            yield self.found(who, "early", month, month - 1, event.event_time_ms)
+
+    def close(self, last):
+        """Put together the shares of the months up to this one, a new partition's from its memory."""
+        first = last - self.kept + 1 if self.closed is None else self.closed + 1
+        for month in range(first, last + 1):
+            self.shares.append(self.share(month))
+        self.closed = last if self.closed is None else max(self.closed, last)
+
+    def share(self, month):
+        total = customers = 0
+        end_ms = self.months.start_ms(month + 1)
+        users = {who for (who, m), used in self.used.items() if m == month and used}
+        for who in users | set(self.plans.announced):
+            announced = self.plans.announced.get(who)
+            there = announced is None or announced.valid_from_ms < end_ms
+            if there and "data" in self.plans.of(who).unlimited:
+                total, customers = total + self.used[who, month], customers + 1
+        return Share(self.months.start_ms(month), total, customers)
+
+    def judge(self, average):
+        """Take in a mean, and report who reaches the limit it makes."""
+        month = self.months.of(average.period_start_ms)
+        if month in self.averages:
+            return
+        self.averages[month] = (average.total, average.customers)
+        ended_ms = self.months.start_ms(month + 1)
+        for who in sorted({who for who, _ in self.used}):
+            if "data" not in self.plans.of(who).unlimited:
+                continue
+            if self.holds(month) and self.reaches(self.used[who, month], month):
+                yield from self.breached(who, month, ended_ms)
+            running = month + 1 not in self.averages and self.holds(month + 1)
+            if running and self.reaches(self.used[who, month + 1], month):
+                judged_ms = ended_ms + self.parameters.lateness_hours * HOUR_MS
+                yield self.found(who, "early", month + 1, month, judged_ms)
+
+    def holds(self, month):
+        return self.newest is not None and self.newest - self.kept <= month <= self.newest
+
+    def reaches(self, used, mean_month):
+        """`ratio` times the mean or more, if there is a mean."""
+        total, customers = self.averages.get(mean_month, (0, 0))
+        if customers < self.parameters.cohort_min or total == 0:
+            return False
+        return used >= self.ratio * Fraction(total, customers)
+
+    def breached(self, who, month, time_ms):
+        yield self.found(who, "breach", month, month, time_ms)
+        needed, window = self.parameters.regular_periods, self.parameters.regular_window
+        breaches = sorted(
+            m for (w, m), used in self.used.items() if w == who and self.reaches(used, m)
+        )
+        for last in breaches:
+            company = [m for m in breaches if last - window < m <= last]
+            if len(company) >= needed and (who, last) not in self.regular:
+                self.regular.add((who, last))
+                yield self.found(who, "regular", last, last, time_ms)
+
+    def found(self, who, level, month, mean_month, time_ms):
+        total, customers = self.averages[mean_month]
+        limit = self.ratio * Fraction(total, customers)
+        return Found(
+            rule=self.name,
+            customer_id=who,
+            level=level,
+            kind="month",
+            start_ms=self.months.start_ms(month),
+            event_time_ms=time_ms,
+            observed=self.used[who, month],
+            limit=-(-limit.numerator // limit.denominator),
+        )
+
+
+# -- the partition --------------------------------------------------------------------------------
+
+
+class Twin:
+    """All rules over one partition's events, one event at a time.
+
+    `found`, `too_late` (numbers of events) and `duplicates` (how many) grow as events come.
+    """
+
+    def __init__(self, policy, customers=()):
+        self.policy = policy
+        plans = Plans(policy, customers)
+        rules = policy.rules
+        self.ratio = DataMonthlyRatio(policy, plans)
+        self.rules = {
+            "sms": [
+                Messages("sms_daily", policy, plans, Days, rules["sms_daily"].limit),
+                Messages("sms_monthly", policy, plans, Months, rules["sms_monthly"].limit),
+            ],
+            "voice": [Calls("voice_daily", policy, plans, Days, rules["voice_daily"].limit_ms)],
+            "data": [self.ratio],
+            "flow": [Portscan(policy)],
+            "storage": [StorageCapacity(plans)],
+        }
+        self.watermark_ms = defaultdict(int)
+        self.remembered_hour = {}
+        self.found, self.too_late, self.duplicates = [], [], 0
+
+    def feed(self, number, event):
+        """Take in an event: too late, seen before, or counted."""
+        kind = type(event).__name__.lower()
+        self.watermark_ms[kind] = watermark_ms = max(self.watermark_ms[kind], event.event_time_ms)
+        rules = self.rules[kind]
+        if not any(rule.accepts(event, watermark_ms) for rule in rules):
+            self.too_late.append(number)
+        elif self.seen_before(kind, event, watermark_ms // HOUR_MS):
+            self.duplicates += 1
+        else:
+            for rule in rules:
+                self.found += rule.feed(event, watermark_ms)
+
+    def seen_before(self, kind, event, hour):
+        """Whether the id came within the window; if not, it is remembered from this hour on."""
+        key = (kind, event.source, event.event_id)
+        remembered = self.remembered_hour.get(key)
+        if remembered is not None and hour <= remembered + self.policy.dedup_window_hours:
+            return True
+        self.remembered_hour[key] = hour
+        return False
+
+    def judge(self, average):
+        """Take in a mean."""
+        self.found += self.ratio.judge(average)
