@@ -252,10 +252,17 @@ def is_failed(flow: Any) -> bool:
     """
     if flow.state is not None:
         return flow.state != "established"
-    flags = flow.tcp_flags
-    if flow.protocol != TCP or flags is None or not flags & SYN:
-        return False
-    return not (flags & ACK and flags & (PSH | FIN))
+    flags = ABSENT if flow.tcp_flags is None else flow.tcp_flags
+    return bool(failed_by_flags(flow.protocol, flags))
+
+
+def failed_by_flags(protocol: Any, flags: Any) -> Any:
+    """Whether TCP flags (ABSENT if not known) tell of a connection that carried nothing.
+
+    Works on numbers and on columns alike.
+    """
+    opened = (protocol == TCP) & (flags != ABSENT) & ((flags & SYN) != 0)
+    return opened & (((flags & ACK) == 0) | ((flags & (PSH | FIN)) == 0))
 
 
 @lru_cache(maxsize=65_536)

@@ -101,6 +101,16 @@ class Flow(Event, kw_only=True, frozen=True, gc=False, omit_defaults=True, tag="
     sampling_interval: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
 
 
+STORAGE_QUANTITIES = (
+    "used_bytes",
+    "largest_file_bytes",
+    "contacts",
+    "linked_items",
+    "shared_items",
+    "written_bytes",
+)
+
+
 class Storage(Event, kw_only=True, frozen=True, gc=False, omit_defaults=True, tag="storage"):
     """A snapshot of what a customer stores; it carries at least one quantity."""
 
@@ -114,14 +124,7 @@ class Storage(Event, kw_only=True, frozen=True, gc=False, omit_defaults=True, ta
 
     def __post_init__(self) -> None:
         """Refuse a snapshot of nothing."""
-        quantities = (
-            self.used_bytes,
-            self.largest_file_bytes,
-            self.contacts,
-            self.linked_items,
-            self.shared_items,
-            self.written_bytes,
-        )
+        quantities = (getattr(self, name) for name in STORAGE_QUANTITIES)
         if all(quantity is None for quantity in quantities):
             raise ValueError("Object missing required field `used_bytes`, or another quantity")
 

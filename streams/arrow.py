@@ -15,16 +15,32 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.columns import Columns
-from schemas.decode import AHEAD_MS_MAX, Reject, decode
-from schemas.events import AMOUNT_MAX, CALL_MS_MAX, TIME_MS_MIN, USAGE_KINDS, Event
+from schemas.decode import (
+    ABSENT,
+    AHEAD_MS_MAX,
+    Reject,
+    decode,
+    failed_by_flags,
+    is_group_address,
+)
+from schemas.events import (
+    AMOUNT_MAX,
+    CALL_MS_MAX,
+    STORAGE_QUANTITIES,
+    TIME_MS_MIN,
+    USAGE_KINDS,
+    Event,
+)
 from schemas.hashing import hash_strings, mix
 
 encoder = msgspec.json.Encoder()
 
-REQUIRED_TEXT = {"sms": ("recipient",), "voice": ("other_party",)}
-VECTORISED = ("sms", "voice", "data")
-"""Kinds whose columns are taken straight; the others are few, or need their strings anyway."""
-
+REQUIRED_TEXT = {
+    "sms": ("recipient",),
+    "voice": ("other_party",),
+    "flow": ("source_address", "destination_address"),
+    "stream": ("device_id",),
+}
 TEXT_MAX = 256
 ID_MAX = 64
 
@@ -69,7 +85,7 @@ def columns_of(
     kind = _filled(batch, "type", names, "")
     taken = np.zeros(batch.num_rows, bool)
     columns = []
-    for name in VECTORISED:
+    for name in USAGE_KINDS:
         rows = np.flatnonzero(pc.equal(kind, name).to_numpy(zero_copy_only=False))
         if len(rows) and _has_fields(name, names):
             part, good = _taken(name, batch, rows, first, now_ms, names)
@@ -108,7 +124,7 @@ def _taken(
     for name in ("corrects", "void"):
         if name in names:
             good &= ~part[name].is_valid().to_numpy(zero_copy_only=False)
-    fields = FIELDS[kind](part, names, good)
+    fields, texts = FIELDS[kind](part, names, good)
     kept = np.flatnonzero(good)
     if len(kept) < len(good):
         part = part.take(pa.array(kept))
@@ -125,36 +141,80 @@ def _taken(
         event_hash=event_hash,
         time_ms=time_ms[kept],
         fields={name: column[kept] for name, column in fields.items()},
+        texts={name: values[kept] for name, values in texts.items()},
     ), good
 
 
-def _sms(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> dict[str, NDArray]:
+Fields = tuple[dict[str, NDArray], dict[str, NDArray]]
+
+
+def _sms(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
     direction = _choice(part, "direction", names, "mo", ("mo", "mt"), good)
     service = _choice(part, "service", names, "sms", ("sms", "mms"), good)
     segment = _ints(part, "segment_number", names, 1)
     good &= segment >= 0
-    return {"is_sent_sms": direction & service & (segment == 1)}
+    return {"is_sent_sms": direction & service & (segment == 1)}, {}
 
 
-def _voice(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> dict[str, NDArray]:
+def _voice(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
     duration_ms = _ints(part, "duration_ms", names, -1)
     good &= (duration_ms >= 0) & (duration_ms <= CALL_MS_MAX)
     return {
         "is_originated": _choice(part, "direction", names, "mo", ("mo", "mt"), good),
         "duration_ms": duration_ms,
-    }
+    }, {}
 
 
-def _data(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> dict[str, NDArray]:
+def _data(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
     up, down = (_ints(part, name, names, -1) for name in ("bytes_uplink", "bytes_downlink"))
     good &= (up >= 0) & (down >= 0) & (up <= AMOUNT_MAX) & (down <= AMOUNT_MAX)
-    return {"bytes": up + down}
+    return {"bytes": up + down}, {}
 
 
-FIELDS: dict[str, Callable[[pa.RecordBatch, set[str], NDArray], dict[str, NDArray]]] = {
+def _flow(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
+    protocol = _ints(part, "protocol", names, -1)
+    port = _ints(part, "destination_port", names, ABSENT)
+    flags = _ints(part, "tcp_flags", names, ABSENT)
+    good &= (protocol >= 0) & (protocol <= 255) & (port <= 65_535) & (flags <= 0xFFFF)
+    state = _filled(part, "state", names, "").to_numpy(zero_copy_only=False)
+    stated = np.isin(state, ("established", "rejected", "unanswered"))
+    good &= stated | (state == "")
+    failed = np.where(stated, state != "established", failed_by_flags(protocol, flags))
+    addresses = _filled(part, "destination_address", names, "").to_numpy(zero_copy_only=False)
+    to_group = np.zeros(len(failed), bool)
+    to_group[failed] = [is_group_address(address) for address in addresses[failed]]
+    return {
+        "is_failed": failed,
+        "is_outbound": _choice(
+            part, "direction", names, "outbound", ("outbound", "inbound"), good
+        ),
+        "is_to_group": to_group,
+        "destination_address": hash_strings(addresses),
+        "destination_port": port,
+    }, {"destination_address": addresses}
+
+
+def _storage(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
+    quantities = [_ints(part, name, names, ABSENT) for name in STORAGE_QUANTITIES]
+    good &= (np.stack(quantities) != ABSENT).any(axis=0)
+    capacity = _ints(part, "capacity_bytes", names, ABSENT)
+    for amount in (*quantities, capacity):
+        good &= (amount >= ABSENT) & (amount <= AMOUNT_MAX)
+    return {"used_bytes": quantities[0], "capacity_bytes": capacity}, {}
+
+
+def _stream(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
+    good &= _ints(part, "duration_ms", names, -1) >= 0
+    return {}, {}
+
+
+FIELDS: dict[str, Callable[[pa.RecordBatch, set[str], NDArray], Fields]] = {
     "sms": _sms,
     "voice": _voice,
     "data": _data,
+    "flow": _flow,
+    "storage": _storage,
+    "stream": _stream,
 }
 
 
