@@ -6,6 +6,7 @@ year's end, events that come late or too late, ids that come again, amounts of z
 """
 
 from datetime import datetime
+from itertools import product
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -89,91 +90,44 @@ ROLLING = with_parameters(
 def instants(draw, count, spread, jitters):
     """Times of events in the order they come: some rising, some late, some far too late."""
     anchor = draw(st.sampled_from(MIDNIGHTS_MS))
-    time = st.tuples(st.integers(-3, 3), st.sampled_from(jitters))
-    times = [
-        anchor + shift * spread + jitter
-        for shift, jitter in draw(st.lists(time, min_size=count, max_size=count))
-    ]
+    places = [shift * spread + jitter for shift, jitter in product(range(-3, 4), jitters)]
+    several = {"min_size": count, "max_size": count}
+    times = draw(st.lists(st.sampled_from(sorted(places, key=abs)), **several))
     if draw(st.booleans()):
-        return times
-    delay = st.sampled_from((0, 0, 0, spread, 3 * spread, 40 * spread))
-    delays = draw(st.lists(delay, min_size=count, max_size=count))
-    order = sorted(range(count), key=lambda row: times[row] + delays[row])
-    return [times[row] for row in order]
+        delays = draw(st.lists(st.sampled_from([0, 0, 0, 1, 3, 80]), **several))
+        order = sorted(range(count), key=lambda row: times[row] + delays[row] * spread)
+        times = [times[row] for row in order]
+    return [anchor + time for time in times]
 
 
-def head(draw, number, time_ms):
-    """What every event has; an id may be one of an earlier event."""
-    back = draw(st.sampled_from((0, 0, 0, 0, 1, 2, 5)))
-    return {
-        "event_id": f"e-{max(0, number - back)}",
-        "customer_id": draw(st.sampled_from(CUSTOMERS)),
-        "event_time_ms": time_ms,
-        "source": draw(st.sampled_from((None, None, None, "a", ""))),
-    }
+def choices(**fields):
+    """One draw for all of an event's fields; a value that stands twice comes twice as often."""
+    rows = [dict(zip(fields, row, strict=True)) for row in product(*fields.values())]
+    return st.sampled_from(rows)
 
 
-def events_of(make, spread=DAY_MS, jitters=JITTERS_MS):
-    """Histories of one kind of event; `make` draws what the kind adds to the head."""
+HEADS = choices(
+    back=(0, 0, 0, 0, 0, 1, 2, 5),
+    customer_id=(CUSTOMERS[0], *CUSTOMERS),
+    source=(None, None, None, None, "a", ""),
+)
+
+
+def events_of(structure, fields, spread=DAY_MS, jitters=JITTERS_MS, **fixed):
+    """Histories of one kind of event; an id may be that of an earlier event."""
 
     @st.composite
     def histories(draw):
         count = draw(st.integers(0, EVENTS_MAX))
-        times = instants(draw, count, spread, jitters)
-        return [make(draw, **head(draw, n, time_ms)) for n, time_ms in enumerate(times)]
+        events = []
+        for number, time_ms in enumerate(instants(draw, count, spread, jitters)):
+            common = dict(draw(HEADS))
+            event_id = f"e-{max(0, number - common.pop('back'))}"
+            common |= {"event_id": event_id, "event_time_ms": time_ms}
+            events.append(structure(**common, **draw(fields), **fixed))
+        return events
 
     return histories()
-
-
-def make_sms(draw, **common):
-    return Sms(
-        recipient="r",
-        direction=draw(st.sampled_from(("mo", "mo", "mo", "mt"))),
-        service=draw(st.sampled_from(("sms", "sms", "sms", "mms"))),
-        segment_number=draw(st.sampled_from((None, None, 1, 2))),
-        **common,
-    )
-
-
-def make_voice(draw, **common):
-    durations = (0, 1, HOUR_MS, 2 * HOUR_MS, 5 * HOUR_MS, 26 * HOUR_MS, 73 * HOUR_MS, CALL_MS_MAX)
-    return Voice(
-        other_party="o",
-        duration_ms=draw(st.sampled_from(durations)),
-        direction=draw(st.sampled_from(("mo", "mo", "mo", "mt"))),
-        **common,
-    )
-
-
-def make_data(draw, **common):
-    uplink = draw(st.sampled_from((0, 1, 40)))
-    downlink = draw(st.sampled_from((0, 60, 2**53)))
-    return Data(bytes_uplink=uplink, bytes_downlink=downlink, **common)
-
-
-def make_flow(draw, **common):
-    states = ("rejected", "unanswered", "unanswered", "established", None)
-    addresses = ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.255", "224.0.0.1", "x")
-    return Flow(
-        source_address="192.0.2.1",
-        destination_address=draw(st.sampled_from(addresses)),
-        protocol=draw(st.sampled_from((6, 6, 6, 17))),
-        destination_port=draw(st.sampled_from((0, 1, 2, 3, 65_535, None))),
-        tcp_flags=draw(st.sampled_from((None, 0x02, 0x12, 0x04, 0x1B))),
-        state=draw(st.sampled_from(states)),
-        direction=draw(st.sampled_from(("outbound", "outbound", "outbound", "inbound"))),
-        **common,
-    )
-
-
-def make_storage(draw, **common):
-    used = draw(st.sampled_from((None, 0, 12, 13, 2_000_000_000)))
-    return Storage(
-        used_bytes=used,
-        contacts=1,
-        capacity_bytes=draw(st.sampled_from((None, None, 0, 12, 3_000_000_000))),
-        **common,
-    )
 
 
 def _month_start_ms(months):
@@ -198,18 +152,47 @@ AVERAGES = st.builds(
 @st.composite
 def data_with_means(draw):
     """Use over months, with means that come somewhere in between, each month's once or again."""
-    history = draw(events_of(make_data, spread=17 * DAY_MS))
+    history = draw(MONTHS_OF_DATA)
     for average in draw(st.lists(AVERAGES, max_size=6)):
         history.insert(draw(st.integers(0, len(history))), average)
     return history
 
 
-FLOW_JITTERS_MS = (0, -1, 29_999, 30_000, 60_000, 89_999, 90_000, 120_000, 180_000)
+MESSAGES = choices(
+    direction=("mo", "mo", "mo", "mo", "mt"),
+    service=("sms", "sms", "sms", "sms", "mms"),
+    segment_number=(None, None, None, 1, 2),
+)
+CALLS = choices(
+    duration_ms=(
+        *(0, 1, HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS + 1, 5 * HOUR_MS),
+        *(26 * HOUR_MS, 73 * HOUR_MS, CALL_MS_MAX),
+    ),
+    direction=("mo", "mo", "mo", "mt"),
+)
+FLOWS = choices(
+    destination_address=(*["10.0.0.1"] * 4, *["2001:db8::1", "x"] * 2, "10.0.0.255", "224.0.0.1"),
+    destination_port=(1, 1, 2, 2, 3, 0, 65_535, None),
+    protocol=(6, 6, 6, 17),
+    tcp_flags=(0x02, 0x12, 0x04, 0x1B, None),
+    state=("unanswered", "unanswered", "rejected", "unanswered", "established", None),
+    direction=(*["outbound"] * 6, "inbound"),
+)
+SNAPSHOTS = choices(
+    used_bytes=(0, 12, 13, 2_000_000_000, None),
+    capacity_bytes=(None, None, 0, 12, 3_000_000_000),
+)
+BYTES = choices(bytes_uplink=(0, 1, 40), bytes_downlink=(0, 60, 60, 2**53))
 
-SMS = events_of(make_sms) | events_of(make_sms, spread=10 * DAY_MS)
-VOICE = events_of(make_voice)
-FLOW = events_of(make_flow, spread=3 * MINUTE_MS, jitters=FLOW_JITTERS_MS)
-STORAGE = events_of(make_storage)
+SMS = events_of(Sms, MESSAGES, recipient="r") | events_of(
+    Sms, MESSAGES, spread=10 * DAY_MS, recipient="r"
+)
+VOICE = events_of(Voice, CALLS, other_party="o")
+FLOW = events_of(
+    Flow, FLOWS, MINUTE_MS, jitters=(0, -1, 29_999, 30_000, 89_999), source_address="192.0.2.1"
+)
+STORAGE = events_of(Storage, SNAPSHOTS, contacts=1)
+MONTHS_OF_DATA = events_of(Data, BYTES, spread=17 * DAY_MS)
 DATA = data_with_means()
 
 

@@ -1,0 +1,5 @@
+"""`python -m streams` is `fairuse`."""
+
+from streams.cli import main
+
+main()

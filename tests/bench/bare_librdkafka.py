@@ -1,0 +1,39 @@
+"""Read all usage with librdkafka and do nothing with it: the fastest client that Python has."""
+
+from time import perf_counter
+
+from confluent_kafka import Consumer, TopicPartition, libversion
+
+from streams.topics import USAGE_TOPICS
+from tests.bench.children import say, told
+from tests.bench.scales import PARTITIONS
+
+RECORDS_AT_ONCE = 10_000
+
+
+def read_all(bootstrap: str, events: int) -> float:
+    """Seconds to read so many events."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "bench-librdkafka",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        started = perf_counter()
+        consumer.assign(
+            [TopicPartition(topic, n, 0) for topic in USAGE_TOPICS for n in range(PARTITIONS)]
+        )
+        count = 0
+        while count < events:
+            records = consumer.consume(RECORDS_AT_ONCE, timeout=1.0)
+            count += sum(record.error() is None for record in records)
+        return perf_counter() - started
+    finally:
+        consumer.close()
+
+
+if __name__ == "__main__":
+    say(seconds=read_all(**told()), librdkafka=libversion()[0])

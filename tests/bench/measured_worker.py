@@ -1,0 +1,124 @@
+"""`fairuse worker` with a stopwatch: says when it is ready and when all events are committed."""
+
+import sys
+from functools import wraps
+from math import inf
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from streams.changelog import MARKER_KEY
+from streams.checkpoint import Checkpointer
+from streams.run import run_worker
+from streams.settings import Settings
+from streams.tables import ColumnStore, ColumnTable
+from streams.topics import USAGE_PREFIX
+from tests.bench.children import say, told
+
+TABLES = 2
+
+
+class Stopwatch:
+    """Follows one worker from its assignment over its recovery to the end of its input.
+
+    Recovery lasts from the assignment until the last table is taken over; only then does input flow.
+    The checkpoint after the last event comes at once, as it would on a stream that goes on, and not
+    when the timer would have brought it.
+    """
+
+    def __init__(self, events: int) -> None:
+        self.events = events
+        self.taken = self.checkpoints = self.rows = self.tables_ready = 0
+        self.assigned = self.ready = 0.0
+        self.first = self.applying = 0.0
+
+    def on_rebalance(self) -> None:
+        """A table was assigned."""
+        self.assigned = self.assigned or perf_counter()
+
+    def applied(self, batch: Any, started: float) -> None:
+        """Changelog batches were taken in."""
+        self.applying += perf_counter() - started
+        self.rows += sum(row.key != MARKER_KEY for event in batch for row in event.value)
+
+    def taken_over(self) -> None:
+        """A table is ready."""
+        self.tables_ready += 1
+        self.ready = perf_counter()
+        if self.tables_ready == TABLES:
+            say(
+                said="ready",
+                rows=self.rows,
+                seconds=self.ready - self.assigned,
+                seconds_applying=self.applying,
+            )
+
+    def folded(self, checkpointer: Checkpointer, topic: str, records: int) -> None:
+        """A batch was folded."""
+        if topic.startswith(USAGE_PREFIX):
+            self.first = self.first or perf_counter()
+            self.taken += records
+            if self.taken == self.events:
+                checkpointer.last = -inf
+
+    def written(self) -> None:
+        """A checkpoint was written and committed."""
+        self.checkpoints += 1
+        if self.taken == self.events:
+            now = perf_counter()
+            say(
+                said="done",
+                seconds=now - self.ready,
+                seconds_after_first_batch=now - self.first,
+                checkpoints=self.checkpoints,
+            )
+            self.events = -1
+
+    def attach(self) -> None:
+        """Hook it into the worker's classes."""
+        on_rebalance, apply = ColumnStore.on_rebalance, ColumnStore.apply_changelog_batch
+        take_over, folded = ColumnTable.take_over, Checkpointer.folded
+        write = Checkpointer.write
+
+        @wraps(on_rebalance)
+        async def measured_on_rebalance(store: Any, *args: Any, **kwargs: Any) -> None:
+            self.on_rebalance()
+            await on_rebalance(store, *args, **kwargs)
+
+        @wraps(apply)
+        def measured_apply(store: Any, batch: Any, *args: Any, **kwargs: Any) -> None:
+            started, batch = perf_counter(), list(batch)
+            apply(store, batch, *args, **kwargs)
+            self.applied(batch, started)
+
+        @wraps(take_over)
+        async def measured_take_over(table: Any, partitions: list[int]) -> None:
+            await take_over(table, partitions)
+            self.taken_over()
+
+        @wraps(folded)
+        def measured_folded(checkpointer: Any, event: Any, records: int) -> None:
+            folded(checkpointer, event, records)
+            self.folded(checkpointer, event.message.topic, records)
+
+        @wraps(write)
+        async def measured_write(checkpointer: Any, *args: Any, **kwargs: Any) -> None:
+            await write(checkpointer, *args, **kwargs)
+            self.written()
+
+        ColumnStore.on_rebalance = measured_on_rebalance
+        ColumnStore.apply_changelog_batch = measured_apply
+        ColumnTable.take_over = measured_take_over
+        Checkpointer.folded = measured_folded
+        Checkpointer.write = measured_write
+
+
+def main(settings: dict[str, Any], events: int) -> int:
+    """Run the worker; `events` is how much its input holds, -1 when nobody asks for the end."""
+    Stopwatch(events).attach()
+    return run_worker(msgspec.convert(settings, Settings), "warning")
+
+
+if __name__ == "__main__":
+    sys.exit(main(**told()))

@@ -1,0 +1,87 @@
+"""What a customer's state costs in memory: partitions alone, without broker or Faust."""
+
+import gc
+from pathlib import Path
+
+import numpy as np
+
+from detectors.partition import Partition
+from detectors.policies import load_policy
+from detectors.provenance import Origin
+from schemas.columns import Columns
+from schemas.hashing import hash_strings
+from schemas.records import Customer
+from streams.partitioner import partitions_of
+from streams.settings import Settings
+from tests.bench.children import say, told
+from tests.bench.scales import PARTITIONS
+from tests.bench.traffic import START_MS, customer_id
+
+AT_ONCE = 8_192
+"""About as many as one fetch brings."""
+
+FIELDS = {
+    "sms": {"is_sent_sms": True},
+    "voice": {"is_originated": True, "duration_ms": 60_000},
+    "data": {"bytes": 1_000_000},
+    "storage": {"used_bytes": 500_000_000, "capacity_bytes": -1},
+}
+
+
+def rss_bytes() -> int:
+    """Memory of this process that is in use now."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def used(kind: str, ids: list[bytes], offset: int) -> Columns:
+    """One event of a kind for each customer."""
+    count = len(ids)
+    return Columns(
+        kind=kind,
+        record=np.arange(count),
+        offset=offset + np.arange(count),
+        customer_id=ids,
+        event_hash=hash_strings([b"%s/%s" % (kind.encode(), owner) for owner in ids]),
+        time_ms=np.full(count, START_MS),
+        fields={name: np.full(count, value) for name, value in FIELDS[kind].items()},
+    )
+
+
+def fill(partition: Partition, ids: list[bytes], offset: int) -> None:
+    """Announce customers, let each use everything once, and checkpoint."""
+    customers = [
+        Customer(customer_id=owner.decode(), plan="unlimited", unlimited=["sms", "voice", "data"])
+        for owner in ids
+    ]
+    partition.announce(customers)
+    for kind in FIELDS:
+        partition.fold(used(kind, ids, offset), Origin(f"usage.{kind}", partition.number))
+    for _ in partition.changes():
+        pass
+
+
+def main(customers: int) -> None:
+    """Say what one row holds, and what all of them cost."""
+    policy, dedup_entries_max = load_policy(), Settings().dedup_entries_max
+    partitions = [Partition(n, policy, dedup_entries_max) for n in range(PARTITIONS)]
+    rows = {name: group.row_bytes for name, group in partitions[0].groups.items()}
+    empty_bytes = rss_bytes()
+    held = [0] * PARTITIONS
+    for first in range(0, customers, AT_ONCE * PARTITIONS):
+        numbers = range(first, min(customers, first + AT_ONCE * PARTITIONS))
+        ids = [customer_id(number).encode() for number in numbers]
+        of = partitions_of(ids, PARTITIONS)
+        for partition in partitions:
+            own = [ids[row] for row in np.flatnonzero(of == partition.number).tolist()]
+            fill(partition, own, held[partition.number])
+            held[partition.number] += len(own)
+    ids = own = of = None
+    full_bytes = rss_bytes()
+    say(rows=rows, rss_bytes=full_bytes - empty_bytes, customers=sum(held))
+
+
+if __name__ == "__main__":
+    main(**told())
