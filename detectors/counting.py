@@ -1,9 +1,10 @@
 """What the counting rules share: more of something in a period than the contract allows."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
@@ -15,11 +16,17 @@ from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
 
 
+CELL = np.dtype("<u4")
+
+Limit = Annotated[int, Meta(ge=0, lt=np.iinfo(CELL).max)]
+"""Highest amount that is still allowed; a cell that is full stands above every limit."""
+
+
 class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     """Calendar periods by default; `window = "rolling"` asks for a length and a step instead.
 
-    `retention_periods`: how many periods (or window lengths) before the newest still take late events.
-    `regular_periods` of the last `regular_window` calendar periods in breach are "regularly".
+    `retention_periods`: how many periods (or window lengths) before the newest one still take late
+    events. `regular_periods` of the last `regular_window` calendar periods in breach are "regularly".
     """
 
     retention_periods: Positive
@@ -33,7 +40,7 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
         rolling = self.window == "rolling"
-        if rolling != (self.length_seconds is not None and self.step_seconds is not None):
+        if {self.length_seconds is not None, self.step_seconds is not None} != {rolling}:
             raise ValueError('`length_seconds` and `step_seconds` go with `window = "rolling"`')
         if rolling and self.length_seconds % self.step_seconds:
             raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
@@ -43,6 +50,16 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError('`regular_periods` goes with `window = "calendar"`')
         if self.regular_periods is not None and self.regular_periods > self.regular_window:
             raise ValueError("`regular_periods` can't be more than `regular_window`")
+
+
+class Pieces(NamedTuple):
+    """What a batch adds: who, when and how much, and the period's total after it; shape (k,)."""
+
+    row: Ints
+    slot: Ints
+    period: Ints
+    amount: Ints
+    total: Ints
 
 
 class CountingRule:
@@ -57,7 +74,6 @@ class CountingRule:
     calendar_unit: ClassVar[Literal["day", "week", "month"]]
     amount_unit: ClassVar[str]
     longest_ms: ClassVar[int] = 0
-    """How far one event's use may reach past its start."""
 
     def __init__(self, parameters: CountingParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -77,7 +93,7 @@ class CountingRule:
             ahead = -(-self.longest_ms // 82_800_000)
         self.ring = PeriodRing(back, ahead)
         self.episodes = Episodes(self.steps)
-        self.fields = (Field(self.name, "<u4", self.ring.width),)
+        self.fields = (Field(self.name, CELL.str, self.ring.width),)
 
     def limit_of(self, parameters: Any) -> int:
         """Highest amount of a period that is still allowed."""
@@ -102,7 +118,8 @@ class CountingRule:
         slot = batch.slot[row]
         total = self.ring.totals(cells, slot, period, amount)
         found = self._roll if self.rolling else self._cross
-        hits = list(found(cells, batch, customers, row, period, amount, total))
+        pieces = Pieces(row, slot, period, amount, total)
+        hits = list(found(cells, batch, customers, pieces))
         self.ring.write(cells, slot, period, total, int(newest[-1]))
         if self.rolling:
             self.episodes.forget(int(newest[-1]) - self.retained)
@@ -114,38 +131,40 @@ class CountingRule:
         return customers.has_unlimited(self.parameters.service, slot)
 
     def _cross(
-        self,
-        cells: NDArray,
-        batch: Batch,
-        customers: Customers,
-        row: Ints,
-        period: Ints,
-        amount: Ints,
-        total: Ints,
+        self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
-        crossed = np.flatnonzero((total > self.limit) & (total - amount <= self.limit))
-        crossed = crossed[self._applies(customers, batch.slot[row[crossed]])]
-        crossed_before: dict[int, dict[int, int]] = {}
-        for at in crossed.tolist():
-            slot = int(batch.slot[row[at]])
-            breaches = crossed_before.get(slot)
-            if breaches is None:
-                held = self.ring.history(cells[slot])
-                breaches = {p: count for p, count in held.items() if count > self.limit}
-                crossed_before[slot] = breaches
-            this, observed = int(period[at]), int(total[at])
-            breaches[this] = observed
-            yield self._hit(batch, int(row[at]), slot, "breach", this, observed, {})
-            for regular in self._regular(breaches, this):
-                yield self._hit(
-                    batch,
-                    int(row[at]),
-                    slot,
-                    "regular",
-                    regular,
-                    breaches[regular],
-                    self._regular_evidence(breaches, regular),
-                )
+        total = pieces.total
+        crossed = np.flatnonzero((total > self.limit) & (total - pieces.amount <= self.limit))
+        crossed = crossed[self._applies(customers, pieces.slot[crossed])]
+        if self.parameters.regular_periods is None:
+            for at in crossed.tolist():
+                yield self._breach(batch, pieces, at)
+            return
+        for at, counts in self._counts_at(crossed, cells, pieces):
+            yield self._breach(batch, pieces, at)
+            breaches = {p: count for p, count in counts.items() if count > self.limit}
+            for last in self._regular(breaches, int(pieces.period[at])):
+                more = self._regular_evidence(breaches, last)
+                row, slot = int(pieces.row[at]), int(pieces.slot[at])
+                yield self._hit(batch, row, slot, "regular", last, breaches[last], more)
+
+    def _breach(self, batch: Batch, pieces: Pieces, at: int) -> Hit:
+        row, slot, period, _, total = (int(column[at]) for column in pieces)
+        return self._hit(batch, row, slot, "breach", period, total, {})
+
+    def _counts_at(
+        self, crossed: Ints, cells: NDArray, pieces: Pieces
+    ) -> Iterator[tuple[int, dict[int, int]]]:
+        """Each of these pieces with its customer's totals by period just after it."""
+        wanted = set(crossed.tolist())
+        counts: dict[int, dict[int, int]] = {}
+        for at in np.flatnonzero(np.isin(pieces.slot, pieces.slot[crossed])).tolist():
+            slot = int(pieces.slot[at])
+            if slot not in counts:
+                counts[slot] = self.ring.history(cells[slot])
+            counts[slot][int(pieces.period[at])] = int(pieces.total[at])
+            if at in wanted:
+                yield at, counts[slot]
 
     def _regular(self, breaches: dict[int, int], this: int) -> list[int]:
         """Periods that became regular breaches by the breach of this one."""
@@ -193,47 +212,39 @@ class CountingRule:
         )
 
     def _roll(
-        self,
-        cells: NDArray,
-        batch: Batch,
-        customers: Customers,
-        row: Ints,
-        period: Ints,
-        amount: Ints,
-        total: Ints,
+        self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
-        candidates = self._hot_slots(cells, batch.slot[row], period, amount)
+        candidates = self._hot_slots(cells, pieces)
         candidates = candidates[self._applies(customers, candidates)]
         hits = []
         for slot in candidates.tolist():
             counts = self.ring.history(cells[slot])
             key = int(customers.directory.hashes(np.array([slot]))[0])
-            for at in np.flatnonzero(batch.slot[row] == slot).tolist():
-                this = int(period[at])
-                counts[this] = counts.get(this, 0) + int(amount[at])
+            for at in np.flatnonzero(pieces.slot == slot).tolist():
+                this = int(pieces.period[at])
+                counts[this] = counts.get(this, 0) + int(pieces.amount[at])
                 hot = self._hot_windows(counts, this)
                 new = self.episodes.note(key, hot)
                 if new is not None:
-                    hits.append(
-                        (at, self._hit(batch, int(row[at]), slot, "breach", new, hot[new], {}))
-                    )
+                    row = int(pieces.row[at])
+                    hits.append((at, self._hit(batch, row, slot, "breach", new, hot[new], {})))
         yield from (hit for _, hit in sorted(hits, key=lambda pair: pair[0]))
 
-    def _hot_slots(self, cells: NDArray, slot: Ints, period: Ints, amount: Ints) -> Ints:
-        """Slots with any window above the limit once the whole batch is in: the only ones to walk."""
-        touched, inverse = np.unique(slot, return_inverse=True)
+    def _hot_slots(self, cells: NDArray, pieces: Pieces) -> Ints:
+        """Slots with a window above the limit once the whole batch is in: the only ones to walk."""
+        touched, inverse = np.unique(pieces.slot, return_inverse=True)
         sums = cells[touched].sum(axis=1, dtype=np.int64)
-        np.add.at(sums, inverse, amount)
+        np.add.at(sums, inverse, pieces.amount)
         likely = touched[sums > self.limit]
         if len(likely) == 0:
             return likely
-        rows = np.isin(slot, likely)
+        rows = np.isin(pieces.slot, likely)
         held = [(s, p, c) for s in likely.tolist() for p, c in self.ring.history(cells[s]).items()]
         old = np.array(held, np.int64).reshape(-1, 3)
         groups, sums = fullest_windows(
-            np.r_[old[:, 0], slot[rows]],
-            np.r_[old[:, 1], period[rows]],
-            np.r_[old[:, 2], amount[rows]],
+            np.r_[old[:, 0], pieces.slot[rows]],
+            np.r_[old[:, 1], pieces.period[rows]],
+            np.r_[old[:, 2], pieces.amount[rows]],
             self.steps,
         )
         return groups[sums > self.limit]

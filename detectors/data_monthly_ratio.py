@@ -1,7 +1,6 @@
 """Many times the data that customers with the unlimited offer use on average."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar
 
@@ -11,16 +10,18 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing
-from detectors.rule import ANNOUNCED_BIT, Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import ANNOUNCED_BIT, Batch, Customers, Hit, Ints, Mask, Share, Standing
 from detectors.state import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, Window
 
 HOUR_MS = 3_600_000
+NEVER = np.iinfo(np.int64).max
+"""A limit that nobody reaches."""
 
 
 class RatioParameters(RuleParameters, kw_only=True, frozen=True):
-    """`ratio` times the mean counts, itself included; a smaller cohort than `cohort_min` is not used.
+    """`ratio` times the mean or more counts; a smaller cohort than `cohort_min` has no mean.
 
     A month closes when the watermark is `lateness_hours` past its end.
     """
@@ -33,21 +34,12 @@ class RatioParameters(RuleParameters, kw_only=True, frozen=True):
     retention_periods: Positive
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One partition's part of a closed month: bytes of all its unlimited customers, and how many."""
-
-    period_start_ms: int
-    period_end_ms: int
-    total: int
-    customers: int
-
-
 class DataMonthlyRatio:
     """Compare each customer's calendar month with the mean of all who have the unlimited offer.
 
-    What it catches: months of `ratio` times the mean or more once the mean is known, the months that
-    make it "regularly", and, as an early warning, the running month against the mean of the one before.
+    What it catches: months of `ratio` times the mean or more once the mean is known, the months
+    that make it "regularly", and, as an early warning, a month that has no mean yet against the
+    mean of the one before.
     What it misses: heavy use by customers whose plan is not unlimited; a mean that everybody raises.
     Delay: the month's end plus the lateness, and until the last partition has closed it.
     False alarms: none against the mean; bytes that come after the close count for the customer, not
@@ -60,6 +52,7 @@ class DataMonthlyRatio:
 
     name: ClassVar[str] = "data_monthly_ratio"
     reads: ClassVar[tuple[str, ...]] = ("data",)
+    longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RatioParameters]] = RatioParameters
 
     def __init__(self, parameters: RatioParameters, policy: Policy) -> None:
@@ -78,7 +71,7 @@ class DataMonthlyRatio:
         newest = self.months.period_of(watermark_ms)
         return self.months.period_of(time_ms) >= newest - self.parameters.retention_periods
 
-    def closing_month(self, watermark_ms: Ints) -> Ints:
+    def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last month closed at each watermark, shape (n,)."""
         return self.months.period_of(watermark_ms - self.lateness_ms) - 1
 
@@ -87,7 +80,7 @@ class DataMonthlyRatio:
     ) -> list[Share]:
         """This partition's share of every month that the watermark closes now."""
         return self.close_through(
-            columns, int(self.closing_month(np.array([watermark_ms]))[0]), customers
+            columns, int(self.closing_period(np.array([watermark_ms]))[0]), customers
         )
 
     def close_ended(
@@ -100,7 +93,10 @@ class DataMonthlyRatio:
     def close_through(
         self, columns: Mapping[str, NDArray], last: int, customers: Customers
     ) -> list[Share]:
-        """Shares of the months up to `last` that are not closed yet; a new partition starts there."""
+        """Shares of the months up to `last` that are not closed yet.
+
+        A new partition begins with the months that it could still hold.
+        """
         first = self.closed + 1 if self.closed >= 0 else max(0, last - self.ring.back + 1)
         self.closed = max(self.closed, last)
         return [self._share(columns, month, customers) for month in range(first, last + 1)]
@@ -128,7 +124,9 @@ class DataMonthlyRatio:
             m: mean for m, mean in self.averages.items() if m >= month - self.ring.width
         }
         hits = self._at_or_above(columns, month, month, customers)
-        return hits + self._at_or_above(columns, month + 1, month, customers)
+        if month + 1 not in self.averages:
+            hits += self._at_or_above(columns, month + 1, month, customers)
+        return hits
 
     def _at_or_above(
         self, columns: Mapping[str, NDArray], month: int, mean_month: int, customers: Customers
@@ -144,7 +142,8 @@ class DataMonthlyRatio:
         time_ms = judged_ms if early else self.months.bounds(month)[1]
         hits = []
         for s in slot.tolist():
-            hits += self._hits(columns, s, month, mean_month, time_ms, int(used[s]), None)
+            months = self.ring.history(columns[self.name][s])
+            hits += self._hits(s, month, mean_month, time_ms, None, months)
         return hits
 
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
@@ -157,58 +156,56 @@ class DataMonthlyRatio:
         row, month = row[in_time], month[in_time]
         slot, amount = batch.slot[row], batch.fields["bytes"][row]
         total = self.ring.totals(cells, slot, month, amount)
-        before = {
-            int(s): self.ring.history(cells[s]) for s in self._crossers(slot, month, amount, total)
-        }
-        self.ring.write(cells, slot, month, total, int(newest[-1]))
+        limit = self._limits(month)
+        crossed = (total >= limit) & (total - amount < limit)
+        crossed &= customers.has_unlimited("data", slot)
         hits = []
-        for m, mean_month in self._known(month):
-            limit = self._limit(mean_month)
-            crossed = (month == m) & (total >= limit) & (total - amount < limit)
-            crossed &= customers.has_unlimited("data", slot)
-            for at in np.flatnonzero(crossed).tolist():
-                time_ms, offset = int(batch.time_ms[row[at]]), int(batch.offset[row[at]])
-                observed = int(total[at])
-                hits += self._hits(
-                    columns, int(slot[at]), m, mean_month, time_ms, observed, offset, before
-                )
-        return sorted(hits, key=lambda hit: hit.offset)
+        for at, months in self._months_at(np.flatnonzero(crossed), cells, slot, month, total):
+            m, time_ms = int(month[at]), int(batch.time_ms[row[at]])
+            offset = int(batch.offset[row[at]])
+            hits += self._hits(int(slot[at]), m, self._mean_for(m), time_ms, offset, months)
+        self.ring.write(cells, slot, month, total, int(newest[-1]))
+        return hits
 
-    def _crossers(self, slot: Ints, month: Ints, amount: Ints, total: Ints) -> Ints:
-        """Customers who cross any known limit in this batch."""
-        crossed = np.zeros(len(slot), bool)
-        for m, mean_month in self._known(month):
-            limit = self._limit(mean_month)
-            crossed |= (month == m) & (total >= limit) & (total - amount < limit)
-        return np.unique(slot[crossed])
+    def _mean_for(self, month: int) -> int:
+        """The month whose mean a month is held against: its own, or until that is known the last."""
+        return month if month in self.averages else month - 1
 
-    def _known(self, month: Ints) -> list[tuple[int, int]]:
-        """Months of a batch that have a limit by now, each with the month whose mean makes it."""
-        pairs = []
-        for m in np.unique(month).tolist():
-            pairs += [(m, mean) for mean in (m, m - 1) if self._limit(mean) is not None]
-        return pairs
+    def _limits(self, month: Ints) -> Ints:
+        """Limit of each month, `NEVER` where there is none, shape (n,)."""
+        distinct, inverse = np.unique(month, return_inverse=True)
+        limits = [self._limit(self._mean_for(m)) for m in distinct.tolist()]
+        return np.array([min(NEVER, lim or NEVER) for lim in limits], np.int64)[inverse]
+
+    def _months_at(
+        self, crossed: Ints, cells: NDArray, slot: Ints, month: Ints, total: Ints
+    ) -> Iterator[tuple[int, dict[int, int]]]:
+        """Each of these rows with its customer's bytes by month just after it."""
+        wanted = set(crossed.tolist())
+        months: dict[int, dict[int, int]] = {}
+        for at in np.flatnonzero(np.isin(slot, slot[crossed])).tolist():
+            of = int(slot[at])
+            if of not in months:
+                months[of] = self.ring.history(cells[of])
+            months[of][int(month[at])] = int(total[at])
+            if at in wanted:
+                yield at, months[of]
 
     def _hits(
         self,
-        columns: Mapping[str, NDArray],
         slot: int,
         month: int,
         mean_month: int,
         time_ms: int,
-        observed: int,
         offset: int | None,
-        before: Mapping[int, dict[int, int]] | None = None,
+        months: Mapping[int, int],
     ) -> list[Hit]:
         """The early warning, or the breach with every month it makes regular."""
+        observed = months[month]
         if month != mean_month:
             return [self._hit(slot, month, mean_month, "early", time_ms, observed, offset, {})]
         hits = [self._hit(slot, month, month, "breach", time_ms, observed, offset, {})]
-        used = (before or {}).get(slot)
-        if used is None:
-            used = self.ring.history(columns[self.name][slot])
-        used[month] = observed
-        breaches = {m: bytes_ for m, bytes_ in used.items() if self._in_breach(m, bytes_)}
+        breaches = {m: used for m, used in months.items() if self._in_breach(m, used)}
         needed, window = self.parameters.regular_periods, self.parameters.regular_window
         for last in range(month, month + window):
             inside = [m for m in range(last - window + 1, last + 1) if m in breaches]
@@ -263,7 +260,7 @@ class DataMonthlyRatio:
         )
 
     def _limit(self, month: int) -> int | None:
-        """Fewest bytes that are `ratio` times the month's mean or more; None while there is no mean."""
+        """Fewest bytes that are `ratio` times the month's mean or more; None without a mean."""
         total, customers = self.averages.get(month, (0, 0))
         if customers < self.parameters.cohort_min or total == 0:
             return None

@@ -84,9 +84,11 @@ class Duplicates:
         place, _ = self._map.claim(entries["key"].astype(np.uint64))
         self._map.values[place] = np.maximum(self._map.values[place], entries["expiry"])
 
-    def rewrite(self) -> None:
-        """Store everything anew at the next checkpoint."""
+    def rewrite(self, number: int | None = None) -> None:
+        """Store everything anew at the next checkpoint, over chunk `number` too."""
         self._rewrite = True
+        if number is not None:
+            self._log.disown(number)
 
     def _prune(self) -> None:
         full = self._map.size > self.entries_max

@@ -5,6 +5,7 @@ The live worker and the replay drive this same fold.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -12,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import RULES
-from detectors.data_monthly_ratio import DataMonthlyRatio, Share
 from detectors.duplicates import Duplicates
 from detectors.identity import finding_id
 from detectors.provenance import Origin, Provenance
@@ -21,9 +21,11 @@ from detectors.rule import (
     CUSTOMER_FIELDS,
     UNLIMITED_BITS,
     Batch,
+    ClosingRule,
     Customers,
     Hit,
     Rule,
+    Share,
 )
 from detectors.state import STATE_VERSION, ColumnGroup, Directory
 from schemas.columns import Columns
@@ -72,6 +74,9 @@ class Partition:
         self.rules: dict[str, Rule] = {
             name: RULES[name](parameters, policy) for name, parameters in policy.rules.items()
         }
+        self.closing_rules = {
+            name: rule for name, rule in self.rules.items() if isinstance(rule, ClosingRule)
+        }
         kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
         self.groups = {CUSTOMER_GROUP: ColumnGroup(CUSTOMER_GROUP, CUSTOMER_FIELDS)}
         self._group_of = {name: "+".join(rule.reads) for name, rule in self.rules.items()}
@@ -94,6 +99,8 @@ class Partition:
         self.provenance = {kind: Provenance() for kind in kinds}
         self.watermark_ms = dict.fromkeys(kinds, 0)
         self.next_offset: dict[str, int] = {}
+        # Where the rules stand: records that were screened out may have moved the watermark on.
+        self.stepped_ms = dict.fromkeys(kinds, 0)
         self._written: dict[str, NDArray[np.int64]] = {}
 
     # -- events ---------------------------------------------------------------------------------
@@ -115,7 +122,7 @@ class Partition:
         outcome.late = int((columns.time_ms[rows] < watermark[rows]).sum())
         batch = self._batch(columns, rows, watermark, outcome)
         self.provenance[kind].note(origin, columns.time_ms[rows], columns.offset[rows])
-        hits = self._run(batch, int(watermark[-1]), outcome)
+        hits = self._run(batch, outcome)
         self.watermark_ms[kind] = int(watermark[-1])
         outcome.findings += [self._finding(name, hit) for name, hit in hits]
         return outcome
@@ -180,8 +187,8 @@ class Partition:
         for group in self.groups.values():
             group.reserve(self.directory.size)
 
-    def _run(self, batch: Batch, newest_ms: int, outcome: Outcome) -> list[tuple[str, Hit]]:
-        """Run the kind's rules, cut where a period closes so that its sums hold just what came before."""
+    def _run(self, batch: Batch, outcome: Outcome) -> list[tuple[str, Hit]]:
+        """Run the kind's rules, cut where a period closes: its sums hold just what came before."""
         if len(batch.slot) == 0:
             return []
         hits: list[tuple[str, Hit]] = []
@@ -190,27 +197,28 @@ class Partition:
                 if batch.kind not in rule.reads:
                     continue
                 columns = self._columns_of(name)
-                if isinstance(rule, DataMonthlyRatio):
-                    first = int(part.watermark_ms[0])
-                    shares = rule.close(columns, first, self.customers)
+                if closing := self.closing_rules.get(name):
+                    shares = closing.close(columns, int(part.watermark_ms[0]), self.customers)
                     outcome.partials += [self._partial(name, share) for share in shares]
                 hits += [(name, hit) for hit in rule.step(columns, part, self.customers)]
+        self.stepped_ms[batch.kind] = batch.newest_ms
         for group in {self._group_of[name] for name in self.rules}:
             if batch.kind in group.split("+") and group in self.groups:
                 self.groups[group].touch(batch.slot)
         return hits
 
     def _cut_at_closings(self, batch: Batch) -> Iterator[Batch]:
-        closers = [r for r in self._rules_of(batch.kind) if isinstance(r, DataMonthlyRatio)]
-        if not closers:
+        closes = np.zeros(len(batch.slot), bool)
+        for rule in self.closing_rules.values():
+            if batch.kind in rule.reads:
+                closing = rule.closing_period(batch.watermark_ms)
+                closes[1:] |= closing[1:] != closing[:-1]
+        ends = [*np.flatnonzero(closes).tolist(), len(closes)]
+        if len(ends) == 1:
             yield batch
             return
-        closing = closers[0].closing_month(batch.watermark_ms)
-        ends = np.flatnonzero(closing[1:] != closing[:-1]) + 1
-        start = 0
-        for end in [*ends.tolist(), len(closing)]:
-            yield _slice(batch, start, end)
-            start = end
+        for start, end in pairwise([0, *ends]):
+            yield batch.part(start, end)
 
     def _columns_of(self, rule: str) -> Mapping[str, NDArray]:
         group = self.groups.get(self._group_of[rule])
@@ -220,8 +228,8 @@ class Partition:
 
     def judge(self, average: CohortAverage) -> list[Finding]:
         """Take in the mean of a closed period, and report who it puts in breach."""
-        rule = self.rules.get(average.rule)
-        if not isinstance(rule, DataMonthlyRatio):
+        rule = self.closing_rules.get(average.rule)
+        if rule is None:
             return []
         hits = rule.judge(self._columns_of(average.rule), average, self.customers)
         return [self._finding(average.rule, hit) for hit in hits]
@@ -229,27 +237,19 @@ class Partition:
     def end(self, last_event_ms: int) -> list[CohortPartial]:
         """Shares of every period that ended before the input's last event: no more will come."""
         partials = []
-        for name, rule in self.rules.items():
-            if isinstance(rule, DataMonthlyRatio):
-                partials += self._partials_until(name, rule, last_event_ms)
+        for name, rule in self.closing_rules.items():
+            shares = rule.close_ended(self._columns_of(name), last_event_ms, self.customers)
+            partials += [self._partial(name, share) for share in shares]
         return partials
 
     def close_idle(self, kind: str, now_ms: int) -> list[CohortPartial]:
         """Shares of the periods that the clock closes while nothing comes on this partition."""
         partials = []
-        for name, rule in self.rules.items():
-            if isinstance(rule, DataMonthlyRatio) and kind in rule.reads:
-                columns = self._columns_of(name)
-                shares = rule.close(columns, now_ms, self.customers)
+        for name, rule in self.closing_rules.items():
+            if kind in rule.reads:
+                shares = rule.close(self._columns_of(name), now_ms, self.customers)
                 partials += [self._partial(name, share) for share in shares]
         return partials
-
-    def _partials_until(
-        self, name: str, rule: DataMonthlyRatio, last_event_ms: int
-    ) -> list[CohortPartial]:
-        columns = self._columns_of(name)
-        shares = rule.close_ended(columns, last_event_ms, self.customers)
-        return [self._partial(name, share) for share in shares]
 
     def _partial(self, rule: str, share: Share) -> CohortPartial:
         return CohortPartial(
@@ -307,11 +307,14 @@ class Partition:
     def _finding(self, rule: str, hit: Hit) -> Finding:
         customer_id = self.directory.name(hit.slot).decode()
         end_ms = hit.window.end_ms if hit.window.end_ms is not None else hit.event_time_ms + 1
-        kind = self.rules[rule].reads[0]
+        kind, longest_ms = self.rules[rule].reads[0], self.rules[rule].longest_ms
         start_ms = min(
             [hit.window.start_ms, *(b["start_ms"] for b in hit.evidence.get("breaches", ()))]
         )
-        inputs = self.provenance[kind].inputs(start_ms, max(end_ms, start_ms + 1), hit.offset)
+        # Use that began before the window may reach into it.
+        inputs = self.provenance[kind].inputs(
+            start_ms - longest_ms, max(end_ms, start_ms + 1), hit.offset
+        )
         return Finding(
             finding_id=finding_id(rule, customer_id, hit.window, hit.level, self.policy_ref),
             rule=rule,
@@ -359,7 +362,7 @@ class Partition:
         return keys, [bytes(packed[at : at + width]) for at in range(0, len(packed), width)]
 
     def _watermark_of(self, group: str) -> int:
-        return max((self.watermark_ms.get(kind, 0) for kind in group.split("+")), default=0)
+        return max((self.stepped_ms.get(kind, 0) for kind in group.split("+")), default=0)
 
     def _logs(self) -> dict[bytes, Any]:
         """What is kept in chunks: event ids by kind, and the rules that have a log of their own."""
@@ -373,6 +376,7 @@ class Partition:
             "layout": self._layout(),
             "next_offset": self.next_offset,
             "watermark_ms": self.watermark_ms,
+            "stepped_ms": self.stepped_ms,
             "rules": {name: rule.remember() for name, rule in self.rules.items()},
             "provenance": {kind: kept.remember() for kind, kept in self.provenance.items()},
         }
@@ -428,6 +432,7 @@ class Partition:
             )
         self.next_offset = kept["next_offset"]
         self.watermark_ms.update(kept["watermark_ms"])
+        self.stepped_ms.update(kept["stepped_ms"])
         for name, rule in self.rules.items():
             if name in kept["rules"]:
                 rule.recall(kept["rules"][name])
@@ -441,26 +446,24 @@ class Partition:
                 rule.settle(self._columns_of(name), slots, self._written[group][slots])
         self._written = {}
 
+    def set_aside(self) -> None:
+        """Stand as at the last checkpoint, ready for rows that another writer wrote after it."""
+        for name in self.groups:
+            written = np.full(self.directory.size, self._watermark_of(name), np.int64)
+            self._written[name] = written
+
     def rewrite(self, keys: Sequence[bytes]) -> None:
-        """Store these rows again at the next checkpoint, because a lost writer touched them."""
+        """Store these rows again at the next checkpoint, because a lost writer touched them.
+
+        Rows of customers that only the lost writer saw are stored empty, so that nobody counts them.
+        """
+        logs = self._logs()
         for key in keys:
             group, _, rest = key.partition(b"/")
             if group.startswith(b"#"):
-                log = self._logs().get(group[1:])
-                if log is not None:
-                    log.rewrite()
+                if (log := logs.get(group[1:])) is not None:
+                    log.rewrite(int(rest))
             elif (name := group.decode()) in self.groups:
-                slots = self.directory.find([rest])
-                self.groups[name].touch(slots[slots >= 0])
-
-
-def _slice(batch: Batch, start: int, end: int) -> Batch:
-    return Batch(
-        kind=batch.kind,
-        slot=batch.slot[start:end],
-        time_ms=batch.time_ms[start:end],
-        watermark_ms=batch.watermark_ms[start:end],
-        offset=batch.offset[start:end],
-        fields={name: column[start:end] for name, column in batch.fields.items()},
-        texts={name: column[start:end] for name, column in batch.texts.items()},
-    )
+                slots = self.directory.admit([rest])
+                self._reserve()
+                self.groups[name].touch(slots)

@@ -1,7 +1,7 @@
 """Looking for open ports: many ports of one host, or many hosts on one port."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Meta
@@ -22,7 +22,7 @@ AtLeastTwo = Annotated[int, Meta(ge=2)]
 class PortscanParameters(RuleParameters, kw_only=True, frozen=True):
     """Distinct ports of one host, or hosts on one port, that make a scan; the value itself counts.
 
-    `contacts_max` bounds what one partition remembers; `retention_hours` is how late a flow may come.
+    `contacts_max` bounds what one partition remembers, `retention_hours` is how late a flow may be.
     """
 
     vertical_ports: AtLeastTwo
@@ -38,12 +38,21 @@ class PortscanParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
 
 
-class Portscan:
-    """Report a customer whose refused or unanswered flows reach many ports of a host, or many hosts.
+class Start(NamedTuple):
+    """Where a stretch of hot windows starts: at which row, and how many contacts its end saw."""
 
-    What it catches: vertical and horizontal scans faster than the limit within the rolling window, in
-    whatever order the flows come. A scan that goes on is one finding; a later one is another, and so is
-    another victim. What it misses: scans slower than the window, and scans of open ports only.
+    row: int
+    variant: int
+    end: int
+    observed: int
+
+
+class Portscan:
+    """Report a customer whose refused or unanswered flows reach many ports, or many hosts.
+
+    What it catches: vertical and horizontal scans faster than the limit within the rolling window,
+    in whatever order the flows come. A scan that goes on is one finding; a later one is another,
+    and so is another victim. What it misses: scans slower than the window, and of open ports only.
     False alarms: peer-to-peer clients that try many dead peers on one port; established flows,
     broadcast and multicast never count.
 
@@ -54,6 +63,7 @@ class Portscan:
 
     name: ClassVar[str] = "portscan"
     reads: ClassVar[tuple[str, ...]] = ("flow",)
+    longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[PortscanParameters]] = PortscanParameters
 
     def __init__(self, parameters: PortscanParameters, policy: Policy) -> None:
@@ -104,17 +114,14 @@ class Portscan:
         likely = np.unique(group[first & (held >= np.take(self.limits, variant))])
         fresh = np.flatnonzero(first & np.isin(group, likely))
         fresh = fresh[np.argsort(group[fresh], kind="stable")]
-        hits: list[tuple[int, Hit]] = []
+        starts: list[Start] = []
         for at in np.split(fresh, group_starts(group[fresh])[1:]) if len(fresh) else ():
-            hits += self._walk(
-                batch, twice[at], int(group[at[0]]), int(variant[at[0]]), step[at], customers
-            )
-        return [hit for _, hit in sorted(hits, key=lambda pair: pair[0])]
+            starts += self._walk(int(group[at[0]]), int(variant[at[0]]), twice[at], step[at])
+        # Groups were walked one after the other; which of them comes first is the rows' matter.
+        return [self._hit(batch, s) for s in sorted(starts) if self._is_news(batch, customers, s)]
 
-    def _walk(
-        self, batch: Batch, rows: Ints, key: int, variant: int, steps: Ints, customers: Customers
-    ) -> list[tuple[int, Hit]]:
-        """Add one group's new contacts one by one, as a person would, and note where it gets hot."""
+    def _walk(self, key: int, variant: int, rows: Ints, steps: Ints) -> list[Start]:
+        """Add one group's new contacts one by one, as a person would, and note where it is hot."""
         distinct = np.unique(steps).tolist()
         if all(self.episodes.covers(key, step, step + self.steps) for step in distinct):
             return []
@@ -124,8 +131,7 @@ class Portscan:
         by_step: dict[int, set[int]] = {}
         for element, step in zip(elements[:old].tolist(), all_steps[:old].tolist(), strict=True):
             by_step.setdefault(step, set()).add(element)
-        customer = int(customers.directory.hashes(batch.slot[rows[:1]])[0])
-        hits = []
+        starts = []
         for row, element, step in zip(
             rows.tolist(), elements[old:].tolist(), steps.tolist(), strict=True
         ):
@@ -134,10 +140,18 @@ class Portscan:
                 self._saturate(key, step)
             hot = self._hot_windows(by_step, key, step, limit)
             end = self.episodes.note(key, hot)
-            if end is not None and end not in self.reported.setdefault(customer, []):
-                self.reported[customer].append(end)
-                hits.append((row, self._hit(batch, row, end, hot[end], variant)))
-        return hits
+            if end is not None:
+                starts.append(Start(row, variant, end, hot[end]))
+        return starts
+
+    def _is_news(self, batch: Batch, customers: Customers, start: Start) -> bool:
+        """Whether nothing of the customer was reported in this window yet; it is from now on."""
+        customer = int(customers.directory.hashes(batch.slot[start.row : start.row + 1])[0])
+        reported = self.reported.setdefault(customer, [])
+        if start.end in reported:
+            return False
+        reported.append(start.end)
+        return True
 
     def _hot_windows(
         self, by_step: dict[int, set[int]], key: int, this: int, limit: int
@@ -165,7 +179,8 @@ class Portscan:
         kept = ((c, [end for end in ends if end >= floor]) for c, ends in self.reported.items())
         self.reported = {customer: ends for customer, ends in kept if ends}
 
-    def _hit(self, batch: Batch, row: int, end: int, observed: int, variant: int) -> Hit:
+    def _hit(self, batch: Batch, start: Start) -> Hit:
+        row, variant, end, observed = start
         start_ms, end_ms = (end - self.steps) * self.step_ms, (end + 1) * self.step_ms
         fixed = (
             {"destination_address": batch.texts["destination_address"][row]}
@@ -190,7 +205,7 @@ class Portscan:
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The widest scan of the customer that is still hot, if any; quiet customers show nothing."""
+        """The customer's latest scan that still takes late flows; quiet customers show nothing."""
         customer = int(customers.directory.hashes(np.array([slot]))[0])
         return [
             Standing(
@@ -203,7 +218,7 @@ class Portscan:
                 limit=min(self.limits),
                 unit="contacts",
             )
-            for end in self.reported.get(customer, [])[-1:]
+            for end in sorted(self.reported.get(customer, []))[-1:]
         ]
 
     def changes(self) -> list[tuple[int, bytes]]:
@@ -214,9 +229,9 @@ class Portscan:
         """Take back a stored chunk of contacts."""
         self.contacts.restore(number, stored)
 
-    def rewrite(self) -> None:
-        """Store every contact anew at the next checkpoint."""
-        self.contacts.rewrite()
+    def rewrite(self, number: int | None = None) -> None:
+        """Store every contact anew at the next checkpoint, over chunk `number` too."""
+        self.contacts.rewrite(number)
 
     def remember(self) -> Any:
         """Stretches of hot windows, and the windows already reported, by customer."""

@@ -36,7 +36,7 @@ class Origin:
 
 
 class Provenance:
-    """First and last position of each UTC day's events, by origin; `DAYS_KEPT` days at most.
+    """First and last position of each UTC day's events, by origin; `DAYS_KEPT` days and a batch's.
 
     A day's span may hold other customers' events and other days' too: it is what has to be read to
     recompute a finding, not what it counted.
@@ -47,6 +47,9 @@ class Provenance:
 
     def note(self, origin: Origin, time_ms: Ints, offset: Ints) -> None:
         """Take in a batch of one origin, in the order of offsets."""
+        # Trimmed before the batch, so that its own early rows still find their days.
+        for old in sorted(self._days)[:-DAYS_KEPT]:
+            del self._days[old]
         day = time_ms // DAY_MS
         for number in np.unique(day).tolist():
             of_day = offset[day == number]
@@ -54,8 +57,6 @@ class Provenance:
                 origin, [int(of_day[0]), int(of_day[-1])]
             )
             span[1] = int(of_day[-1])
-        for old in sorted(self._days)[:-DAYS_KEPT]:
-            del self._days[old]
 
     def inputs(self, start_ms: int, end_ms: int, last: int | None) -> list[dict[str, Any]]:
         """The input that events between two instants were read from, up to position `last`."""

@@ -6,14 +6,14 @@ whole in its `memory`. It knows no clock, no broker and no other partition.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.state import ColumnGroup, Directory, Field
 from schemas.policy import Policy, RuleParameters
-from schemas.records import Level, Window
+from schemas.records import CohortAverage, Level, Window
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -50,6 +50,18 @@ class Batch:
         """Watermark at the end of the batch."""
         return int(self.watermark_ms[-1])
 
+    def part(self, start: int, end: int) -> "Batch":
+        """The rows from `start` up to `end`, which is left out."""
+        return Batch(
+            kind=self.kind,
+            slot=self.slot[start:end],
+            time_ms=self.time_ms[start:end],
+            watermark_ms=self.watermark_ms[start:end],
+            offset=self.offset[start:end],
+            fields={name: column[start:end] for name, column in self.fields.items()},
+            texts={name: column[start:end] for name, column in self.texts.items()},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
@@ -80,6 +92,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """One partition's part of a closed period: what all its customers used, and how many they are."""
+
+    period_start_ms: int
+    period_end_ms: int
+    total: int
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Customers:
     """Who the slots of a partition belong to, and their plans."""
 
@@ -107,6 +129,9 @@ class Rule(Protocol):
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
     Parameters: ClassVar[type[RuleParameters]]
+    longest_ms: ClassVar[int]
+    """How far one event's use may reach past its start."""
+
     parameters: RuleParameters
     fields: tuple[Field, ...]
 
@@ -136,4 +161,35 @@ class Rule(Protocol):
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
+        ...
+
+
+@runtime_checkable
+class ClosingRule(Rule, Protocol):
+    """A rule that compares customers with all others, once a period is closed in every partition.
+
+    A partition hands out its share of each period that it closes; the mean over all shares comes
+    back to `judge`.
+    """
+
+    def closing_period(self, watermark_ms: Ints) -> Ints:
+        """The last period closed at each watermark, shape (n,)."""
+        ...
+
+    def close(
+        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    ) -> list[Share]:
+        """This partition's share of every period that the watermark closes now."""
+        ...
+
+    def close_ended(
+        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
+    ) -> list[Share]:
+        """Shares of every period that ended before the last event: the input is at its end."""
+        ...
+
+    def judge(
+        self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
+    ) -> list[Hit]:
+        """Take in a period's mean, and report whom it puts in breach."""
         ...

@@ -4,15 +4,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from detectors.counting import CountingParameters, CountingRule
+from detectors.counting import CountingParameters, CountingRule, Limit
 from detectors.rule import Batch, Ints
-from schemas.policy import Natural
 
 
 class SmsParameters(CountingParameters, kw_only=True, frozen=True):
     """`limit` is the highest number of messages of a period that is still allowed."""
 
-    limit: Natural
+    limit: Limit
 
 
 class SmsDaily(CountingRule):

@@ -6,7 +6,7 @@ from detectors.sms_daily import SmsDaily
 
 
 class SmsMonthly(SmsDaily):
-    """Report the message that takes a customer's calendar month past the limit, once for each month.
+    """Report the message that takes a customer's calendar month past the limit, once a month.
 
     What it catches: a steady stream below the daily limit that adds up.
     What it misses: the same number spread over two months. False alarms: none, the count is exact.

@@ -17,7 +17,7 @@ ABSENT = -1
 
 
 class StorageCapacity:
-    """Report the snapshot that shows more than the plan's capacity, and the one that shows less again.
+    """Report the snapshot that shows more than the plan's capacity, and the one that shows less.
 
     What it catches: every stretch above the capacity, from the first snapshot in it.
     What it misses: what came and went between two snapshots; a change of plan shows with the next
@@ -31,6 +31,7 @@ class StorageCapacity:
 
     name: ClassVar[str] = "storage_capacity"
     reads: ClassVar[tuple[str, ...]] = ("storage",)
+    longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RuleParameters]] = RuleParameters
 
     def __init__(self, parameters: RuleParameters, policy: Policy) -> None:
@@ -81,20 +82,26 @@ class StorageCapacity:
         capacity: Ints,
         since: Ints,
     ) -> list[Hit]:
-        """Walk the rows that change sides, in each customer's order, and keep `since` up to date."""
+        """Walk the rows that change sides, in each customer's order, and keep `since` up to date.
+
+        Below the capacity `since` holds the last stretch's start, negated: a finding is known by
+        where its stretch starts, so a second one within the same millisecond starts after it.
+        """
         hits = []
         for at in turned.tolist():
             slot, time_ms = int(batch.slot[row[at]]), int(batch.time_ms[row[at]])
             rose = bool(above[at])
-            start_ms = time_ms if rose else int(since[slot])
-            since[slot] = time_ms if rose else 0
+            start_ms = max(time_ms, 1 - int(since[slot])) if rose else int(since[slot])
+            since[slot] = start_ms if rose else -start_ms
             hits.append(
                 Hit(
                     slot=slot,
                     event_time_ms=time_ms,
                     level="breach" if rose else "cleared",
                     window=Window(
-                        kind="state", start_ms=start_ms, end_ms=None if rose else time_ms
+                        kind="state",
+                        start_ms=start_ms,
+                        end_ms=None if rose else max(time_ms, start_ms),
                     ),
                     observed=int(used[at]),
                     limit=int(capacity[at]),
@@ -115,7 +122,7 @@ class StorageCapacity:
         newest_ms = int(columns["storage_newest_ms"][slot, 0])
         if not newest_ms:
             return []
-        since = int(columns["storage_above_since_ms"][slot, 0])
+        since = max(0, int(columns["storage_above_since_ms"][slot, 0]))
         capacity = int(columns["storage_known_capacity_bytes"][slot, 0])
         return [
             Standing(

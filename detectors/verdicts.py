@@ -51,7 +51,8 @@ class Verdicts:
         self._dirty = set()
         if customers:
             keys = [b"case/" + customer.encode() for customer in customers]
-            yield keys, [msgspec.msgpack.encode(self.cases[customer]) for customer in customers]
+            cases = [self.cases.get(customer, {}) for customer in customers]
+            yield keys, [msgspec.msgpack.encode(of_customer) for of_customer in cases]
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole."""
@@ -66,7 +67,12 @@ class Verdicts:
         """Take back what `remember` gave."""
         self.next_offset = CASES_MEMORY.decode(memory)["next_offset"]
 
+    def set_aside(self) -> None:
+        """Nothing to do: a case says all there is to say of itself."""
+
     def rewrite(self, keys: Sequence[bytes]) -> None:
-        """Store these cases again at the next checkpoint, because a lost writer touched them."""
-        known = (key.partition(b"/")[2].decode() for key in keys)
-        self._dirty.update(customer for customer in known if customer in self.cases)
+        """Store these cases again at the next checkpoint, because a lost writer touched them.
+
+        Cases that only the lost writer had are stored empty.
+        """
+        self._dirty.update(key.partition(b"/")[2].decode() for key in keys)

@@ -4,23 +4,22 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from detectors.counting import CountingParameters, CountingRule
+from detectors.counting import CountingParameters, CountingRule, Limit
 from detectors.rule import Batch, Ints
 from schemas.events import CALL_MS_MAX
-from schemas.policy import Natural
 
 
 class VoiceParameters(CountingParameters, kw_only=True, frozen=True):
     """`limit_ms` is the longest calling time of a period that is still allowed."""
 
-    limit_ms: Natural
+    limit_ms: Limit
 
 
 class VoiceDaily(CountingRule):
     """Report the call that takes a customer's local day past the limit; a call is split at midnight.
 
-    What it catches: every day above the limit, and the days that make it "regularly". A day has 23, 24
-    or 25 hours. Partial records of one call each add their own part.
+    What it catches: every day above the limit, and the days that make it "regularly". A day has 23,
+    24 or 25 hours. Partial records of one call each add their own part.
     What it misses: a call counts when its record comes, not while it goes on.
     False alarms: none, the sum is exact; calls held at the same time both count.
 

@@ -17,6 +17,9 @@ from schemas.hashing import hash_strings, mix
 AHEAD_MS_MAX = 24 * 3_600_000
 """An event may be this far ahead of the time at which its record came."""
 
+DETAIL_CHARACTERS_MAX = 200
+"""The sender's own text may stand in a detail, so it is cut."""
+
 SYN, RST, PSH, ACK, FIN = 0x02, 0x04, 0x08, 0x10, 0x01
 TCP = 6
 ABSENT = -1
@@ -60,30 +63,38 @@ def decode(
     -------
     Columns of each kind that occurs, and the records that were refused.
     """
-    try:
-        events: list[Any] = list(map(decoder.decode, values))  # type: ignore[arg-type]
-        rejects: list[Reject] = []
-        if sum(map(len, values)) > RECORD_BYTES_MAX:  # type: ignore[arg-type]
-            raise ValueError  # one of them may be too large
-    except (ValueError, TypeError, UnicodeError):
-        events, rejects = _decode_each(values)
-    kinds = {type(event) for event in events} - {type(None)}
-    wanted = USAGE_KINDS[kind] if kind else None
-    if wanted and kinds - {wanted}:
-        for record, event in enumerate(events):
-            if event is not None and type(event) is not wanted:
-                events[record] = None
-                tag = KIND_OF[type(event)]
-                rejects.append(
-                    Reject(record, "wrong_topic", f"an event of type {tag} on usage.{kind}")
-                )
-        kinds = {wanted} & kinds
+    events, rejects = _decode_all(values)
+    kinds = {KIND_OF[structure] for structure in set(map(type, events)) - {type(None)}}
+    if kind and kinds - {kind}:
+        rejects += _refuse_others(events, kind)
+        kinds &= {kind}
     columns = []
-    for structure in sorted(kinds, key=lambda structure: KIND_OF[structure]):
+    for structure in (USAGE_KINDS[name] for name in sorted(kinds)):
         rows = [row for row, event in enumerate(events) if type(event) is structure]
         of_kind = [events[row] for row in rows]
         columns.append(_columns(KIND_OF[structure], rows, of_kind, offsets))
     return [_checked(part, arrived_ms, keys, events, rejects) for part in columns], rejects
+
+
+def _decode_all(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject]]:
+    """Decode at once, or one by one where any record can't be used."""
+    try:
+        if max(map(len, values), default=0) <= RECORD_BYTES_MAX:  # type: ignore[arg-type]
+            return list(map(decoder.decode, values)), []  # type: ignore[arg-type]
+    except (ValueError, TypeError, RecursionError):
+        pass  # the slow way finds out which, and why
+    return _decode_each(values)
+
+
+def _refuse_others(events: list[Any], kind: str) -> list[Reject]:
+    """Take out the events of another kind than the topic's."""
+    rejects = []
+    for record, event in enumerate(events):
+        if event is not None and type(event) is not USAGE_KINDS[kind]:
+            events[record] = None
+            detail = f"an event of type {KIND_OF[type(event)]} on usage.{kind}"
+            rejects.append(Reject(record, "wrong_topic", detail))
+    return rejects
 
 
 def _decode_each(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject]]:
@@ -105,26 +116,28 @@ def _decode_each(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject
                 reason, detail = "not_json", str(error)
         events.append(event)
         if event is None:
-            rejects.append(Reject(record, reason, detail))
+            rejects.append(Reject(record, reason, detail[:DETAIL_CHARACTERS_MAX]))
     return events, rejects
 
 
 def reason_of(error: str) -> str:
     """The dead letter's reason for what the decoder said."""
-    if "`$.type`" in error or "missing required field `type`" in error:
+    # The sender's own text may stand within the error, but never after the last " - at ".
+    said, _, field = error.rpartition(" - at ")
+    if not said:
+        said, field = error, ""
+    if field == "`$.type`" or said.endswith("missing required field `type`"):
         return "unknown_type"
-    if "missing required field" in error:
-        return "missing_field"
-    if "of length" in error:
-        return "string_length"
-    if "event_time_ms" in error and ("<=" in error or ">=" in error):
-        return "time_out_of_range"
-    if ">= 0" in error:
-        return "negative_amount"
-    if "<=" in error or ">=" in error or "out of range" in error.lower():
-        return "amount_out_of_range"
-    if "Invalid enum value" in error:
+    if said.startswith("Invalid enum value"):
         return "unknown_value"
+    if "missing required field" in said:
+        return "missing_field"
+    if "of length" in said:
+        return "string_length"
+    if "<=" in said or ">=" in said or "out of range" in said:
+        if field == "`$.event_time_ms`":
+            return "time_out_of_range"
+        return "negative_amount" if said.endswith(">= 0") else "amount_out_of_range"
     return "wrong_type"
 
 
@@ -162,9 +175,10 @@ def _checked(
 def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.int64]) -> Columns:
     record = np.array(rows, np.int64)
     event_hash = hash_strings([event.event_id for event in events])
-    sources = [event.source for event in events]
-    if any(sources):
-        event_hash = mix(event_hash, hash_strings([source or "" for source in sources]))
+    sourced = _mask(event.source is not None for event in events)
+    if sourced.any():
+        sources = hash_strings([event.source or "" for event in events])
+        event_hash = np.where(sourced, mix(event_hash, sources), event_hash)
     fields, texts = FIELDS[kind](events)
     return Columns(
         kind=kind,

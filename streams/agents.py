@@ -13,6 +13,7 @@ from schemas.decode import Reject, decode
 from schemas.records import CohortPartial, Customer, Finding
 from streams.checkpoint import Checkpointer
 from streams.clock import Clock
+from streams.crash import end_worker
 from streams.dead_letters import dead_letter
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -58,9 +59,8 @@ class BatchAgent:
                     await self.outbox.send()
                     if self.checkpointer.due:
                         await self.checkpointer.write()
-                except Exception as error:
-                    await self.checkpointer.fail(error)
-                    raise
+                except Exception as error:  # noqa: BLE001
+                    end_worker(error)
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
         """Fold one fetched batch into a shard."""

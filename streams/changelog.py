@@ -6,6 +6,10 @@ is read back is the state of one moment, however a crash cut the writing. Every 
 it and for which checkpoint; a writer that lost the partition (a paused worker) is told by its older
 epoch and ignored, and the rows it spoiled are written again by the one that holds the partition.
 
+The first checkpoint of a writer is its claim. It counts only if nothing came between it and what the
+writer had read: a reader that knows more passes over it, and the writer sees the hole and has to start
+again. From then on no earlier writer counts any more, whenever its records land.
+
 Older images of a row must outlive the checkpoint that replaces them: the topic's
 `min.compaction.lag.ms` (one hour) has to be far above the time between two checkpoints.
 """
@@ -23,6 +27,7 @@ HEADER = Packed("<BIII")
 """Format, epoch, writer, checkpoint."""
 
 LINEAGE_MAX = 64
+"""Earlier writers a marker names; one more, and every row is written again and they are forgotten."""
 
 
 class Held(Protocol):
@@ -93,10 +98,12 @@ class Changelog:
 
     def _follows(self, marker: Marker) -> bool:
         last = self.marker
-        if last is None or marker.epoch > last.epoch:
+        if last is None:
             return True
-        same = (marker.epoch, marker.writer) == (last.epoch, last.writer)
-        return same and marker.checkpoint > last.checkpoint
+        if (marker.epoch, marker.writer) == (last.epoch, last.writer):
+            return marker.checkpoint > last.checkpoint
+        # Whoever came as far as a second checkpoint saw no hole before its first.
+        return marker.epoch > last.epoch and (marker.checkpoint > 0 or _knows(marker, last))
 
     def _settle(self, marker: Marker) -> None:
         """Apply the pending rows that this marker lets count; keep in mind the ones it does not."""
@@ -106,20 +113,22 @@ class Changelog:
             )
         counted = {(epoch, writer): last for epoch, writer, last in marker.lineage}
         counted[marker.epoch, marker.writer] = marker.checkpoint
-        oldest = min(epoch for epoch, _ in counted)
-        keys, values = [], []
+        keys, values, later = [], [], []
         for key, value in self._pending:
             version, epoch, writer, checkpoint = HEADER.unpack_from(value)
             if version != FORMAT:
                 raise ChangelogError(
                     f"the changelog is in format {version}, this is {FORMAT}: start under a new app id"
                 )
-            if epoch < oldest or checkpoint <= counted.get((epoch, writer), -1):
+            if checkpoint <= counted.get((epoch, writer), -1):
                 keys.append(key)
                 values.append(value[HEADER.size :])
+            elif epoch > marker.epoch:
+                # A later writer's: only its own marker can tell.
+                later.append((key, value))
             else:
                 self._orphans.append(key)
-        self._pending = []
+        self._pending = later
         self.state.restore(keys, values)
         self.marker = marker
 
@@ -140,13 +149,17 @@ class Changelog:
         if not self._owned:
             self._begin()
 
+    def release(self) -> None:
+        """Write no more; what comes now is another writer's."""
+        self._owned = False
+
     def _begin(self) -> None:
         last = self.marker
         lineage = [] if last is None else [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
         epoch = 1 if last is None else last.epoch + 1
-        self.marker = Marker(epoch, self.writer, -1, lineage[-LINEAGE_MAX:], b"")
+        self.foreign = len(lineage) > LINEAGE_MAX
+        self.marker = Marker(epoch, self.writer, -1, lineage[-1:] if self.foreign else lineage, b"")
         self._owned = True
-        self.foreign = False
 
     def header(self) -> bytes:
         """What stands before each row of the next checkpoint."""
@@ -165,7 +178,9 @@ class Changelog:
         """Note what a checkpoint wrote: first offset and number of records of each batch.
 
         Offsets follow each other without a hole while nobody else writes. A hole is a lost writer's
-        work: `foreign` is set, and the holder has to write everything again under a new epoch.
+        work: `foreign` is set, and the holder has to write everything again, for compaction may take
+        its rows for older than the lost writer's. Before the first checkpoint a hole may as well be
+        something that this writer should have read.
         """
         assert self.marker is not None
         expected = self.position + 1
@@ -173,9 +188,19 @@ class Changelog:
             if first != expected:
                 self.foreign = True
             expected = first + records
+        if self.foreign and self.marker.checkpoint < 0:
+            raise ChangelogError(
+                "another worker wrote to a partition while this one took it over; restart it to follow"
+            )
         self.position = expected - 1
         self.marker.checkpoint += 1
         self.marker.memory = memory
-        if self.foreign:
-            self._begin()
-            self.foreign = True
+
+
+def _knows(marker: Marker, last: Marker) -> bool:
+    """Whether the writer of a marker had read another marker, or a later writer's."""
+    return any(
+        epoch > last.epoch
+        or ((epoch, writer) == (last.epoch, last.writer) and checkpoint >= last.checkpoint)
+        for epoch, writer, checkpoint in marker.lineage
+    )

@@ -14,6 +14,7 @@ from mode.utils.logging import get_logger
 
 from streams.changelog import MARKER_KEY
 from streams.clock import wall_clock
+from streams.crash import end_worker
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.settings import Settings
@@ -44,7 +45,7 @@ class Checkpointer(Service):
         self.metrics = metrics
         self.tables: dict[str, tuple[ColumnTable, dict[str, str]]] = {}
         self.busy = asyncio.Lock()
-        self.closed = self.failed = False
+        self.closed = False
         self.after_write: Callable[[], None] = lambda: None
         self._events: list[Any] = []
         self._counted = 0
@@ -80,14 +81,8 @@ class Checkpointer(Service):
                 async with self.busy:
                     if self.due and not self.closed and not self.app.rebalancing:
                         await self.write()
-            except Exception as error:
-                await self.fail(error)
-
-    async def fail(self, error: BaseException) -> None:
-        """End the worker: going on would lose or double events."""
-        self.closed = self.failed = True
-        logger.error("The worker stops: %s", error)
-        await self.app.crash(error)
+            except Exception as error:  # noqa: BLE001
+                end_worker(error)
 
     def _refuse_after_pause(self) -> None:
         if self._awake is None:
@@ -105,9 +100,8 @@ class Checkpointer(Service):
             if not self.closed:
                 try:
                     await self.write()
-                except Exception as error:
-                    await self.fail(error)
-                    raise
+                except Exception as error:  # noqa: BLE001
+                    end_worker(error)
 
     async def close(self) -> None:
         """Make durable what was taken in, and take in nothing more."""

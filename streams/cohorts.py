@@ -15,6 +15,7 @@ from mode.utils.logging import get_logger
 from detectors.averages import Averages
 from schemas.records import CohortAverage, CohortPartial
 from streams.checkpoint import Checkpointer
+from streams.crash import end_worker
 from streams.tables import ColumnTable
 from streams.topics import COHORT_AVERAGES
 
@@ -53,8 +54,8 @@ class Cohorts(Service):
                     async with self.checkpointer.busy:
                         self._take(records)
                         await self.checkpointer.outbox.send()
-        except Exception as error:
-            await self.checkpointer.fail(error)
+        except Exception as error:  # noqa: BLE001
+            end_worker(error)
         finally:
             await consumer.stop()
 

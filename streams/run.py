@@ -37,14 +37,12 @@ def run_worker(settings: Settings, log_level: str) -> int:
     if problems:
         raise TopicsError("; ".join(problems))
     app = create_app(settings)
-    logging.getLogger("faust").setLevel(logging.WARNING)
     worker = faust.Worker(app, loglevel=log_level.upper(), console_port=None, quiet=True)
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        code = int(ended.code or 0)
-        return 1 if app.crashed or app.checkpointer.failed else code
-    return 1 if app.crashed or app.checkpointer.failed else 0
+        return int(ended.code or 0)
+    return 0
 
 
 def progress(title: str) -> Progress:

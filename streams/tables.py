@@ -2,7 +2,6 @@
 and keeps standbys of them.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,10 @@ import faust
 from faust.stores.base import Store
 from faust.tables.table import Table
 from faust.types import TP
-from mode.utils.logging import get_logger
 
 from streams.changelog import Changelog, Held
+from streams.crash import end_worker
 from streams.lane import PassThrough
-
-logger = get_logger(__name__)
 
 BATCHES_BUFFERED = 2
 """Changelog batches Faust gathers before it applies them; 1 has another meaning in Faust."""
@@ -35,6 +32,10 @@ class ShardState(Held):
         """What belongs to the partition as a whole."""
         ...
 
+    def set_aside(self) -> None:
+        """Stand as at the last checkpoint, ready for rows that another writer wrote after it."""
+        ...
+
 
 @dataclass(slots=True)
 class Shard:
@@ -44,6 +45,12 @@ class Shard:
     changelog: Changelog
     active: bool = False
     covered: dict[str, int] | None = None
+
+    def set_aside(self) -> None:
+        """Go on as a copy of what another worker writes from now on."""
+        self.active = False
+        self.changelog.release()
+        self.state.set_aside()
 
     @property
     def dirty(self) -> bool:
@@ -84,9 +91,8 @@ class ColumnStore(Store):
             for event in batch:
                 shard = self.table.hold(event.message.tp.partition)
                 shard.changelog.read((r.offset, r.key, r.value) for r in event.value)
-        except Exception as error:
-            self.table.fail(error)
-            raise
+        except Exception as error:  # noqa: BLE001
+            end_worker(error)
 
     async def on_rebalance(
         self,
@@ -95,23 +101,23 @@ class ColumnStore(Store):
         newly_assigned: set[TP],
         generation_id: int = 0,
     ) -> None:
-        """Forget the partitions that went elsewhere."""
+        """Forget the partitions that went elsewhere, and only follow those others write now."""
         name = self.table.changelog_topic_name
         kept = {tp.partition for tp in assigned if tp.topic == name}
+        actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == name}
         for partition in set(self.table.shards) - kept:
             del self.table.shards[partition]
         for partition in kept:
-            self.table.hold(partition)
+            shard = self.table.hold(partition)
+            if shard.active and partition not in actives:
+                shard.set_aside()
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Begin to write where this worker is the holder; keep standbys as they are."""
         try:
-            for tp in standby_tps:
-                self.table.hold(tp.partition).active = False
             await self.table.take_over([tp.partition for tp in active_tps])
-        except Exception as error:
-            self.table.fail(error)
-            raise
+        except Exception as error:  # noqa: BLE001
+            end_worker(error)
 
 
 class ColumnTable(Table):
@@ -179,11 +185,6 @@ class ColumnTable(Table):
             shard.changelog.take_over()
             shard.active = True
         await self.on_take_over(self, partitions)
-
-    def fail(self, error: Exception) -> None:
-        """End the worker: going on would lose or double events."""
-        logger.error("%s: %s", self.name, error)
-        asyncio.ensure_future(self.app.crash(error))
 
     def on_key_set(self, key: Any, value: Any) -> None:
         """Refuse single writes: rows are written by checkpoints."""

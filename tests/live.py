@@ -49,6 +49,8 @@ class Worker:
             *(sys.executable, "-m", "streams", "worker", "--broker", self.bootstrap),
             *("--port", str(self.port), "--instance-id", self.name),
             *("--data-dir", str(self.folder / self.name)),
+            "--log-level",
+            "info",
         ]
         for flag, value in self.flags.items():
             command += [f"--{flag.replace('_', '-')}", str(value)]
@@ -108,7 +110,10 @@ async def produce(
 ) -> None:
     """Send (topic, key, value) in order, at a rate if one is given."""
     producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=bootstrap, linger_ms=5, max_request_size=4 * 1_048_576
+        bootstrap_servers=bootstrap,
+        linger_ms=5,
+        max_request_size=4 * 1_048_576,
+        request_timeout_ms=120_000,
     )
     await producer.start()
     started, waiting = time.monotonic(), []

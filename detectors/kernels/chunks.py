@@ -1,13 +1,14 @@
-"""Columns that only ever grow and then expire, kept as numbered chunks that can be rewritten in place.
+"""Columns that only grow and then expire, kept as numbered chunks that can be rewritten in place.
 
-Between two checkpoints only the new entries are written, in the chunk that is still open; an expired
-chunk's number is used again, so the changelog stays as small as what is remembered.
+Between two checkpoints only the new entries are written, in the chunk that is still open; an
+expired chunk's number is used again, so the changelog stays as small as what is remembered.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 ENTRIES_MAX = 32_768
+NONE = -1
 
 
 class ChunkLog:
@@ -22,11 +23,14 @@ class ChunkLog:
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
         self._expiry: dict[int, int] = {}
-        self._open = np.zeros(0, dtype)
-        self._open_number = 0
+        self._close()
+
+    def _close(self) -> None:
+        self._open = np.zeros(0, self.dtype)
+        self._open_number = NONE
 
     def write(self, entries: NDArray, floor: int) -> list[tuple[int, bytes]]:
-        """Chunks to store so that the new entries are remembered; those below `floor` are expired."""
+        """Chunks to store so that the new entries are remembered; below `floor` they expired."""
         if len(entries) == 0:
             return []
         # One expiry of slack: a restart may go back to a checkpoint that still needs the chunk.
@@ -44,7 +48,8 @@ class ChunkLog:
         return stored
 
     def take(self, number: int, stored: bytes) -> NDArray:
-        """Entries of a chunk that was read back."""
+        """Entries of a chunk that was read back; none is open after that, all stay as they are."""
+        self._close()
         entries = np.frombuffer(stored, self.dtype)
         if len(entries):
             self._expiry[number] = int(entries["expiry"].max())
@@ -53,8 +58,13 @@ class ChunkLog:
     def restart(self) -> list[tuple[int, bytes]]:
         """Give up every chunk, so that what is remembered can be written anew; empties to store."""
         emptied = [(number, b"") for number in self._expiry]
-        self._expiry, self._open, self._open_number = {}, np.zeros(0, self.dtype), 0
+        self._expiry = {}
+        self._close()
         return emptied
+
+    def disown(self, number: int) -> None:
+        """Have the next restart empty a chunk that a lost writer wrote, known here or not."""
+        self._expiry.setdefault(number, 0)
 
     def _free_number(self) -> int:
         return next(n for n in range(len(self._expiry) + 1) if n not in self._expiry)

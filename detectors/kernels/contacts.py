@@ -103,9 +103,11 @@ class Contacts:
         )
         self._stored = self.size
 
-    def rewrite(self) -> None:
-        """Store everything anew at the next checkpoint."""
+    def rewrite(self, number: int | None = None) -> None:
+        """Store everything anew at the next checkpoint, over chunk `number` too."""
         self._rewrite = True
+        if number is not None:
+            self._log.disown(number)
 
     def _rebuild(self, entries: NDArray, stored: int) -> None:
         self._clear()

@@ -19,7 +19,7 @@ from tests.bench.scales import PARTITIONS
 ZONE = ZoneInfo("Europe/Brussels")
 SMS_DAILY, SMS_MONTHLY = 350, 10_000
 VOICE_DAILY_MS = 21_600_000
-SCAN_MS, SCAN_PORTS = 300_000, 15
+SCAN_MS, SCAN_PORTS, SCAN_HOSTS = 300_000, 15, 25
 CAPACITY_BYTES = 1_000_000_000
 
 
@@ -100,14 +100,18 @@ class PlainRules:
     async def flow(self, event: Flow) -> None:
         if event.state == "established":
             return
+        port, host = event.destination_port, event.destination_address
         step = event.event_time_ms // SCAN_MS
-        group = f"{event.customer_id}/{event.destination_address}/{step}"
-        ports = self.contacts[group]
-        if event.destination_port in ports:
+        await self.contact(event, f"{event.customer_id}/{host}/{step}", port, SCAN_PORTS)
+        await self.contact(event, f"{event.customer_id}/{port}/{step}", host, SCAN_HOSTS)
+
+    async def contact(self, event: Flow, group: str, contact: int | str, limit: int) -> None:
+        known = self.contacts[group]
+        if contact in known:
             return
-        self.contacts[group] = [*ports, event.destination_port]
-        if len(ports) + 1 == SCAN_PORTS:
-            await self.find("portscan", event, SCAN_PORTS)
+        self.contacts[group] = [*known, contact]
+        if len(known) + 1 == limit:
+            await self.find("portscan", event, limit)
 
     async def storage(self, event: Storage) -> None:
         was_above = self.stored[event.customer_id] > CAPACITY_BYTES

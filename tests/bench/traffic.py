@@ -95,11 +95,13 @@ class Draw:
             }
 
 
-def traffic(seed: int, events: int, customers: int, *, breaching: bool = True) -> Traffic:
+def traffic(
+    seed: int, events: int, customers: int, *, start_ms: int = START_MS, breaching: bool = True
+) -> Traffic:
     """Usage of two days; some customers breach each limit, or nobody does."""
     rng = np.random.default_rng(seed)
     kind = rng.choice(len(KINDS), events, p=list(SHARE.values()))
-    even_ms = START_MS + np.arange(events) * SPAN_MS // events
+    even_ms = start_ms + np.arange(events) * SPAN_MS // events
     time_ms = even_ms + rng.integers(0, JITTER_MS, events)
     customer = rng.integers(0, customers, events)
     ids = event_ids(rng, events)

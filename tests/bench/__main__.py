@@ -1,0 +1,45 @@
+"""`python -m tests.bench [worker] [--quick] [--embedded]`, and `python -m tests.bench targets`."""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.figures import TARGETS, BenchError, note
+from tests.bench.scales import FULL, QUICK
+from tests.bench.suite import run_suite
+from tests.kafka_cluster import KafkaClusterError
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="Figures as JSON lines on standard output."
+    )
+    parser.add_argument(
+        "part", nargs="?", choices=("worker", "targets"), default="worker", help="all by default"
+    )
+    parser.add_argument("--quick", action="store_true", help="small enough for a minute")
+    parser.add_argument("--embedded", action="store_true", help="on the embedded broker")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = arguments()
+    if asked.part == "targets":
+        for figure, target in TARGETS.items():
+            print(f"{figure} {'>=' if target.at_least else '<='} {target.value}")
+        return 0
+    # So that a kill cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="fairuse-bench-") as folder:
+        try:
+            scale = QUICK if asked.quick else FULL
+            return run_suite(scale, embedded=asked.embedded, folder=Path(folder))
+        except KeyboardInterrupt:
+            note("stopped")
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

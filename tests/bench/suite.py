@@ -1,0 +1,245 @@
+"""One run: everything is measured on one broker and the same events, part after part."""
+
+import asyncio
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.json as pj
+import pyarrow.parquet as pq
+
+from streams.arrow import arrow_schema
+from streams.embedded import free_ports
+from streams.topics import DEAD_LETTERS, FINDINGS, USAGE_TOPICS, create_topics
+from tests.bench import latency
+from tests.bench.brokers import Broker, started_broker
+from tests.bench.children import Child, measured
+from tests.bench.figures import BenchError, Figures, note
+from tests.bench.producing import publish
+from tests.bench.scales import PARTITIONS, Scale
+from tests.bench.traffic import Traffic, traffic
+
+APP_ID = "bench-fairuse"
+SEED, LOAD_SEED = 1, 2
+PART_SECONDS_MAX = 300
+
+
+class Suite:
+    """A run of one scale; `failed` tells whether any part could not be measured."""
+
+    def __init__(self, scale: Scale, *, embedded: bool, folder: Path) -> None:
+        self.scale = scale
+        self.embedded = embedded
+        self.folder = folder
+        self.failed = False
+        self.rates: dict[str, float] = {}
+        self.figures = Figures(events=scale.events, partitions=PARTITIONS, quick=scale.quick)
+
+    def run(self) -> None:
+        """Measure every part; one that fails is told on standard error and left out."""
+        note(f"making {self.scale.events} events")
+        events = traffic(SEED, self.scale.events, self.scale.customers)
+        size = sum(map(len, events.values)) / len(events)
+        self.figures.context |= {"customers": self.scale.customers, "event_bytes": round(size)}
+        self.attempt("replay", lambda: self.replays(events))
+        self.attempt("state", self.state)
+        self.attempt("broker", lambda: self.on_broker(events))
+
+    def attempt(self, part: str, measure: Callable[[], None]) -> None:
+        """Measure one part."""
+        note(part)
+        try:
+            measure()
+        except BenchError as error:
+            self.failed = True
+            note(f"{part}: {error}")
+
+    def child(self, module: str, **told: Any) -> dict[str, Any]:
+        """What a program of this bench measured."""
+        return measured(module, told, self.log(module), PART_SECONDS_MAX)
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    # -- without a broker -----------------------------------------------------------------------
+
+    def replays(self, events: Traffic) -> None:
+        ndjson, parquet = self.folder / "events.ndjson", self.folder / "events.parquet"
+        ndjson.write_bytes(b"\n".join(events.values) + b"\n")
+        as_columns = pj.ParseOptions(explicit_schema=arrow_schema())
+        pq.write_table(pj.read_json(ndjson, parse_options=as_columns), parquet)
+        for path in (ndjson, parquet):
+            found = self.child("replays", path=str(path))
+            if found["events"] != self.scale.events:
+                raise BenchError(f"{path.name}: only {found['events']} events counted")
+            self.figures.put(
+                "replay_events_per_s",
+                self.scale.events / found["seconds"],
+                "events/s",
+                "msgspec",
+                "numpy",
+                "pyarrow",
+                format=path.suffix.removeprefix("."),
+                findings=found["findings"],
+                file_bytes=path.stat().st_size,
+            )
+            path.unlink()
+
+    def state(self) -> None:
+        found = self.child("state_size", customers=self.scale.state_customers)
+        rows, customers = found["rows"], found["customers"]
+        self.figures.put("row_bytes", sum(rows.values()), "bytes", groups=rows)
+        self.figures.put(
+            "rss_bytes_per_customer",
+            found["rss_bytes"] / customers,
+            "bytes",
+            "numpy",
+            customers=customers,
+            events=4 * customers,
+        )
+
+    # -- with a broker --------------------------------------------------------------------------
+
+    def on_broker(self, events: Traffic) -> None:
+        with started_broker(
+            self.folder, embedded=self.embedded, quick=self.scale.quick
+        ) as broker:
+            self.figures.context["broker"] = broker.name
+            create_topics(broker.bootstrap, PARTITIONS, 1, APP_ID)
+            asyncio.run(publish(broker.bootstrap, events))
+            for part in (self.plain_faust, self.bare_aiokafka, self.librdkafka, self.worker):
+                self.attempt(part.__name__, lambda part=part: part(broker))
+            if "worker" in self.rates:
+                self.attempt("ratios", self.ratios)
+                self.attempt("restarted worker", lambda: self.restarted(broker))
+
+    def rate(self, name: str, events: int, seconds: float, *packages: str, **context: Any) -> None:
+        self.rates[name] = events / seconds
+        self.figures.put(
+            f"{name}_events_per_s", events / seconds, "events/s", *packages, **context
+        )
+
+    def plain_faust(self, broker: Broker) -> None:
+        found = self.child(
+            "plain_faust",
+            bootstrap=broker.bootstrap,
+            folder=str(self.folder / "plain"),
+            warm_seconds=self.scale.warm_seconds,
+            seconds=self.scale.plain_seconds,
+        )
+        count, seconds = found["events"], found["seconds"]
+        self.rate("plain_faust", count, seconds, "faust-streaming", "aiokafka", sampled=count)
+
+    def bare_aiokafka(self, broker: Broker) -> None:
+        found = self.child("bare_aiokafka", bootstrap=broker.bootstrap, events=self.scale.events)
+        self.rate("bare_aiokafka", self.scale.events, found["seconds"], "aiokafka")
+
+    def librdkafka(self, broker: Broker) -> None:
+        if importlib.util.find_spec("confluent_kafka") is None:
+            note("librdkafka is left out: run `pip install 'fairuse[bench]'`")
+            return
+        found = self.child("bare_librdkafka", bootstrap=broker.bootstrap, events=self.scale.events)
+        self.rate(
+            "librdkafka",
+            self.scale.events,
+            found["seconds"],
+            "confluent-kafka",
+            librdkafka=found["librdkafka"],
+        )
+
+    def started_worker(self, broker: Broker, name: str, events: int, **more: Any) -> Child:
+        """A worker of this run's consumer group, with an empty data folder."""
+        settings = {
+            "broker": broker.bootstrap,
+            "app_id": APP_ID,
+            "instance_id": "bench-1",
+            "data_dir": str(self.folder / name),
+            "port": free_ports(1)[0],
+            **broker.worker_settings,
+            **more,
+        }
+        told = {"settings": settings, "events": events}
+        return Child("measured_worker", told, self.log(name))
+
+    def worker(self, broker: Broker) -> None:
+        with self.started_worker(broker, "worker", self.scale.events) as child:
+            child.says(PART_SECONDS_MAX)
+            found = child.says(PART_SECONDS_MAX)
+            self.check_committed(broker)
+            child.stop()
+        self.rate(
+            "worker",
+            self.scale.events,
+            found["seconds"],
+            "faust-streaming",
+            "aiokafka",
+            "msgspec",
+            "numpy",
+            checkpoints=found["checkpoints"],
+            findings=sum(broker.ends(FINDINGS).values()),
+            seconds_after_first_batch=found["seconds_after_first_batch"],
+        )
+
+    def check_committed(self, broker: Broker) -> None:
+        """All events are committed, and none was refused."""
+        committed, ends = broker.committed(APP_ID), broker.ends(*USAGE_TOPICS)
+        behind = sum(end - committed.get(tp, 0) for tp, end in ends.items())
+        refused = sum(broker.ends(DEAD_LETTERS).values())
+        if behind or refused:
+            raise BenchError(f"{behind} events not committed, {refused} refused")
+
+    def ratios(self) -> None:
+        for name in ("plain_faust", "bare_aiokafka", "librdkafka"):
+            if name in self.rates:
+                ratio = self.rates["worker"] / self.rates[name]
+                self.figures.put(f"worker_vs_{name}_ratio", ratio, "ratio")
+
+    def restarted(self, broker: Broker) -> None:
+        """Recovery from the changelog, and then, in the worker that it made ready, latency."""
+        note("making the load")
+        per_s = min(int(self.rates["worker"] / 2), self.scale.loaded_per_s_max)
+        load = traffic(
+            LOAD_SEED,
+            round(per_s * self.scale.latency_seconds),
+            self.scale.customers,
+            start_ms=latency.LOAD_START_MS,
+            breaching=False,
+        )
+        policy = str(latency.lowered_policy(self.folder))
+        with self.started_worker(broker, "restarted", -1, policy=policy) as child:
+            found = child.says(PART_SECONDS_MAX)
+            self.figures.put(
+                "recovery_rows_per_s",
+                found["rows"] / found["seconds"],
+                "rows/s",
+                "faust-streaming",
+                "numpy",
+                rows=found["rows"],
+                seconds=found["seconds"],
+                seconds_applying=found["seconds_applying"],
+            )
+            self.latencies(broker, load, per_s)
+            child.stop()
+
+    def latencies(self, broker: Broker, load: Traffic, per_s: int) -> None:
+        seconds = self.scale.latency_seconds
+        measured = asyncio.run(latency.measure(broker.bootstrap, load, seconds))
+        for percent in (50, 99):
+            self.figures.put(
+                f"latency_p{percent}_ms",
+                measured.percentile_ms(percent),
+                "ms",
+                "faust-streaming",
+                events=len(load),
+                wanted_events_per_s=per_s,
+                loaded_events_per_s=round(measured.loaded_per_s),
+                actions=len(measured.seconds),
+            )
+
+
+def run_suite(scale: Scale, *, embedded: bool, folder: Path) -> int:
+    """Exit code of a run."""
+    suite = Suite(scale, embedded=embedded, folder=folder)
+    suite.run()
+    return 1 if suite.failed else 0
