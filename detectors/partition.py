@@ -306,15 +306,15 @@ class Partition:
 
     def _finding(self, rule: str, hit: Hit) -> Finding:
         customer_id = self.directory.name(hit.slot).decode()
-        end_ms = hit.window.end_ms if hit.window.end_ms is not None else hit.event_time_ms + 1
+        end_ms = hit.window.end_ms or 0
+        if hit.offset is not None:
+            end_ms = max(end_ms, hit.event_time_ms + 1)
         kind, longest_ms = self.rules[rule].reads[0], self.rules[rule].longest_ms
         start_ms = min(
             [hit.window.start_ms, *(b["start_ms"] for b in hit.evidence.get("breaches", ()))]
         )
         # Use that began before the window may reach into it.
-        inputs = self.provenance[kind].inputs(
-            start_ms - longest_ms, max(end_ms, start_ms + 1), hit.offset
-        )
+        inputs = self.provenance[kind].inputs(start_ms - longest_ms, end_ms, hit.offset)
         return Finding(
             finding_id=finding_id(rule, customer_id, hit.window, hit.level, self.policy_ref),
             rule=rule,

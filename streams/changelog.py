@@ -77,9 +77,12 @@ class Changelog:
     position: int = -1
     marker: Marker | None = None
     foreign: bool = False
+    unread: bool = False
     _pending: list[tuple[bytes, bytes]] = field(default_factory=list)
     _orphans: list[bytes] = field(default_factory=list)
     _owned: bool = False
+    _base: Marker | None = None
+    """The last marker that counted when this writer took over."""
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -96,8 +99,13 @@ class Changelog:
                 if self._follows(marker):
                     self._settle(marker)
 
+    @property
+    def _unclaimed(self) -> bool:
+        """Whether this writer took over and has not written a checkpoint yet."""
+        return self._owned and self.marker is not None and self.marker.checkpoint < 0
+
     def _follows(self, marker: Marker) -> bool:
-        last = self.marker
+        last = self._base if self._unclaimed else self.marker
         if last is None:
             return True
         if (marker.epoch, marker.writer) == (last.epoch, last.writer):
@@ -137,28 +145,39 @@ class Changelog:
     def take_over(self) -> None:
         """Begin to write: a new epoch, after everything read so far.
 
-        A partition that this process held all along goes on in its epoch; what others wrote to it in
-        between is written again.
+        What others wrote in between and no marker made count is written again, also to a partition
+        that this process held all along.
         """
+        self._refuse_unread()
         self._orphans += [key for key, _ in self._pending]
         self._pending = []
         if not self._owned and self.marker is not None:
             self.state.recall(self.marker.memory)
         self.state.rewrite(self._orphans)
         self._orphans = []
-        if not self._owned:
+        if not self._unclaimed:
             self._begin()
 
     def release(self) -> None:
         """Write no more; what comes now is another writer's."""
+        self._refuse_unread()
+        if self._unclaimed:
+            self.marker = self._base
         self._owned = False
 
+    def _refuse_unread(self) -> None:
+        if self.unread:
+            raise ChangelogError(
+                "another worker wrote to a partition that this one held; restart it to follow"
+            )
+
     def _begin(self) -> None:
-        last = self.marker
+        last = self._base = self.marker
         lineage = [] if last is None else [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
         epoch = 1 if last is None else last.epoch + 1
-        self.foreign = len(lineage) > LINEAGE_MAX
-        self.marker = Marker(epoch, self.writer, -1, lineage[-1:] if self.foreign else lineage, b"")
+        if len(lineage) > LINEAGE_MAX:
+            lineage, self.foreign = lineage[-1:], True
+        self.marker = Marker(epoch, self.writer, -1, lineage, b"")
         self._owned = True
 
     def header(self) -> bytes:
@@ -179,19 +198,21 @@ class Changelog:
 
         Offsets follow each other without a hole while nobody else writes. A hole is a lost writer's
         work: `foreign` is set, and the holder has to write everything again, for compaction may take
-        its rows for older than the lost writer's. Before the first checkpoint a hole may as well be
-        something that this writer should have read.
+        its rows for older than the lost writer's. What stands in the hole stays `unread`: to go on after
+        the next rebalance, everything has to be read anew. Before the first checkpoint it has to be at
+        once, for it may be something that the claim missed.
         """
         assert self.marker is not None
-        expected = self.position + 1
+        expected, hole = self.position + 1, False
         for first, records in sorted(offsets):
-            if first != expected:
-                self.foreign = True
+            hole |= first != expected
             expected = first + records
-        if self.foreign and self.marker.checkpoint < 0:
+        if hole and self.marker.checkpoint < 0:
             raise ChangelogError(
                 "another worker wrote to a partition while this one took it over; restart it to follow"
             )
+        self.foreign |= hole
+        self.unread |= hole
         self.position = expected - 1
         self.marker.checkpoint += 1
         self.marker.memory = memory

@@ -25,6 +25,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        from streams.demo import DemoError  # noqa: PLC0415
         from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
         from streams.sinks import SinkError  # noqa: PLC0415
         from streams.sources import SourceError  # noqa: PLC0415
@@ -38,7 +39,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(WRONG_USAGE)
         except SettingsError as error:
             fail(str(error), WRONG_USAGE)
-        except (SourceError, SinkError, TopicsError, EmbeddedBrokerError) as error:
+        except (SourceError, SinkError, TopicsError, EmbeddedBrokerError, DemoError) as error:
             fail(str(error))
         except BrokenPipeError:
             sys.exit(DONE)

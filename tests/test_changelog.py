@@ -7,6 +7,7 @@ as too little, one that counted twice as too much.
 
 import copy
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
@@ -93,7 +94,7 @@ class Worker:
         self.book = Book()
         self.changelog = Changelog(self.book, number)
         self.unsent, self.places, self.memory = [], [], b""
-        self.fresh = False
+        self.fresh, self.idle = False, True
         self.finished = None
 
     def follow(self):
@@ -102,9 +103,11 @@ class Worker:
 
     def take_over(self):
         self.changelog.take_over()
+        self.finished, self.idle = None, True
         return self
 
     def fold(self, words):
+        self.idle = False
         for word in words:
             self.book.fold(word)
         return self
@@ -116,7 +119,7 @@ class Worker:
         self.unsent = [(key, header + value) for key, value in self.book.changes(everything)]
         self.memory = self.book.remember()
         self.unsent.append((MARKER_KEY, self.changelog.next_marker(self.memory)))
-        self.places = []
+        self.places, self.idle = [], False
         return self
 
     def send(self, most):
@@ -132,11 +135,13 @@ class Worker:
         self.finished = int(self.memory)
         return self
 
-    def checkpoint(self):
-        self.begin()
+    def send_all(self):
         while self.unsent:
             self.send(2)
-        return self.note()
+        return self
+
+    def checkpoint(self):
+        return self.begin().send_all().note()
 
 
 def reader_of(log):
@@ -211,6 +216,45 @@ class Partition(RuleBasedStateMachine):
         self.lost.append(self.holder)
         self.holder = None
 
+    @precondition(lambda self: self.holder and not self.holder.unsent)
+    @rule()
+    def the_holder_becomes_a_standby(self):
+        """It is told in good time: a last checkpoint, and then it only follows."""
+        self.finish(self.holder.begin().send_all())
+        if self.holder:
+            self.set_aside()
+
+    @precondition(lambda self: self.holder and not self.holder.unsent)
+    @rule(before_its_first_checkpoint=st.just(True))
+    def the_holder_is_sent_away_at_once(self, before_its_first_checkpoint):
+        """It took over and was never asked to work."""
+        if self.holder.finished is None and self.holder.idle:
+            self.set_aside()
+
+    def set_aside(self):
+        worker, self.holder = self.holder, None
+        worker.fresh = False
+        with suppress(ChangelogError):
+            worker.changelog.release()
+            self.standbys.append(worker)
+
+    @precondition(lambda self: any(not worker.unsent for worker in self.running()))
+    @rule(at=st.integers(0, 3))
+    def the_group_names_an_old_holder(self, at):
+        """The same worker again, or a lost one that came back before it knew; first it finishes."""
+        worker = self.pick([w for w in self.running() if not w.unsent], at)
+        if worker is not self.holder and self.holder is not None:
+            return
+        self.finish(worker.begin().send_all())
+        if worker not in self.running():
+            return
+        self.drop(worker)
+        with suppress(ChangelogError):
+            self.holder = worker.follow().take_over()
+            for standby in self.standbys:
+                standby.fresh = False
+            assert worker.book.read >= self.committed
+
     @precondition(lambda self: self.running())
     @rule(at=st.integers(0, 3), count=st.integers(1, 4))
     def a_worker_reads_input(self, at, count):
@@ -236,9 +280,7 @@ class Partition(RuleBasedStateMachine):
         worker = self.pick(self.running(), at)
         if not worker.unsent:
             worker.begin()
-        while worker.unsent:
-            worker.send(2)
-        self.finish(worker)
+        self.finish(worker.send_all())
 
     def finish(self, worker):
         try:

@@ -1,15 +1,15 @@
 """`python -m tests.bench [worker] [--quick] [--embedded]`, and `python -m tests.bench targets`."""
 
 import argparse
+import logging
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.figures import TARGETS, BenchError, note
+from tests.bench.figures import TARGETS, note
 from tests.bench.scales import FULL, QUICK
 from tests.bench.suite import run_suite
-from tests.kafka_cluster import KafkaClusterError
 
 
 def arguments() -> argparse.Namespace:
@@ -30,6 +30,8 @@ def main() -> int:
         for figure, target in TARGETS.items():
             print(f"{figure} {'>=' if target.at_least else '<='} {target.value}")
         return 0
+    # A new topic has no leader yet, and the producer says so while it tries again.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     # So that a kill cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="fairuse-bench-") as folder:

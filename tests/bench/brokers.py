@@ -33,6 +33,11 @@ class Broker:
     name: str
     worker_settings: dict[str, Any]
 
+    def create(self, topic: str) -> None:
+        """Make a topic that is not one of fairuse's own."""
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
+            admin.create_topics({topic: {"num_partitions": PARTITIONS}}, wait_for_metadata=True)
+
     def ends(self, *topics: str) -> dict[tuple[str, int], int]:
         """End of each partition of some topics."""
         asked = {

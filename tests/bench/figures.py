@@ -5,9 +5,12 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 import msgspec
+
+STARTED = perf_counter()
 
 
 class BenchError(Exception):
@@ -43,9 +46,7 @@ class Figures:
         cores = len(os.sched_getaffinity(0))
         self.context = {**context, "cores": cores, "python": platform.python_version()}
 
-    def put(
-        self, figure: str, value: float, unit: str, *packages: str, **context: Any
-    ) -> None:
+    def put(self, figure: str, value: float, unit: str, *packages: str, **context: Any) -> None:
         """Print a figure; `packages` are those whose version matters to it."""
         line: dict[str, Any] = {"figure": figure, "value": rounded(value), "unit": unit}
         target = TARGETS.get(f"{figure} {context.get('format', '')}".strip())
@@ -62,4 +63,4 @@ def rounded(value: float) -> float:
 
 def note(text: str) -> None:
     """Say on standard error what goes on."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    print(f"bench {perf_counter() - STARTED:.1f} s: {text}", file=sys.stderr, flush=True)

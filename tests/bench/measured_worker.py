@@ -1,12 +1,14 @@
 """`fairuse worker` with a stopwatch: says when it is ready and when all events are committed."""
 
 import sys
+from collections.abc import Iterable
 from functools import wraps
 from math import inf
 from time import perf_counter
 from typing import Any
 
 import msgspec
+from aiokafka.consumer.fetcher import Fetcher
 
 from streams.changelog import MARKER_KEY
 from streams.checkpoint import Checkpointer
@@ -22,16 +24,15 @@ TABLES = 2
 class Stopwatch:
     """Follows one worker from its assignment over its recovery to the end of its input.
 
-    Recovery lasts from the assignment until the last table is taken over; only then does input flow.
-    The checkpoint after the last event comes at once, as it would on a stream that goes on, and not
-    when the timer would have brought it.
+    Recovery lasts from the assignment until the last table is taken over. What follows begins with
+    the first request for usage, and ends with the checkpoint after the last event. That one is made
+    at once, as it would be on a stream that goes on, and not when the timer would have brought it.
     """
 
     def __init__(self, events: int) -> None:
         self.events = events
         self.taken = self.checkpoints = self.rows = self.tables_ready = 0
-        self.assigned = self.ready = 0.0
-        self.first = self.applying = 0.0
+        self.assigned = self.ready = self.asked = self.first = self.applying = 0.0
 
     def on_rebalance(self) -> None:
         """A table was assigned."""
@@ -54,6 +55,11 @@ class Stopwatch:
                 seconds_applying=self.applying,
             )
 
+    def fetching(self, topics: Iterable[str]) -> None:
+        """Records are asked for."""
+        if not self.asked and any(topic.startswith(USAGE_PREFIX) for topic in topics):
+            self.asked = perf_counter()
+
     def folded(self, checkpointer: Checkpointer, topic: str, records: int) -> None:
         """A batch was folded."""
         if topic.startswith(USAGE_PREFIX):
@@ -67,10 +73,13 @@ class Stopwatch:
         self.checkpoints += 1
         if self.taken == self.events:
             now = perf_counter()
+            # Nothing that was asked for earlier is kept.
+            started = max(self.asked, self.ready)
             say(
                 said="done",
-                seconds=now - self.ready,
-                seconds_after_first_batch=now - self.first,
+                seconds=now - started,
+                seconds_from_ready=now - self.ready,
+                seconds_from_first_batch=now - self.first,
                 checkpoints=self.checkpoints,
             )
             self.events = -1
@@ -79,7 +88,12 @@ class Stopwatch:
         """Hook it into the worker's classes."""
         on_rebalance, apply = ColumnStore.on_rebalance, ColumnStore.apply_changelog_batch
         take_over, folded = ColumnTable.take_over, Checkpointer.folded
-        write = Checkpointer.write
+        write, fetch = Checkpointer.write, Fetcher._proc_fetch_request
+
+        @wraps(fetch)
+        async def measured_fetch(fetcher: Any, assignment: Any, node: int, request: Any) -> Any:
+            self.fetching(topic for topic, _ in request.topics)
+            return await fetch(fetcher, assignment, node, request)
 
         @wraps(on_rebalance)
         async def measured_on_rebalance(store: Any, *args: Any, **kwargs: Any) -> None:
@@ -107,6 +121,7 @@ class Stopwatch:
             await write(checkpointer, *args, **kwargs)
             self.written()
 
+        Fetcher._proc_fetch_request = measured_fetch
         ColumnStore.on_rebalance = measured_on_rebalance
         ColumnStore.apply_changelog_batch = measured_apply
         ColumnTable.take_over = measured_take_over

@@ -1,4 +1,4 @@
-"""The six rules written the way Faust's documentation shows: an agent per topic, a loop over events.
+"""The six rules as Faust's documentation shows it: an agent per topic, and a loop over events.
 
 Everything is Faust's default. It does less than the worker: it tells no duplicates, forgets no old
 periods, takes rolling windows on the clock's grid, and judges no closed month.
@@ -16,6 +16,7 @@ import faust
 from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 
+FINDINGS = "plain-findings"
 ZONE = ZoneInfo("Europe/Brussels")
 SMS_DAILY, SMS_MONTHLY = 350, 10_000
 VOICE_DAILY_MS = 21_600_000
@@ -62,7 +63,7 @@ class PlainRules:
     """What each event adds to the tables, and what is found by it."""
 
     def __init__(self, app: faust.App) -> None:
-        self.findings = app.topic("plain-findings", value_serializer="json")
+        self.findings = app.topic(FINDINGS, value_serializer="json")
         self.sms_daily = app.Table("sms_daily", default=int)
         self.sms_monthly = app.Table("sms_monthly", default=int)
         self.voice_daily = app.Table("voice_daily", default=int)

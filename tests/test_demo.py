@@ -1,0 +1,83 @@
+"""The demo: found what was planted, clean at any moment, a clear word when a port is taken."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streams.embedded import free_ports
+
+SMALL = ("--customers", "400", "--days", "40")
+
+
+def demo(*flags: str, **kwargs) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "streams", "demo", *SMALL]
+    port, broker_port = free_ports(2)
+    command += ["--port", str(port), "--broker-port", str(broker_port), *flags]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
+    )
+
+
+def processes_of(session: int) -> list[str]:
+    """Command lines of processes whose environment carries the test's mark."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                marked = f"FAIRUSE_TEST_MARK={session}".encode() in (folder / "environ").read_bytes()
+                running = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+            except OSError:
+                continue
+            if marked and running:
+                found.append(f"{folder.name} {(folder / 'cmdline').read_bytes()!r}")
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_finds_every_planted_abuser_and_nobody_else():
+    process = demo()
+    out, err = process.communicate(timeout=110)
+    assert process.returncode == 0, err
+    rows = [line.split() for line in out.splitlines() if line.startswith(("sms_", "voice_", "port"))]
+    summary = [row for row in rows if len(row) == 6 and row[1].isdigit()]
+    assert len(summary) == 4, out
+    assert all(row[1] == row[2] and row[3] == row[4] == "0" for row in summary), out
+    assert "events/s" in out
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_at_any_moment_leaves_nothing_running():
+    seed = random.SystemRandom().randrange(1_000_000)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for _ in range(3):
+        mark = chance.randrange(10**9)
+        process = demo(
+            env=os.environ | {"FAIRUSE_TEST_MARK": str(mark)}, start_new_session=True
+        )
+        time.sleep(chance.uniform(0.1, 14))
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode in (0, 1)
+        assert "Traceback" not in err, err
+        time.sleep(0.3)
+        assert processes_of(mark) == []
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = demo("--port", str(port))
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert str(port) in err
+    assert err.count("\n") == 1
