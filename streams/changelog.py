@@ -75,14 +75,16 @@ class Changelog:
     state: Held
     writer: int
     position: int = -1
+    """Last offset read, or written right after what was read."""
     marker: Marker | None = None
     foreign: bool = False
-    unread: bool = False
     _pending: list[tuple[bytes, bytes]] = field(default_factory=list)
     _orphans: list[bytes] = field(default_factory=list)
     _owned: bool = False
-    _base: Marker | None = None
-    """The last marker that counted when this writer took over."""
+    _last: Marker | None = None
+    """The last marker that counts up to `position`."""
+    _end: int = -1
+    """Last offset written, past what another writer wrote in between."""
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -92,6 +94,7 @@ class Changelog:
             if offset <= self.position:
                 continue
             self.position = offset
+            self._end = max(self._end, offset)
             if key != MARKER_KEY:
                 self._pending.append((key, value))
             else:
@@ -105,17 +108,20 @@ class Changelog:
         return self._owned and self.marker is not None and self.marker.checkpoint < 0
 
     def _follows(self, marker: Marker) -> bool:
-        last = self._base if self._unclaimed else self.marker
+        last = self._last
         if last is None:
             return True
-        if (marker.epoch, marker.writer) == (last.epoch, last.writer):
+        if _wrote(marker, last):
             return marker.checkpoint > last.checkpoint
         # Whoever came as far as a second checkpoint saw no hole before its first.
         return marker.epoch > last.epoch and (marker.checkpoint > 0 or _knows(marker, last))
 
     def _settle(self, marker: Marker) -> None:
         """Apply the pending rows that this marker lets count; keep in mind the ones it does not."""
+        self._last = marker
         if self._owned:
+            if _wrote(marker, self.marker):
+                return
             raise ChangelogError(
                 "another worker took over a partition that this one held; restart it to follow"
             )
@@ -148,7 +154,6 @@ class Changelog:
         What others wrote in between and no marker made count is written again, also to a partition
         that this process held all along.
         """
-        self._refuse_unread()
         self._orphans += [key for key, _ in self._pending]
         self._pending = []
         if not self._owned and self.marker is not None:
@@ -160,19 +165,16 @@ class Changelog:
 
     def release(self) -> None:
         """Write no more; what comes now is another writer's."""
-        self._refuse_unread()
-        if self._unclaimed:
-            self.marker = self._base
-        self._owned = False
-
-    def _refuse_unread(self) -> None:
-        if self.unread:
+        if self._end > self.position:
             raise ChangelogError(
                 "another worker wrote to a partition that this one held; restart it to follow"
             )
+        if self._unclaimed:
+            self.marker = self._last
+        self._owned = False
 
     def _begin(self) -> None:
-        last = self._base = self.marker
+        last = self.marker
         lineage = [] if last is None else [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
         epoch = 1 if last is None else last.epoch + 1
         if len(lineage) > LINEAGE_MAX:
@@ -198,12 +200,11 @@ class Changelog:
 
         Offsets follow each other without a hole while nobody else writes. A hole is a lost writer's
         work: `foreign` is set, and the holder has to write everything again, for compaction may take
-        its rows for older than the lost writer's. What stands in the hole stays `unread`: to go on after
-        the next rebalance, everything has to be read anew. Before the first checkpoint it has to be at
-        once, for it may be something that the claim missed.
+        its rows for older than the lost writer's. `position` stays before the hole, so that the next
+        rebalance reads it. Before the first checkpoint it may be something that the claim missed.
         """
         assert self.marker is not None
-        expected, hole = self.position + 1, False
+        expected, hole = self._end + 1, False
         for first, records in sorted(offsets):
             hole |= first != expected
             expected = first + records
@@ -211,11 +212,18 @@ class Changelog:
             raise ChangelogError(
                 "another worker wrote to a partition while this one took it over; restart it to follow"
             )
+        self.marker = msgspec.structs.replace(
+            self.marker, checkpoint=self.marker.checkpoint + 1, memory=memory
+        )
         self.foreign |= hole
-        self.unread |= hole
-        self.position = expected - 1
-        self.marker.checkpoint += 1
-        self.marker.memory = memory
+        if not hole and self.position == self._end:
+            self.position, self._last = expected - 1, self.marker
+        self._end = expected - 1
+
+
+def _wrote(marker: Marker, other: Marker) -> bool:
+    """Whether two markers are of one writer's one epoch."""
+    return (marker.epoch, marker.writer) == (other.epoch, other.writer)
 
 
 def _knows(marker: Marker, last: Marker) -> bool:

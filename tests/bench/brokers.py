@@ -1,6 +1,6 @@
 """The broker that everything is measured on, and what it says it holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,11 @@ class Broker:
     name: str
     worker_settings: dict[str, Any]
 
-    def create(self, topic: str) -> None:
-        """Make a topic that is not one of fairuse's own."""
+    def create(self, topics: Iterable[str]) -> None:
+        """Make topics that are not fairuse's own."""
         with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
-            admin.create_topics({topic: {"num_partitions": PARTITIONS}}, wait_for_metadata=True)
+            admin.create_topics(dict.fromkeys(topics, {"num_partitions": PARTITIONS}))
+            admin.wait_for_topics(topics)
 
     def ends(self, *topics: str) -> dict[tuple[str, int], int]:
         """End of each partition of some topics."""

@@ -105,8 +105,11 @@ def measured(module: str, told: dict[str, Any], log: Path, seconds_max: float) -
 
 
 def say(**line: Any) -> None:
-    """In the child: say one line, past Faust, which makes log lines of what is printed."""
-    os.write(1, msgspec.json.encode(line) + b"\n")
+    """In the child: say one line, past Faust, which makes log lines of what is printed.
+
+    Faust also leaves a line of its own without an end.
+    """
+    os.write(1, b"\n" + msgspec.json.encode(line) + b"\n")
 
 
 def told() -> dict[str, Any]:

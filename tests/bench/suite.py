@@ -16,7 +16,7 @@ from tests.bench import latency
 from tests.bench.brokers import Broker, started_broker
 from tests.bench.children import Child, measured
 from tests.bench.figures import BenchError, Figures, note
-from tests.bench.plain_faust import FINDINGS as PLAIN_FINDINGS
+from tests.bench.plain_faust import TOPICS as PLAIN_TOPICS
 from tests.bench.producing import publish
 from tests.bench.scales import PARTITIONS, Scale
 from tests.bench.traffic import Traffic, traffic
@@ -119,7 +119,7 @@ class Suite:
         self.figures.put(f"{name}_events_per_s", events / seconds, "events/s", *packages, **context)
 
     def plain_faust(self, broker: Broker) -> None:
-        broker.create(PLAIN_FINDINGS)
+        broker.create(PLAIN_TOPICS)
         found = self.child(
             "plain_faust",
             bootstrap=broker.bootstrap,
