@@ -81,6 +81,8 @@ class Changelog:
     _pending: list[tuple[bytes, bytes]] = field(default_factory=list)
     _orphans: list[bytes] = field(default_factory=list)
     _owned: bool = False
+    _mending: bool = False
+    """Whether the next checkpoint writes again what other writers spoiled."""
     _last: Marker | None = None
     """The last marker that counts up to `position`."""
     _end: int = -1
@@ -97,6 +99,7 @@ class Changelog:
             self._end = max(self._end, offset)
             if key != MARKER_KEY:
                 self._pending.append((key, value))
+                self._mending = False
             else:
                 marker = msgspec.msgpack.decode(value, type=Marker)
                 if self._follows(marker):
@@ -154,12 +157,11 @@ class Changelog:
         What others wrote in between and no marker made count is written again, also to a partition
         that this process held all along.
         """
-        self._orphans += [key for key, _ in self._pending]
-        self._pending = []
         if not self._owned and self.marker is not None:
             self.state.recall(self.marker.memory)
-        self.state.rewrite(self._orphans)
-        self._orphans = []
+        # They stay in mind until they are written: this writer may be sent away before.
+        self.state.rewrite([*self._orphans, *(key for key, _ in self._pending)])
+        self._mending = True
         if not self._unclaimed:
             self._begin()
 
@@ -215,6 +217,8 @@ class Changelog:
         self.marker = msgspec.structs.replace(
             self.marker, checkpoint=self.marker.checkpoint + 1, memory=memory
         )
+        if self._mending:
+            self._pending, self._orphans = [], []
         self.foreign |= hole
         if not hole and self.position == self._end:
             self.position, self._last = expected - 1, self.marker

@@ -238,6 +238,15 @@ class Partition(RuleBasedStateMachine):
             worker.changelog.release()
             self.standbys.append(worker)
 
+    @precondition(lambda self: self.holder and not self.holder.unsent)
+    @rule()
+    def the_holder_reads_and_is_interrupted(self):
+        """A rebalance that another one overtakes: it reads, but does not take over anew."""
+        try:
+            self.holder.follow()
+        except ChangelogError:
+            self.holder = None
+
     @precondition(lambda self: any(not worker.unsent for worker in self.running()))
     @rule(at=st.integers(0, 3))
     def the_group_names_an_old_holder(self, at):

@@ -18,7 +18,7 @@ from detectors.provenance import Origin
 from schemas.decode import decode
 from schemas.records import CohortAverage
 from tests import naive
-from tests.histories import ANNOUNCED, CASES, LOW, MONTHS_OF_DATA
+from tests.histories import ANNOUNCED, CASES, EVENTS_MAX, LOW, MONTHS_OF_DATA
 
 ORIGIN = Origin("usage.test", 0)
 IDS_MAX = 1 << 16
@@ -34,7 +34,7 @@ settings.register_profile(
 )
 PROPERTY = settings(settings.get_profile("rules"))
 every_case = pytest.mark.parametrize("case", CASES)
-cuts = st.lists(st.integers(0, 40), max_size=4)
+cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
 
 
 @dataclass
@@ -252,7 +252,7 @@ def test_state_survives_the_wire(case, data, cuts):
 
 @every_case
 @PROPERTY
-@given(data=st.data(), cuts=cuts, where=st.integers(0, 40))
+@given(data=st.data(), cuts=cuts, where=st.integers(0, EVENTS_MAX))
 def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, where):
     """Later rows go over earlier ones; the last checkpoint's memory makes them one moment's state."""
     policy, histories = CASES[case]
@@ -277,7 +277,7 @@ def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, w
 
 @every_case
 @PROPERTY
-@given(data=st.data(), places=st.tuples(*[st.integers(0, 40)] * 3))
+@given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 3))
 def test_rows_of_a_lost_writer_are_written_over(case, data, places):
     """A writer dies after rows that no marker made count; whoever follows leaves no trace of them."""
     policy, histories = CASES[case]
@@ -364,7 +364,7 @@ def test_an_empty_batch_changes_nothing(case, data):
 
 @every_case
 @PROPERTY
-@given(data=st.data(), again=st.integers(0, 40))
+@given(data=st.data(), again=st.integers(0, EVENTS_MAX))
 def test_a_second_pass_behind_the_fence_adds_nothing(case, data, again):
     """Records that come again after a crash are left out by their offsets."""
     policy, histories = CASES[case]

@@ -36,7 +36,7 @@ class Broker:
     def create(self, topics: Iterable[str]) -> None:
         """Make topics that are not fairuse's own."""
         with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
-            admin.create_topics(dict.fromkeys(topics, {"num_partitions": PARTITIONS}))
+            admin.create_topics({topic: {"num_partitions": PARTITIONS} for topic in topics})
             admin.wait_for_topics(topics)
 
     def ends(self, *topics: str) -> dict[tuple[str, int], int]:

@@ -1,7 +1,8 @@
-"""Replay one file and say how long it took."""
+"""Replay files, each for itself, and say how long each took."""
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from detectors.policies import load_policy
 from streams.replay import Replay
@@ -10,13 +11,18 @@ from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 
 
-def main(path: str) -> None:
+def replayed(path: Path) -> dict[str, Any]:
+    """Replay one file from an empty state."""
     replay = Replay(load_policy(), PARTITIONS, Settings().dedup_entries_max)
     started = perf_counter()
-    findings = sum(len(results.findings) for results in replay.run([Path(path)]))
-    seconds = perf_counter() - started
-    say(seconds=seconds, events=replay.counts["events"], findings=findings)
+    findings = sum(len(results.findings) for results in replay.run([path]))
+    return {
+        "format": path.suffix.removeprefix("."),
+        "seconds": perf_counter() - started,
+        "events": replay.counts["events"],
+        "findings": findings,
+    }
 
 
 if __name__ == "__main__":
-    main(**told())
+    say(files=[replayed(Path(path)) for path in told()["paths"]])

@@ -33,6 +33,7 @@ class Suite:
         self.scale = scale
         self.embedded = embedded
         self.folder = folder
+        self.port = free_ports(1)[0]
         self.failed = False
         self.rates: dict[str, float] = {}
         self.figures = Figures(events=scale.events, partitions=PARTITIONS, quick=scale.quick)
@@ -70,10 +71,9 @@ class Suite:
         ndjson.write_bytes(b"\n".join(events.values) + b"\n")
         as_columns = pj.ParseOptions(explicit_schema=arrow_schema())
         pq.write_table(pj.read_json(ndjson, parse_options=as_columns), parquet)
-        for path in (ndjson, parquet):
-            found = self.child("replays", path=str(path))
+        for found in self.child("replays", paths=[str(ndjson), str(parquet)])["files"]:
             if found["events"] != self.scale.events:
-                raise BenchError(f"{path.name}: only {found['events']} events counted")
+                raise BenchError(f"{found['format']}: only {found['events']} events counted")
             self.figures.put(
                 "replay_events_per_s",
                 self.scale.events / found["seconds"],
@@ -81,11 +81,11 @@ class Suite:
                 "msgspec",
                 "numpy",
                 "pyarrow",
-                format=path.suffix.removeprefix("."),
+                format=found["format"],
                 findings=found["findings"],
-                file_bytes=path.stat().st_size,
             )
-            path.unlink()
+        ndjson.unlink()
+        parquet.unlink()
 
     def state(self) -> None:
         found = self.child("state_size", customers=self.scale.state_customers)
@@ -154,7 +154,7 @@ class Suite:
             "app_id": APP_ID,
             "instance_id": "bench-1",
             "data_dir": str(self.folder / name),
-            "port": free_ports(1)[0],
+            "port": self.port,
             **broker.worker_settings,
             **more,
         }

@@ -1,0 +1,287 @@
+"""Every kernel equals its slow twin, whatever it is given."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detectors.kernels import chunks
+from detectors.kernels.chunks import ChunkLog
+from detectors.kernels.contacts import Contacts
+from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.periods import PeriodRing
+from detectors.kernels.rolling import Episodes, fullest_windows
+from detectors.kernels.running import running_maxima, running_totals
+from schemas.hashing import SPREAD, hash_strings, mix
+from tests import naive
+
+settings.register_profile(
+    "kernels",
+    derandomize=False,
+    print_blob=True,
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+PROPERTY = settings(settings.get_profile("kernels"))
+
+groups = st.integers(0, 4)
+steps = st.integers(-7, 12)
+amounts = st.sampled_from((0, 1, 2, 9, 2**40))
+HOME = pow(int(SPREAD), -1, 2**64)
+"""Times this, a number's own top bits say where a map looks for it first."""
+
+keys = st.one_of(
+    st.integers(1, 8),
+    st.integers(1, 2**64 - 1),
+    # Keys that all want the same place, the last one included, so that they wrap around.
+    st.integers(0, 9).map(lambda n: (0xFFFF_FFFF_0000_0000 + n) * HOME % 2**64 or 1),
+    st.integers(1, 9).map(lambda n: n * HOME % 2**64),
+)
+
+
+def rows(*columns):
+    return st.lists(st.tuples(*columns), max_size=40)
+
+
+def ints(values):
+    return np.array(list(values), np.int64)
+
+
+def hashes(values):
+    return np.array(list(values), np.uint64)
+
+
+def columns(rows, count):
+    return [ints(column) for column in zip(*rows, strict=True)] if rows else [ints(())] * count
+
+
+@PROPERTY
+@given(rows(groups, amounts))
+def test_running_totals_equal_the_loop(rows):
+    """Each row's total is that of its group so far, its start included."""
+    group, amount = columns(rows, 2)
+    start = group * 100
+    expected = naive.running_totals(group.tolist(), amount.tolist(), start.tolist())
+    assert expected == running_totals(group, amount, start).tolist()
+
+
+@PROPERTY
+@given(rows(groups, st.integers(-9, 9) | st.sampled_from((0, 4 * 10**12))))
+def test_running_maxima_equal_the_loop(rows):
+    """Each row sees the largest before it, never its own value."""
+    group, value = columns(rows, 2)
+    start = group * 3 - 5
+    expected = naive.running_maxima(group.tolist(), value.tolist(), start.tolist())
+    assert expected == running_maxima(group, value, start).tolist()
+
+
+@PROPERTY
+@given(rows(groups, steps, amounts), st.integers(0, 5))
+def test_fullest_windows_equal_trying_every_window(rows, length):
+    """No window of a group holds more, and one holds as much."""
+    group, step, weight = columns(rows, 3)
+    expected = naive.fullest_windows(group.tolist(), step.tolist(), weight.tolist(), length)
+    found = fullest_windows(group, step, weight, length)
+    assert expected == tuple(column.tolist() for column in found)
+
+
+@PROPERTY
+@given(st.lists(st.lists(keys, max_size=30), max_size=6), st.randoms(use_true_random=False))
+def test_hash_map_equals_a_dict(batches, coin):
+    """Claimed, found, dropped and added again, also when every key wants the same place."""
+    twin, table = {}, HashMap(expected=1)
+    for number, batch in enumerate(batches):
+        place, missing = table.claim(hashes(batch))
+        assert [key not in twin for key in batch] == missing.tolist()
+        assert batch == table.keys[place].tolist()
+        table.values[place] = number
+        twin |= dict.fromkeys(batch, number)
+        if coin.random() < 0.3:
+            twin = {key: value for key, value in twin.items() if value % 2}
+            table.keep(table.values % 2 == 1)
+        asked = [*twin, *batch, 3, 2**63]
+        assert [twin.get(key, ABSENT) for key in asked] == table.get(hashes(asked)).tolist()
+        assert len(twin) == table.size
+
+
+@PROPERTY
+@given(st.sets(keys, max_size=60), st.integers(0, 60))
+def test_hash_map_adds_what_is_new(distinct, cut):
+    """Keys that are added together or one after the other are all found again."""
+    table, order = HashMap(), list(distinct)
+    for part in (order[:cut], order[cut:]):
+        table.add(hashes(part), ints(map(order.index, part)))
+    assert list(range(len(order))) == table.get(hashes(order)).tolist()
+    assert [] == table.get(hashes(())).tolist()
+
+
+@PROPERTY
+@given(st.lists(rows(groups, groups, st.integers(0, 400)), max_size=5), st.data())
+def test_contacts_equal_sets(batches, data):
+    """New rows, sizes of groups and what each holds, also once old steps are forgotten."""
+    twin, contacts, floor = naive.Contacts(), Contacts(entries_max=1 << 20), 0
+    for batch in batches:
+        late = [(g, e, max(s, floor)) for g, e, s in batch]
+        group, element, step = columns(late, 3)
+        new, _ = twin.add(group.tolist(), element.tolist(), step.tolist())
+        found, held = contacts.add(group.astype(np.uint64) + 1, element.astype(np.uint64), step)
+        assert new == found.tolist()
+        for number, count in zip(group.tolist(), held.tolist(), strict=True):
+            elements, of_steps = contacts.of(number + 1)
+            there = list(zip(elements.tolist(), of_steps.tolist(), strict=True))
+            assert len(set(there)) == len(there) == count
+            alive = {(e, s) for e, s in twin.of_group[number] if s >= floor}
+            assert alive == {(e, s) for e, s in there if s >= floor}
+            assert set(there) <= twin.of_group[number]
+        floor = max(floor, data.draw(st.integers(0, 400)))
+        contacts.forget(floor)
+
+
+def test_contacts_give_up_the_oldest_when_full():
+    """The limit holds, what goes early is counted, and the newest half stays."""
+    contacts = Contacts(entries_max=100)
+    step = np.arange(150)
+    contacts.add(hashes([1] * 150), hashes(range(150)), step)
+    contacts.forget(20)
+    assert contacts.size <= 100
+    elements, _ = contacts.of(1)
+    assert list(range(150 - contacts.size, 150)) == elements.tolist()
+    assert 150 - contacts.size - 20 == contacts.evicted
+
+
+@PROPERTY
+@given(rows(groups, steps, st.sets(st.integers(0, 3), max_size=4)), st.integers(1, 4))
+def test_episodes_equal_their_definition(rows, length):
+    """A hot window starts a stretch unless one within a window's length of it was hot before."""
+    twin, episodes = naive.Episodes(length), Episodes(length)
+    for key, step, ends in rows:
+        hot = sorted(step + min(end, length) for end in ends)
+        expected = twin.note(key, hot)
+        new = episodes.note(key, hot)
+        assert expected == ([] if new is None else [new])
+        assert all(episodes.covers(key, end, end) for end in hot)
+
+
+@PROPERTY
+@given(rows(st.integers(0, 2), steps), st.integers(1, 4))
+def test_forgotten_episodes_are_never_missed(rows, length):
+    """While windows end no earlier than what was forgotten, nothing changes."""
+    twin, episodes, floor = naive.Episodes(length), Episodes(length), -100
+    for key, step in rows:
+        end = max(step, floor)
+        new = episodes.note(key, [end])
+        assert twin.note(key, [end]) == ([] if new is None else [new])
+        floor = max(floor, step - 2)
+        episodes.forget(floor)
+
+
+@PROPERTY
+@given(
+    st.lists(st.tuples(st.integers(0, 3), rows(groups, st.integers(-4, 2), amounts)), max_size=6),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
+def test_period_ring_equals_a_dict(batches, back, ahead):
+    """Totals by customer and period, for the periods around the newest and no others."""
+    ring, twin, newest = PeriodRing(back, ahead), {}, 10
+    cells = np.zeros((5, ring.width), np.int64)
+    for moved, batch in batches:
+        newest += moved
+        batch = [(s, newest + p, a) for s, p, a in batch if -back <= p <= ahead]
+        slot, period, amount = columns(batch, 3)
+        expected = []
+        for s, p, a in batch:
+            twin[s, p] = twin.get((s, p), 0) + a
+            expected.append(twin[s, p])
+        total = ring.totals(cells, slot, period, amount)
+        assert expected == total.tolist()
+        ring.write(cells, slot, period, total, newest)
+        twin = {(s, p): total for (s, p), total in twin.items() if p >= newest - back}
+        for customer in range(5):
+            held = {p: total for (s, p), total in twin.items() if s == customer and total}
+            assert held == ring.history(cells[customer])
+
+
+@PROPERTY
+@given(st.integers(0, 3), st.integers(0, 2), st.integers(0, 9), st.integers(0, 9))
+def test_a_row_written_earlier_settles_to_what_a_ring_that_turned_holds(back, ahead, then, later):
+    """Whether a row was held or read back, the periods that went by are empty in it."""
+    held, stored = PeriodRing(back, ahead), PeriodRing(back, ahead)
+    periods = then + np.arange(-back, ahead + 1)
+    cells = np.zeros((1, held.width), np.int64)
+    held.write(cells, 0 * periods, periods, periods + 100, then)
+    read_back = cells.copy()
+    held.turn(cells, then + later)
+
+    stored.newest = then + later
+    stored.settle(read_back, ints([0]), ints([then]))
+
+    assert cells.tolist() == read_back.tolist()
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(chunks, "ENTRIES_MAX", 3)
+
+
+CHUNK_ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])
+STEPS_OF_A_LOG = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(0, 7)),
+        st.tuples(st.just("move"), st.booleans()),
+        st.tuples(st.just("later"), st.integers(1, 4)),
+        st.tuples(st.just("lost writer"), st.integers(0, 9)),
+    ),
+    max_size=12,
+)
+
+
+@settings(PROPERTY, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS_OF_A_LOG)
+def test_what_is_remembered_is_in_the_compacted_log(small_chunks, plan):
+    """After any number of moves a reader gets all that has not expired, and no lost writer's work."""
+    log, stored, alive, hour, key = ChunkLog(CHUNK_ENTRY), {}, {}, 0, 0
+    for what, value in plan:
+        if what == "write":
+            entries = np.array([(key + n, hour + 3) for n in range(value)], CHUNK_ENTRY)
+            key += value
+            alive |= {int(k): int(e) for k, e in entries.tolist()}
+            stored |= dict(log.write(entries, hour))
+        elif what == "move":
+            log = ChunkLog(CHUNK_ENTRY)
+            for number, chunk in stored.items():
+                log.take(number, chunk)
+        elif what == "later":
+            hour += value
+        else:
+            stored[value] = np.array([(10**6, hour + 99)], CHUNK_ENTRY).tobytes()
+            log.disown(value)
+            entries = np.array([(k, e) for k, e in alive.items() if e >= hour], CHUNK_ENTRY)
+            stored |= dict(log.restart() + log.write(entries, hour))
+    read = {
+        int(k): int(e) for c in stored.values() for k, e in np.frombuffer(c, CHUNK_ENTRY).tolist()
+    }
+    assert {k: e for k, e in alive.items() if e >= hour}.items() <= read.items()
+    assert read.items() <= alive.items()
+
+
+@PROPERTY
+@given(st.lists(st.text(max_size=4)))
+def test_hashes_of_strings_and_of_their_bytes_agree(texts):
+    """A customer is the same one, read from JSON or from a changelog's key."""
+    texts = [text.encode("utf-8", "ignore").decode() for text in texts]
+    of_text, of_bytes = hash_strings(texts), hash_strings([text.encode() for text in texts])
+    assert of_text.tolist() == of_bytes.tolist()
+    assert 0 not in of_text.tolist()
+    assert len(set(texts)) == len(set(of_text.tolist()))
+
+
+@PROPERTY
+@given(rows(st.integers(0, 3), st.integers(0, 3)))
+def test_mixed_hashes_tell_pairs_apart(rows):
+    """Both columns count, and so does their order; nothing mixes to zero."""
+    one, other = (column.astype(np.uint64) for column in columns(rows, 2))
+    mixed = mix(one, other)
+    assert len(set(rows)) == len(set(mixed.tolist()))
+    assert 0 not in mixed.tolist()
