@@ -8,7 +8,7 @@ Period = tuple[str, int]
 
 
 class Averages:
-    """Partial sums by rule and period; a mean is frozen once, when the last partition's sum is in."""
+    """Partial sums by rule and period; a mean is frozen once, when every partition's sum is in."""
 
     def __init__(self) -> None:
         self.frozen: dict[Period, CohortAverage] = {}

@@ -15,8 +15,10 @@ from detectors.state import Field
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
 
-
 CELL = np.dtype("<u4")
+
+PERIODS_MAX = 4_096
+"""Cells of a customer's row at most: ten million customers have to fit a machine."""
 
 Limit = Annotated[int, Meta(ge=0, lt=np.iinfo(CELL).max)]
 """Highest amount that is still allowed; a cell that is full stands above every limit."""
@@ -26,7 +28,8 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     """Calendar periods by default; `window = "rolling"` asks for a length and a step instead.
 
     `retention_periods`: how many periods (or window lengths) before the newest one still take late
-    events. `regular_periods` of the last `regular_window` calendar periods in breach are "regularly".
+    events. `regular_periods` in breach of the last `regular_window` calendar periods are
+    "regularly".
     """
 
     retention_periods: Positive
@@ -38,7 +41,8 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     regular_window: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse what does not go together, or would not fit."""
+        super().__post_init__()
         rolling = self.window == "rolling"
         if {self.length_seconds is not None, self.step_seconds is not None} != {rolling}:
             raise ValueError('`length_seconds` and `step_seconds` go with `window = "rolling"`')
@@ -50,6 +54,11 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError('`regular_periods` goes with `window = "calendar"`')
         if self.regular_periods is not None and self.regular_periods > self.regular_window:
             raise ValueError("`regular_periods` can't be more than `regular_window`")
+        steps = self.length_seconds // self.step_seconds if rolling else 1
+        if (self.retention_periods + 1) * steps + (self.regular_window or 0) > PERIODS_MAX:
+            raise ValueError(
+                f"`retention_periods` ask for more than {PERIODS_MAX} periods or steps to be kept"
+            )
 
 
 class Pieces(NamedTuple):

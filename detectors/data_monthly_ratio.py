@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from math import isfinite
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, Window
 
 HOUR_MS = 3_600_000
+MONTHS_MAX = 120
 NEVER = np.iinfo(np.int64).max
 """A limit that nobody reaches."""
 
@@ -33,6 +35,16 @@ class RatioParameters(RuleParameters, kw_only=True, frozen=True):
     lateness_hours: Natural
     retention_periods: Positive
 
+    def __post_init__(self) -> None:
+        """Refuse what does not go together, or would not fit."""
+        super().__post_init__()
+        if not isfinite(self.ratio):
+            raise ValueError("`ratio` has to be a finite number")
+        if self.regular_periods > self.regular_window:
+            raise ValueError("`regular_periods` can't be more than `regular_window`")
+        if self.retention_periods + self.regular_window > MONTHS_MAX:
+            raise ValueError(f"more than {MONTHS_MAX} months can't be kept")
+
 
 class DataMonthlyRatio:
     """Compare each customer's calendar month with the mean of all who have the unlimited offer.
@@ -40,10 +52,10 @@ class DataMonthlyRatio:
     What it catches: months of `ratio` times the mean or more once the mean is known, the months
     that make it "regularly", and, as an early warning, a month that has no mean yet against the
     mean of the one before.
-    What it misses: heavy use by customers whose plan is not unlimited; a mean that everybody raises.
+    What it misses: heavy use by customers whose plan is not unlimited; a mean that all raise.
     Delay: the month's end plus the lateness, and until the last partition has closed it.
-    False alarms: none against the mean; bytes that come after the close count for the customer, not
-    for the mean.
+    False alarms: none against the mean; bytes that come after the close count for the customer,
+    not for the mean.
 
     References
     ----------
@@ -120,9 +132,8 @@ class DataMonthlyRatio:
         if month in self.averages:
             return []
         self.averages[month] = (average.total, average.customers)
-        self.averages = {
-            m: mean for m, mean in self.averages.items() if m >= month - self.ring.width
-        }
+        for oldest in sorted(self.averages)[:-MONTHS_MAX]:
+            del self.averages[oldest]
         hits = self._at_or_above(columns, month, month, customers)
         if month + 1 not in self.averages:
             hits += self._at_or_above(columns, month + 1, month, customers)
@@ -168,7 +179,7 @@ class DataMonthlyRatio:
         return hits
 
     def _mean_for(self, month: int) -> int:
-        """The month whose mean a month is held against: its own, or until that is known the last."""
+        """Whose mean a month is held against: its own, or while that is not known the last's."""
         return month if month in self.averages else month - 1
 
     def _limits(self, month: Ints) -> Ints:

@@ -1,5 +1,7 @@
 """The same event seen again counts once."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,6 +91,21 @@ class Duplicates:
         self._rewrite = True
         if number is not None:
             self._log.disown(number)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that the last checkpoint holds, for a snapshot."""
+        used = np.flatnonzero(self._map.keys)
+        return {
+            "keys": self._map.keys[used],
+            "expiry": self._map.values[used],
+            **self._log.arrays(),
+        }
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        self._map = HashMap(max(32, len(arrays["keys"])))
+        self._map.add(np.array(arrays["keys"]), np.array(arrays["expiry"]))
+        self._log.take_arrays(arrays)
 
     def _prune(self) -> None:
         full = self._map.size > self.entries_max

@@ -12,7 +12,7 @@ def finding_id(rule: str, customer_id: str, window: Window, level: str, policy: 
     --------
     >>> finding_id("sms_daily", "7", Window(kind="day", start_ms=0, end_ms=1), "breach",
     ...            PolicyRef(name="default", version="1"))
-    'f-e0e7cbc19c1f3f2b8f8d5b3e'
+    'f-da5eb5a0fd327013934ff45f'
     """
     return "f-" + _digest(
         rule, customer_id, window.kind, str(window.start_ms), level, policy.name, policy.version

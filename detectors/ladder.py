@@ -1,7 +1,7 @@
 """From findings to actions: notice first, then the rule's restriction, then suspension.
 
-A pure state machine: a case and a finding in, the next case and the actions out. Time is the findings'
-own event time.
+A pure state machine: a case and a finding in, the next case and the actions out. Time is the
+findings' own event time.
 """
 
 from typing import Any, Literal
@@ -42,10 +42,10 @@ class Case(Struct, frozen=True):
 def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Action]]:
     """The case after a finding, and what is to be done about it.
 
-    A breach -> `notify`. "regular", or a breach in a later window -> the rule's restriction, effective
-    when the notice period is over. A breach in a later window once that is in effect -> `suspend`.
-    Rules that restrict at once do so with the notice. "cleared" -> `release`. "early" leads to nothing,
-    nor does a shadow policy's finding or one that was seen before.
+    A breach -> `notify`. "regular", or a breach in a later window -> the rule's restriction,
+    effective when the notice period is over. A breach in a later window once that is in effect ->
+    `suspend`. Rules that restrict at once do so with the notice. "cleared" -> `release`. "early"
+    leads to nothing, nor does a shadow policy's finding or one that was seen before.
     """
     if finding.finding_id in case.seen or finding.shadow or finding.level == "early":
         return case, []

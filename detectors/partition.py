@@ -1,4 +1,4 @@
-"""One partition of the input: screens events, hands them to the rules, makes findings of their hits.
+"""One partition of the input: screens events, hands them to the rules, makes findings of hits.
 
 The live worker and the replay drive this same fold.
 """
@@ -38,7 +38,7 @@ UNLIMITED_CAPACITY = -1
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch led to. `too_late` and `counted` are rows and numbers of the columns handed in."""
+    """What a batch led to; `too_late` are rows of the columns handed in, the rest are numbers."""
 
     findings: list[Finding] = field(default_factory=list)
     partials: list[CohortPartial] = field(default_factory=list)
@@ -173,6 +173,7 @@ class Partition:
         slot = self.directory.admit(columns.customer_id)
         self._reserve()
         outcome.unannounced = self.directory.size - known
+        self.groups[CUSTOMER_GROUP].touch(np.arange(known, self.directory.size))
         return Batch(
             kind=columns.kind,
             slot=slot,
@@ -446,6 +447,28 @@ class Partition:
                 rule.settle(self._columns_of(name), slots, self._written[group][slots])
         self._written = {}
 
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that rows hold, as named columns, for a snapshot; `remember` holds the rest."""
+        size = self.directory.size
+        named = {f"directory/{name}": array for name, array in self.directory.arrays().items()}
+        for group in self.groups.values():
+            named |= {f"{group.name}/{name}": c[:size] for name, c in group.columns.items()}
+        for log, held in self._logs().items():
+            named |= {f"#{log.decode()}/{name}": array for name, array in held.arrays().items()}
+        return named
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave; rows written after it may follow, then `recall`."""
+        parts: dict[str, dict[str, NDArray]] = {}
+        for name, array in arrays.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = array
+        self.directory.take_arrays(parts["directory"])
+        for group in self.groups.values():
+            group.take_columns(parts[group.name])
+        for log, held in self._logs().items():
+            held.take_arrays(parts[f"#{log.decode()}"])
+
     def set_aside(self) -> None:
         """Stand as at the last checkpoint, ready for rows that another writer wrote after it."""
         for name in self.groups:
@@ -455,7 +478,7 @@ class Partition:
     def rewrite(self, keys: Sequence[bytes]) -> None:
         """Store these rows again at the next checkpoint, because a lost writer touched them.
 
-        Rows of customers that only the lost writer saw are stored empty, so that nobody counts them.
+        Rows of customers that only the lost writer saw are stored empty: they never count.
         """
         logs = self._logs()
         for key in keys:

@@ -34,6 +34,7 @@ class PortscanParameters(RuleParameters, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse a window that is not made of whole steps."""
+        super().__post_init__()
         if self.length_seconds % self.step_seconds:
             raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
 
@@ -232,6 +233,14 @@ class Portscan:
     def rewrite(self, number: int | None = None) -> None:
         """Store every contact anew at the next checkpoint, over chunk `number` too."""
         self.contacts.rewrite(number)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Every contact, for a snapshot."""
+        return self.contacts.arrays()
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        self.contacts.take_arrays(arrays)
 
     def remember(self) -> Any:
         """Stretches of hot windows, and the windows already reported, by customer."""

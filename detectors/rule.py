@@ -93,7 +93,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One partition's part of a closed period: what all its customers used, and how many they are."""
+    """One partition's part of a closed period: what its customers used, and how many they are."""
 
     period_start_ms: int
     period_end_ms: int

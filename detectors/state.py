@@ -4,7 +4,7 @@ A row of a column group is packed as the little-endian bytes of its columns, one
 `STATE_VERSION` stands before it on the wire (see streams/changelog.py) and changes with the layout.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,23 @@ class Directory:
         """Hash of the customer in each slot, shape (n,)."""
         return self._hashes[slots]
 
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything, for a snapshot."""
+        names = np.frombuffer(bytes(self._names), np.uint8)
+        return {
+            "hashes": self._hashes[: self.size],
+            "ends": self._ends[: self.size],
+            "names": names,
+        }
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        self._hashes = np.array(arrays["hashes"])
+        self._ends = np.array(arrays["ends"])
+        self._names = bytearray(arrays["names"].tobytes())
+        self.size = len(self._hashes)
+        self._slots.add(self._hashes, np.arange(self.size))
+
     def _append(self, hashes: NDArray[np.uint64], names: list[bytes]) -> None:
         start, end = self.size, self.size + len(names)
         self._hashes = grown(self._hashes, end)
@@ -104,6 +121,12 @@ class ColumnGroup:
         for name, column in self.columns.items():
             self.columns[name] = grown(column, slots)
         self._dirty = grown(self._dirty, slots)
+
+    def take_columns(self, columns: Mapping[str, NDArray]) -> None:
+        """Take columns from a snapshot; they may be mapped from a file."""
+        self.columns = dict(columns)
+        rows = len(next(iter(self.columns.values())))
+        self._dirty = np.zeros(rows, bool)
 
     def touch(self, slots: Slots) -> None:
         """Mark rows for the next checkpoint."""

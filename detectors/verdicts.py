@@ -1,8 +1,10 @@
 """The cases of one partition: findings in, actions out, each finding answered once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from detectors.ladder import Case, decide
 from schemas.policy import Policy
@@ -10,6 +12,7 @@ from schemas.records import Action, Finding
 
 FINDINGS = "findings"
 CASES_MEMORY = msgspec.msgpack.Decoder(dict[str, dict[str, int]])
+ALL_CASES = msgspec.msgpack.Decoder(dict[str, dict[str, Case]])
 CASES_OF_CUSTOMER = msgspec.msgpack.Decoder(dict[str, Case])
 
 
@@ -66,6 +69,15 @@ class Verdicts:
     def recall(self, memory: bytes) -> None:
         """Take back what `remember` gave."""
         self.next_offset = CASES_MEMORY.decode(memory)["next_offset"]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Every case, for a snapshot."""
+        packed = msgspec.msgpack.encode(self.cases)
+        return {"cases": np.frombuffer(packed, np.uint8)}
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        self.cases = ALL_CASES.decode(arrays["cases"].tobytes())
 
     def set_aside(self) -> None:
         """Nothing to do: a case says all there is to say of itself."""

@@ -16,7 +16,7 @@ class VoiceParameters(CountingParameters, kw_only=True, frozen=True):
 
 
 class VoiceDaily(CountingRule):
-    """Report the call that takes a customer's local day past the limit; a call is split at midnight.
+    """Report the call that takes a customer's local day past the limit; midnight splits a call.
 
     What it catches: every day above the limit, and the days that make it "regularly". A day has 23,
     24 or 25 hours. Partial records of one call each add their own part.

@@ -17,6 +17,24 @@ from schemas.hashing import hash_strings, mix
 AHEAD_MS_MAX = 24 * 3_600_000
 """An event may be this far ahead of the time at which its record came."""
 
+REASONS = (
+    "empty",
+    "oversized",
+    "not_json",
+    "unknown_type",
+    "unknown_value",
+    "missing_field",
+    "wrong_type",
+    "string_length",
+    "time_out_of_range",
+    "negative_amount",
+    "amount_out_of_range",
+    "wrong_topic",
+    "wrong_key",
+    "correction",
+)
+"""Why a record can't be used, as dead letters say it; the detectors add `too_late`."""
+
 DETAIL_CHARACTERS_MAX = 200
 """The sender's own text may stand in a detail, so it is cut."""
 
@@ -30,7 +48,7 @@ KIND_OF = {structure: kind for kind, structure in USAGE_KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record that can't be used. `record` is its place among those handed in."""
+    """A record that can't be used; `record` is its place among those handed in."""
 
     record: int
     reason: str
@@ -135,10 +153,14 @@ def reason_of(error: str) -> str:
     if "of length" in said:
         return "string_length"
     if "<=" in said or ">=" in said or "out of range" in said:
-        if field == "`$.event_time_ms`":
-            return "time_out_of_range"
-        return "negative_amount" if said.endswith(">= 0") else "amount_out_of_range"
+        return _reason_of_range(said, field)
     return "wrong_type"
+
+
+def _reason_of_range(said: str, field: str) -> str:
+    if field == "`$.event_time_ms`":
+        return "time_out_of_range"
+    return "negative_amount" if said.endswith(">= 0") else "amount_out_of_range"
 
 
 def _checked(
@@ -261,8 +283,8 @@ FIELDS: dict[str, Callable[[list[Any]], Fields]] = {
 def is_failed(flow: Any) -> bool:
     """Whether a flow was refused or never answered.
 
-    Without a state, TCP flags tell: a connection that was opened but carried nothing, so that no flag
-    but those of the opening (SYN, its answer's ACK, a reset) was seen.
+    Without a state, TCP flags tell: a connection that was opened but carried nothing, so that no
+    flag but those of the opening (SYN, its answer's ACK, a reset) was seen.
     """
     if flow.state is not None:
         return flow.state != "established"

@@ -1,7 +1,7 @@
 """Usage events, as they arrive on the `usage.*` topics.
 
-Names follow 3GPP TS 32.298 (call records) and IPFIX (flows), in snake_case, unit last. Unknown extra
-fields are ignored; a missing or ill-typed required field makes the record a dead letter.
+Names follow 3GPP TS 32.298 (call records) and IPFIX (flows), in snake_case, unit last. Unknown
+extra fields are ignored; a missing or ill-typed required field makes the record a dead letter.
 """
 
 from typing import Annotated, Literal

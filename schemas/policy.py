@@ -20,6 +20,10 @@ from schemas.records import ActionKind, Service
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
+DedupHours = Annotated[int, Meta(ge=0, le=366 * 24)]
+
+FIXED_LINE_KBPS_MIN = 256
+"""A fixed line is never slowed down below this (base-general 12.3)."""
 
 
 class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +38,13 @@ class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     at_once: bool = False
     rate_kbps: Positive | None = None
     human_review: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if (self.restriction == "throttle") != (self.rate_kbps is not None):
+            raise ValueError('`rate_kbps` goes with `restriction = "throttle"`')
+        if self.service == "internet" and 0 < (self.rate_kbps or 0) < FIXED_LINE_KBPS_MIN:
+            raise ValueError(f"`rate_kbps` of a fixed line can't be below {FIXED_LINE_KBPS_MIN}")
 
 
 class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -51,13 +62,17 @@ class Ladder(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     memory_days: Positive
 
 
+TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": Ladder}
+"""What a policy has besides its rules that is a table of its own."""
+
+
 class Policy(Struct, kw_only=True, frozen=True):
     """One version of the rules of an operator."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     version: Annotated[str, Meta(min_length=1, max_length=64)]
     timezone: str
-    dedup_window_hours: Natural
+    dedup_window_hours: DedupHours
     default_plan: DefaultPlan
     ladder: Ladder
     rules: dict[str, RuleParameters]
@@ -98,7 +113,7 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
-        line = int(found.group(1)) if found else text.count("\n") + 1
+        line = int(found.group(1)) if found else max(1, len(text.splitlines()))
         raise PolicyError([Mistake(line, "document", f"not TOML: {error}", "mend it")]) from None
     mistakes = sorted(_mistakes(document, text, rules), key=lambda mistake: mistake.line)
     if mistakes:
@@ -115,9 +130,8 @@ def _mistakes(
 ) -> Iterator[Mistake]:
     plain = {name: value for name, value in document.items() if name != "rules"}
     yield from _table_mistakes(plain, Policy, text, (), skip={"rules"})
-    for name in ("default_plan", "ladder"):
+    for name, structure in TABLES.items():
         if isinstance(document.get(name), dict):
-            structure = {"default_plan": DefaultPlan, "ladder": Ladder}[name]
             yield from _table_mistakes(document[name], structure, text, (name,))
     if isinstance(zone := document.get("timezone"), str) and not _zone_exists(zone):
         yield Mistake(
@@ -157,7 +171,7 @@ def _table_mistakes(
         where = ".".join((*path, name))
         if name not in fields:
             yield Mistake(_line(text, path, name), where, "unknown", _did_you_mean(name, fields))
-        elif not isinstance(value, dict) or name not in ("default_plan", "ladder"):
+        elif not isinstance(value, dict) or name not in TABLES:
             try:
                 msgspec.convert(value, fields[name].type)
             except msgspec.ValidationError as error:
@@ -166,14 +180,13 @@ def _table_mistakes(
     for name, field in fields.items():
         if field.required and name not in table and name not in skip:
             before = False
-            yield Mistake(
-                _line(text, path), ".".join((*path, name)), "missing", f"add a line `{name} = ...`"
-            )
+            remedy = f"add a table [{name}]" if name in TABLES else f"add a line `{name} = ...`"
+            yield Mistake(_line(text, path), ".".join((*path, name)), "missing", remedy)
     if before and path[:1] == ("rules",) and not (set(table) - set(fields)):
         try:
             msgspec.convert(table, structure)
         except msgspec.ValidationError as error:
-            yield Mistake(_line(text, path), ".".join(path), str(error), "change one of the two")
+            yield Mistake(_line(text, path), ".".join(path), str(error), "change what it names")
 
 
 def _zone_exists(name: str) -> bool:
@@ -190,14 +203,24 @@ def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
 
 
 def _line(text: str, path: tuple[str, ...], key: str | None = None) -> int:
-    """Line of a key, or of its table's heading, or the first line."""
-    heading = re.escape(".".join(path))
+    """Line of a key, or of the heading of its table, or the first line."""
     inside = not path
-    heading_line = 1
+    line_of_table = 1
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith("["):
-            inside = bool(path) and bool(re.match(rf"\s*\[{heading}\]", line))
-            heading_line = number if inside else heading_line
-        elif inside and key and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            if key and _heading(*path, key).match(line):
+                return number
+            inside = bool(path) and bool(_heading(*path).match(line))
+            line_of_table = number if inside else line_of_table
+        elif inside and key and re.match(rf"\s*{_name(key)}\s*=", line):
             return number
-    return heading_line
+    return line_of_table
+
+
+def _heading(*path: str) -> re.Pattern[str]:
+    dotted = r"\s*\.\s*".join(map(_name, path))
+    return re.compile(rf"\s*\[\s*{dotted}\s*\]")
+
+
+def _name(key: str) -> str:
+    return rf"[\"']?{re.escape(key)}[\"']?"

@@ -1,4 +1,4 @@
-"""Every other record on the topics: customers, findings, actions, results, decisions, dead letters."""
+"""Every other record: customers, findings, actions, results, decisions, dead letters, averages."""
 
 from typing import Annotated, Any, Literal
 
@@ -64,7 +64,7 @@ class PolicyRef(Struct, kw_only=True, frozen=True):
 
 
 class Finding(Struct, kw_only=True, frozen=True):
-    """A breach that was seen. `finding_id` follows from rule, customer, window, level and policy."""
+    """A breach that was seen; its id follows from rule, customer, window, level and policy."""
 
     finding_id: str
     rule: str
@@ -158,7 +158,7 @@ class CohortPartial(Struct, kw_only=True, frozen=True, tag_field="type", tag="pa
 
 
 class CohortAverage(Struct, kw_only=True, frozen=True, tag_field="type", tag="frozen"):
-    """A cohort's total over every partition; `total / customers` is the mean that limits rest on."""
+    """A cohort's total over every partition; limits rest on the mean, `total / customers`."""
 
     rule: str
     period_start_ms: int

@@ -49,14 +49,14 @@ def create_app(settings: Settings) -> FairUse:
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     app = _faust_app(settings)
     metrics, outbox = Metrics(), Outbox(wall_clock)
-    checkpointer = Checkpointer(app, outbox, settings, metrics)
     snapshots = Snapshots(settings)
+    checkpointer = Checkpointer(app, outbox, settings, metrics, snapshots)
     writer = secrets.randbits(32)
 
     async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
         outbox.producer = app.producer.batches
         if table is detect_table:
-            cohorts.partitions = app.consumer.topic_partitions(CUSTOMERS) or settings.partitions
+            cohorts.partitions = table.partition_count()
             cohorts.hand_over(partitions)
 
     def table(name: str, new_state: Any) -> ColumnTable:
@@ -75,7 +75,6 @@ def create_app(settings: Settings) -> FairUse:
     usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
     checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
     checkpointer.add_table(verdict_table, {FINDINGS: FINDINGS})
-    checkpointer.after_write = snapshots.save_due
 
     parts = (checkpointer, outbox, metrics, wall_clock)
     detect = Detect(detect_table, *parts)

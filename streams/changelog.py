@@ -105,6 +105,11 @@ class Changelog:
                 if self._follows(marker):
                     self._settle(marker)
 
+    def resume(self, position: int, marker: Marker) -> None:
+        """Begin at a place where the state already stands, as a snapshot tells."""
+        self.position = self._end = position
+        self.marker = self._last = marker
+
     @property
     def _unclaimed(self) -> bool:
         """Whether this writer took over and has not written a checkpoint yet."""

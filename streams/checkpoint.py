@@ -4,7 +4,7 @@ Any failure on the way ends the worker; it restarts from its last checkpoint.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -18,6 +18,7 @@ from streams.crash import end_worker
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.settings import Settings
+from streams.snapshots import Snapshots
 from streams.tables import ColumnTable, Shard
 
 logger = get_logger(__name__)
@@ -37,16 +38,22 @@ class Checkpointer(Service):
     """
 
     def __init__(
-        self, app: Any, outbox: Outbox, settings: Settings, metrics: Metrics, **kwargs: Any
+        self,
+        app: Any,
+        outbox: Outbox,
+        settings: Settings,
+        metrics: Metrics,
+        snapshots: Snapshots,
+        **kwargs: Any,
     ) -> None:
         self.app = app
         self.outbox = outbox
         self.settings = settings
         self.metrics = metrics
+        self.snapshots = snapshots
         self.tables: dict[str, tuple[ColumnTable, dict[str, str]]] = {}
         self.busy = asyncio.Lock()
         self.closed = False
-        self.after_write: Callable[[], None] = lambda: None
         self._events: list[Any] = []
         self._counted = 0
         self.last = self._last_marker = monotonic()
@@ -61,6 +68,10 @@ class Checkpointer(Service):
         """Note a batch that was folded; it is let go of by the next checkpoint."""
         self._events.append(event)
         self._counted += records
+
+    @property
+    def _column_tables(self) -> dict[str, ColumnTable]:
+        return {name: table for name, (table, _) in self.tables.items()}
 
     @property
     def due(self) -> bool:
@@ -107,6 +118,7 @@ class Checkpointer(Service):
         """Make durable what was taken in, and take in nothing more."""
         await self.drain()
         self.closed = True
+        self.snapshots.save_all(self._column_tables)
 
     async def write(self, everything: bool = False) -> None:
         """Write one checkpoint; the caller holds `busy`."""
@@ -136,7 +148,7 @@ class Checkpointer(Service):
         self.last = monotonic()
         if beat or everything:
             self._last_marker = self.last
-        self.after_write()
+        self.snapshots.save_due(self._column_tables)
         self.metrics.checkpoint.observe(perf_counter() - started)
 
     async def _write_shard(self, table: ColumnTable, number: int, shard: Shard) -> None:

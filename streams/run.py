@@ -1,6 +1,5 @@
 """What the commands do, once the command line is read."""
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack

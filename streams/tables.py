@@ -178,6 +178,12 @@ class ColumnTable(Table):
         """The shards that this worker writes."""
         return {number: shard for number, shard in self.shards.items() if shard.active}
 
+    def partition_count(self) -> int:
+        """How many partitions the table has over all workers."""
+        name = self.changelog_topic_name
+        held = self.app.assignor.tables_metadata().values()
+        return 1 + max((n for topics in held for n in topics.get(name, ())), default=0)
+
     async def take_over(self, partitions: list[int]) -> None:
         """Begin to write these partitions, and say so in their changelogs."""
         for partition in partitions:

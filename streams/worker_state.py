@@ -43,16 +43,10 @@ class WorkerState:
 
     def holder_of(self, customer_id: str) -> str | None:
         """Address of the worker that holds the customer's partition, if it is another one."""
-        name = self.detect.changelog_topic_name
-        distribution = self.app.assignor.tables_metadata()
-        partitions = 1 + max(
-            (p for topics in distribution.values() for p in topics.get(name, ())), default=-1
-        )
-        if partitions == 0:
-            return None
-        number = self.partition_of(customer_id.encode(), partitions)
-        for url, topics in distribution.items():
-            if number in topics.get(name, ()) and url != str(self.app.conf.canonical_url):
+        number = self.partition_of(customer_id.encode(), self.detect.partition_count())
+        for url, topics in self.app.assignor.tables_metadata().items():
+            held = topics.get(self.detect.changelog_topic_name, ())
+            if number in held and url != str(self.app.conf.canonical_url):
                 return str(url).rstrip("/")
         return None
 

@@ -435,7 +435,7 @@ class DataMonthlyRatio:
             yield self.found(who, "early", month, month - 1, event.event_time_ms)
 
     def close(self, last):
-        """Put together the shares of the months up to this one, a new partition's from its memory."""
+        """Put together the shares of the months up to this one, as far back as a new one holds."""
         first = last - self.kept + 1 if self.closed is None else self.closed + 1
         for month in range(first, last + 1):
             self.shares.append(self.share(month))

@@ -17,7 +17,7 @@ settings.register_profile(
     derandomize=False,
     print_blob=True,
     deadline=None,
-    max_examples=200,
+    max_examples=60,
     suppress_health_check=[HealthCheck.too_slow],
 )
 PROPERTY = settings(settings.get_profile("calendar"))

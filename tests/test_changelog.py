@@ -30,7 +30,7 @@ from streams.changelog import (
 )
 
 WORDS = "abcdef"
-ROWS_KEPT = 3
+CHECKPOINTS_KEPT = 3
 """Compaction stays behind this many finished checkpoints, as the lag in hours stays behind seconds."""
 
 
@@ -147,6 +147,11 @@ class Worker:
 def reader_of(log):
     """A worker that takes over now."""
     return Worker(0, log).follow().take_over()
+
+
+def twin_of(worker):
+    """A copy that reads the same log and leaves the worker itself as it is."""
+    return copy.deepcopy(worker, {id(worker.log): worker.log})
 
 
 def assert_right(worker, words):
@@ -309,16 +314,16 @@ class Partition(RuleBasedStateMachine):
             worker.send(1)
         self.drop(worker)
 
-    @precondition(lambda self: len(self.ends) > ROWS_KEPT)
+    @precondition(lambda self: len(self.ends) > CHECKPOINTS_KEPT)
     @rule()
     def the_log_is_compacted(self):
-        self.log.compact(self.ends[-ROWS_KEPT])
+        self.log.compact(self.ends[-CHECKPOINTS_KEPT])
 
     @invariant()
     def whoever_reads_now_is_right(self):
         if not hasattr(self, "log"):
             return
-        followers = [copy.deepcopy(s).follow().take_over() for s in self.standbys]
+        followers = [twin_of(standby).follow().take_over() for standby in self.standbys]
         for reader in (reader_of(self.log), *followers):
             assert_right(reader, self.words)
             assert reader.book.read >= self.committed
@@ -330,3 +335,170 @@ TestPartition = Partition.TestCase
 TestPartition.settings = settings(
     max_examples=200, stateful_step_count=40, deadline=None, print_blob=True
 )
+
+
+# -- what may go wrong, one by one ----------------------------------------------------------------
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+def first_holder(log, words=""):
+    """The partition's first worker, with one checkpoint."""
+    return Worker(1, log).take_over().fold(words).checkpoint()
+
+
+def test_a_reader_ends_with_the_last_checkpoint(log):
+    holder = first_holder(log, "abab")
+    holder.fold("c").checkpoint()
+    holder.fold("a")
+    reader = reader_of(log)
+    assert ({"a": 2, "b": 2, "c": 1}, 5) == (reader.book.counts, reader.book.read)
+
+
+def test_rows_without_their_marker_do_not_count(log):
+    holder = first_holder(log, "a")
+    holder.fold("ab").begin().send(2)
+    reader = reader_of(log)
+    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+
+
+def test_rows_that_a_crash_left_behind_are_written_over(log):
+    """Once the next holder wrote, compaction may drop every older image of them."""
+    first_holder(log, "a").fold("a").begin().send(1)
+    heir = Worker(2, log).follow().take_over()
+    heir.checkpoint()
+    log.compact(log.end)
+    reader = reader_of(log)
+    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+
+
+def test_a_lost_writer_is_noticed_and_its_rows_are_written_over(log):
+    """A hole between two checkpoints sets `foreign`; the next one holds every row."""
+    lost = first_holder(log, "ab").fold("a").begin().send(1)
+    holder = Worker(2, log).follow().take_over().checkpoint()
+    assert not holder.changelog.foreign
+
+    lost.send(1)
+    holder.fold("c").checkpoint()
+
+    assert holder.changelog.foreign
+    holder.begin()
+    assert [b"a", b"b", b"c", MARKER_KEY] == [key for key, _ in holder.unsent]
+    holder.send_all().note()
+    assert not holder.changelog.foreign
+    log.compact(log.end)
+    reader = reader_of(log)
+    assert ({"a": 1, "b": 1, "c": 1}, 3) == (reader.book.counts, reader.book.read)
+
+
+def test_a_marker_that_lands_during_a_take_over_ends_the_new_writer(log):
+    """The new writer never read it, so what it writes must not count; its successor reads both."""
+    lost = first_holder(log).fold("a").begin().send(1)
+    holder = Worker(2, log).follow().take_over().fold("b")
+    lost.send(1)
+
+    with pytest.raises(ChangelogError, match="restart it"):
+        holder.checkpoint()
+
+    reader = reader_of(log)
+    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+
+
+def test_of_two_that_take_over_at_once_the_first_to_write_stays(log):
+    """Both begin the same epoch, even a partition's very first one."""
+    slow, quick = Worker(1, log).take_over(), Worker(2, log).take_over()
+    quick.fold("a").checkpoint()
+
+    with pytest.raises(ChangelogError):
+        slow.fold("ab").checkpoint()
+
+    quick.fold("b").checkpoint()
+    reader = reader_of(log)
+    assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+
+
+def test_a_lost_writer_that_goes_on_never_gets_the_partition_back(log):
+    """However many checkpoints it writes, and whatever holes it sees, its epoch stays the older one."""
+    lost = first_holder(log, "a")
+    holder = Worker(2, log).follow().take_over().fold("b").checkpoint()
+    for _ in range(5):
+        lost.checkpoint()
+        reader = reader_of(log)
+        assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+    holder.fold("c").checkpoint()
+    assert 3 == reader_of(log).book.read
+
+
+def test_a_writer_that_lost_the_partition_ends_when_it_reads_of_it(log):
+    lost = first_holder(log, "a")
+    Worker(2, log).follow().take_over().fold("b").checkpoint()
+    with pytest.raises(ChangelogError, match="took over"):
+        lost.follow()
+
+
+def test_a_writer_with_a_hole_behind_it_can_not_become_a_copy(log):
+    """It did not read what the other one wrote, so it does not know where it stands."""
+    lost = first_holder(log).fold("a").begin().send(1)
+    holder = Worker(2, log).follow().take_over().checkpoint()
+    lost.send(1)
+    holder.checkpoint()
+    with pytest.raises(ChangelogError):
+        holder.changelog.release()
+
+
+def test_a_holder_sent_away_before_it_wrote_follows_on(log):
+    """It keeps what it read and could not judge yet, and what it still had to write over."""
+    before = first_holder(log).fold("a").begin().send(1)
+    guest = Worker(2, log).follow().take_over()
+    guest.changelog.release()
+    before.send(1).note()
+    guest.follow().take_over()
+    assert ({"a": 1}, 1) == (guest.book.counts, guest.book.read)
+
+
+def test_rows_of_writers_long_gone_never_begin_to_count(log):
+    """A marker names so many earlier writers only; past it everything is written anew."""
+    first_holder(log).fold("a").begin().send(1)
+    for number in range(2, LINEAGE_MAX + 10):
+        Worker(number, log).follow().take_over().checkpoint()
+    log.compact(log.end)
+    reader = reader_of(log)
+    assert ({}, 0) == (reader.book.counts, reader.book.read)
+
+
+def test_the_rows_of_early_writers_count_for_ever(log):
+    first_holder(log, "ab")
+    for number in range(2, LINEAGE_MAX + 10):
+        Worker(number, log).follow().take_over().checkpoint()
+        log.compact(log.end)
+    reader = reader_of(log)
+    assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+
+
+def test_a_stray_marker_that_compaction_left_first_does_not_mislead(log):
+    """Compaction keeps one marker of the old part, and that may be a lost writer's."""
+    lost = first_holder(log, "a").fold("a").begin().send(1)
+    holder = Worker(2, log).follow().take_over().fold("bc").checkpoint()
+    lost.send(1)
+    log.compact(log.end)
+    holder.fold("d").checkpoint()
+    holder.checkpoint()
+    reader = reader_of(log)
+    assert ({"a": 1, "b": 1, "c": 1, "d": 1}, 4) == (reader.book.counts, reader.book.read)
+
+
+def test_a_reader_takes_each_record_once(log):
+    first_holder(log, "ab")
+    worker = Worker(2, log).follow().follow().take_over()
+    assert ({"a": 1, "b": 1}, 2) == (worker.book.counts, worker.book.read)
+
+
+def test_a_changelog_of_another_format_is_refused(log):
+    holder = first_holder(log, "a")
+    log.append([(b"a", HEADER.pack(FORMAT + 1, 1, 1, 0) + b"1")])
+    holder.checkpoint()
+    with pytest.raises(ChangelogError, match="new app id"):
+        Worker(2, log).follow()

@@ -3,6 +3,7 @@
 A failing example is printed with its blob: `@reproduce_failure(...)` on the test plays it again.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -29,10 +30,12 @@ settings.register_profile(
     derandomize=False,
     print_blob=True,
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 PROPERTY = settings(settings.get_profile("rules"))
+TWIN = settings(PROPERTY, max_examples=100)
+HABIT = settings(PROPERTY, max_examples=10)
 every_case = pytest.mark.parametrize("case", CASES)
 cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
 
@@ -91,7 +94,7 @@ def columns_of(events, numbers):
 def stretches(history, cuts):
     """Start and end of each part when a history is cut at these places."""
     places = sorted({0, len(history), *(cut for cut in cuts if cut < len(history))})
-    return list(zip(places, places[1:], strict=False))
+    return list(itertools.pairwise(places))
 
 
 def found(finding):
@@ -139,7 +142,7 @@ def in_any_order(memory):
 
 
 @every_case
-@PROPERTY
+@TWIN
 @given(data=st.data())
 def test_the_fold_finds_what_its_twin_finds(case, data):
     """No more, no less, and each at the event that crossed the limit."""
@@ -211,7 +214,7 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
 @PROPERTY
 @given(data=st.data(), cuts=cuts)
 def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
-    """One batch or many: the same findings to the last byte, in the same order, and the same rows."""
+    """One batch or many: the same findings to the last byte, in order, and the same rows."""
     policy, histories = CASES[case]
     history = data.draw(histories)
 
@@ -232,7 +235,7 @@ def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
 @PROPERTY
 @given(data=st.data(), cuts=cuts)
 def test_state_survives_the_wire(case, data, cuts):
-    """A partition that moves to another worker at every checkpoint finds what one that stays finds."""
+    """A partition that moves on at every checkpoint finds what one that stays finds."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     run, log = Run(policy), {}
@@ -254,7 +257,7 @@ def test_state_survives_the_wire(case, data, cuts):
 @PROPERTY
 @given(data=st.data(), cuts=cuts, where=st.integers(0, EVENTS_MAX))
 def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, where):
-    """Later rows go over earlier ones; the last checkpoint's memory makes them one moment's state."""
+    """Later rows go over earlier ones; the last checkpoint's memory makes them one state."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     where = min(where, len(history))
@@ -277,9 +280,39 @@ def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, w
 
 @every_case
 @PROPERTY
+@given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 2), saved=st.booleans())
+def test_a_partition_that_comes_back_takes_in_what_another_wrote(case, data, places, saved):
+    """Held on to or saved on disk, it stands as it stood, and later rows go over its own."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    first, second = sorted(min(place, len(history)) for place in places)
+    run, log = Run(policy).take(history, 0, first), {}
+    checkpoint(run.partition, log)
+    memory, back = run.partition.remember(), run.partition
+    if saved:
+        back = Partition(0, policy, IDS_MAX)
+        back.take_arrays({name: a.copy() for name, a in run.partition.arrays().items()})
+        back.recall(memory)
+    back.set_aside()
+    other, later = run_of(policy, log, memory).take(history, first, second), {}
+    checkpoint(other.partition, later)
+    back.restore(list(later), list(later.values()))
+    back.recall(other.partition.remember())
+    last = Run(policy)
+    last.partition = back
+    last.take(history, second)
+
+    whole = Run(policy).take(history)
+
+    assert by_rule(whole.findings) == by_rule(run.findings + other.findings + last.findings)
+    assert state_of(whole.partition) == state_of(last.partition)
+
+
+@every_case
+@PROPERTY
 @given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 3))
 def test_rows_of_a_lost_writer_are_written_over(case, data, places):
-    """A writer dies after rows that no marker made count; whoever follows leaves no trace of them."""
+    """A writer dies after rows that no marker made count; no trace of them is left."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     first, second, lost = sorted(min(place, len(history)) for place in places)
@@ -302,7 +335,7 @@ def test_rows_of_a_lost_writer_are_written_over(case, data, places):
 
 
 def checkpoint(partition, log):
-    """Write a partition's changes to a compacted log: a key's newest value, in the order written."""
+    """Write a partition's changes to a compacted log: each key's newest value, as written."""
     for keys, values in partition.changes():
         for key, value in zip(keys, values, strict=True):
             log.pop(key, None)
@@ -319,7 +352,7 @@ def run_of(policy, log, memory):
 
 
 @every_case
-@PROPERTY
+@HABIT
 @given(data=st.data())
 def test_input_columns_are_untouched(case, data):
     """The driver may hand the same columns to several partitions or policies."""
@@ -341,7 +374,7 @@ def test_input_columns_are_untouched(case, data):
 
 
 @every_case
-@PROPERTY
+@HABIT
 @given(data=st.data())
 def test_an_empty_batch_changes_nothing(case, data):
     """A fetch may hold nothing that is left."""
@@ -353,17 +386,17 @@ def test_an_empty_batch_changes_nothing(case, data):
     events = [record for record in history if not isinstance(record, CohortAverage)]
     for columns in columns_of(events, range(len(events))):
         outcome = run.partition.fold(columns.take(none), ORIGIN)
-        assert (0, [], [], []) == (
+        assert (
             outcome.counted,
             outcome.findings,
             outcome.partials,
             outcome.too_late,
-        )
+        ) == (0, [], [], [])
     assert before == state_of(run.partition)
 
 
 @every_case
-@PROPERTY
+@HABIT
 @given(data=st.data(), again=st.integers(0, EVENTS_MAX))
 def test_a_second_pass_behind_the_fence_adds_nothing(case, data, again):
     """Records that come again after a crash are left out by their offsets."""
@@ -376,12 +409,12 @@ def test_a_second_pass_behind_the_fence_adds_nothing(case, data, again):
     for columns in columns_of(history[:again], range(len(history[:again]))):
         outcome = run.partition.fold(columns, ORIGIN)
         assert len(columns) == outcome.redelivered
-        assert (0, 0, [], []) == (
+        assert (
             outcome.counted,
             outcome.duplicates,
             outcome.too_late,
             outcome.partials,
-        )
+        ) == (0, 0, [], [])
     assert found_before == len(run.findings)
     assert before == state_of(run.partition)
 

@@ -4,6 +4,8 @@ Between two checkpoints only the new entries are written, in the chunk that is s
 expired chunk's number is used again, so the changelog stays as small as what is remembered.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,6 +67,15 @@ class ChunkLog:
     def disown(self, number: int) -> None:
         """Have the next restart empty a chunk that a lost writer wrote, known here or not."""
         self._expiry.setdefault(number, 0)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Which chunks are in use until when, for a snapshot."""
+        return {"chunks": np.array(list(self._expiry.items()), np.int64).reshape(-1, 2)}
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave; the next entries open a chunk of their own."""
+        self._expiry = dict(arrays["chunks"].tolist())
+        self._close()
 
     def _free_number(self) -> int:
         return next(n for n in range(len(self._expiry) + 1) if n not in self._expiry)

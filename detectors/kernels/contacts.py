@@ -3,6 +3,8 @@
 Entries of a group are chained, so that the few groups worth a closer look are read without a sort.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,7 +73,7 @@ class Contacts:
         return entries["element"], entries["expiry"].astype(np.int64)
 
     def forget(self, floor: int) -> None:
-        """Entries of steps before `floor` are no longer needed; they go when it is worth the work."""
+        """Entries of steps before `floor` are not needed; they go when it is worth the work."""
         full = self.size > self.entries_max
         if full or (floor - self._floor > 120 and self.size > 64):
             steps = self._entries["expiry"][: self.size]
@@ -108,6 +110,16 @@ class Contacts:
         self._rewrite = True
         if number is not None:
             self._log.disown(number)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that the last checkpoint holds, for a snapshot."""
+        return {"entries": self._entries[: self.size], **self._log.arrays()}
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        entries = np.array(arrays["entries"])
+        self._rebuild(entries, len(entries))
+        self._log.take_arrays(arrays)
 
     def _rebuild(self, entries: NDArray, stored: int) -> None:
         self._clear()

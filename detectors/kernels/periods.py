@@ -62,7 +62,7 @@ class PeriodRing:
         return (period >= newest - self.back) & (period <= newest + self.ahead)
 
     def totals(self, cells: NDArray, slot: Ints, period: Ints, amount: Ints) -> Ints:
-        """Total of each row's customer and period after that row; nothing is written, shape (n,)."""
+        """Total of each row's customer and period after that row; writes nothing, shape (n,)."""
         if len(slot) == 0:
             return np.zeros(0, np.int64)
         kept = self.holds(period, self.newest) & (self.newest >= 0)

@@ -1,7 +1,7 @@
 """Rolling windows with a stated resolution: time in steps, a window of whole steps.
 
-A window that ends with step k holds the steps k - steps .. k, so it covers at least its length and at
-most its length plus one step. Late rows count in every window that holds their step.
+A window that ends with step k holds the steps k - steps .. k, so it covers at least its length and
+at most its length plus one step. Late rows count in every window that holds their step.
 """
 
 from collections.abc import Iterable

@@ -57,7 +57,8 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
 
     Examples
     --------
-    >>> running_maxima(np.array([0, 1, 0, 0]), np.array([5, 9, 3, 8]), np.array([4, 0, 4, 4])).tolist()
+    >>> group, value = np.array([0, 1, 0, 0]), np.array([5, 9, 3, 8])
+    >>> running_maxima(group, value, start=np.array([4, 0, 4, 4])).tolist()
     [4, 0, 5, 5]
     """
     if len(group) == 0:

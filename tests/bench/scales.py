@@ -37,9 +37,9 @@ QUICK = Scale(
     quick=True,
     events=200_000,
     customers=100_000,
-    plain_seconds=4,
+    plain_seconds=3,
     warm_seconds=1,
-    latency_seconds=4,
+    latency_seconds=3,
     loaded_per_s_max=25_000,
     state_customers=200_000,
 )

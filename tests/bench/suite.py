@@ -8,10 +8,12 @@ from typing import Any
 
 import pyarrow.json as pj
 import pyarrow.parquet as pq
+from aiokafka.errors import KafkaError as AioKafkaError
+from kafka.errors import KafkaError
 
 from streams.arrow import arrow_schema
-from streams.embedded import free_ports
-from streams.topics import DEAD_LETTERS, FINDINGS, USAGE_TOPICS, create_topics
+from streams.embedded import EmbeddedBrokerError, free_ports
+from streams.topics import DEAD_LETTERS, FINDINGS, USAGE_TOPICS, TopicsError, create_topics
 from tests.bench import latency
 from tests.bench.brokers import Broker, started_broker
 from tests.bench.children import Child, measured
@@ -20,10 +22,20 @@ from tests.bench.plain_faust import TOPICS as PLAIN_TOPICS
 from tests.bench.producing import publish
 from tests.bench.scales import PARTITIONS, Scale
 from tests.bench.traffic import Traffic, traffic
+from tests.kafka_cluster import KafkaClusterError
 
 APP_ID = "bench-fairuse"
 SEED, LOAD_SEED = 1, 2
 PART_SECONDS_MAX = 120
+FAULTS = (
+    BenchError,
+    EmbeddedBrokerError,
+    KafkaClusterError,
+    TopicsError,
+    KafkaError,
+    AioKafkaError,
+)
+"""What may go wrong outside this bench."""
 
 
 class Suite:
@@ -53,7 +65,7 @@ class Suite:
         note(part)
         try:
             measure()
-        except BenchError as error:
+        except FAULTS as error:
             self.failed = True
             note(f"{part}: {error}")
 
@@ -221,7 +233,6 @@ class Suite:
             )
             note("latency")
             self.latencies(broker, load, per_s)
-            child.stop()
 
     def latencies(self, broker: Broker, load: Traffic, per_s: int) -> None:
         seconds = self.scale.latency_seconds

@@ -1,0 +1,364 @@
+"""The default policy says what the contract says; mistakes are named with line and remedy."""
+
+import re
+
+import pytest
+
+from detectors import RULES
+from detectors.partition import Partition
+from detectors.policies import PARAMETERS, default_policy_path, load_policy
+from schemas.policy import PolicyError, read_policy
+
+HOUR_MS = 3_600_000
+GB = 10**9
+DOCUMENT = default_policy_path().read_text(encoding="utf-8")
+LINES = DOCUMENT.splitlines()
+
+ROLLING = 'window = "rolling"\nlength_seconds = 86_400\nstep_seconds = 3_600\n'
+
+
+def mistakes_of(document):
+    with pytest.raises(PolicyError) as caught:
+        read_policy(document, PARAMETERS)
+    return caught.value.mistakes
+
+
+def changed(*changes):
+    """The default document with lines replaced: (table, line as it begins, replacement)."""
+    document = DOCUMENT
+    for table, line, replacement in changes:
+        start = document.index(f"[{table}]") if table else 0
+        before, after = document[:start], document[start:]
+        line_there = re.compile(rf"^{re.escape(line)}.*$", re.MULTILINE)
+        assert line_there.search(after), f"no line {line} to change"
+        after = line_there.sub(lambda _, text=replacement: text, after, count=1)
+        document = before + after
+    return document
+
+
+def line_of(document, text):
+    """Number of the only line that begins like this."""
+    found = [n for n, line in enumerate(document.splitlines(), 1) if line.startswith(text)]
+    assert len(found) == 1, f"{text} stands on lines {found}"
+    return found[0]
+
+
+def test_the_default_policy_holds_the_numbers_of_the_contract():
+    """As in the table of rules: whoever changes one changes what customers are held to."""
+    policy = load_policy()
+    rules = policy.rules
+
+    assert (
+        policy.name,
+        policy.timezone,
+        policy.dedup_window_hours,
+    ) == ("default", "Europe/Brussels", 24)
+    assert (policy.ladder.notice_days, policy.ladder.memory_days) == (3, 90)
+    assert policy.default_plan.storage_capacity_bytes == GB
+
+    assert (
+        rules["sms_daily"].limit,
+        rules["sms_daily"].regular_periods,
+        rules["sms_daily"].applies_to,
+    ) == (350, None, "unlimited")
+    assert (
+        rules["sms_monthly"].limit,
+        rules["sms_monthly"].regular_periods,
+        rules["sms_monthly"].applies_to,
+    ) == (10_000, None, "unlimited")
+    voice = rules["voice_daily"]
+    assert (
+        voice.limit_ms,
+        voice.regular_periods,
+        voice.regular_window,
+        voice.applies_to,
+    ) == (6 * HOUR_MS, 3, 7, "all")
+    ratio = rules["data_monthly_ratio"]
+    assert (
+        ratio.ratio,
+        ratio.regular_periods,
+        ratio.regular_window,
+        ratio.cohort_min,
+        ratio.lateness_hours,
+    ) == (10, 2, 3, 100, 48)
+    scan = rules["portscan"]
+    assert (
+        scan.vertical_ports,
+        scan.horizontal_hosts,
+        scan.length_seconds,
+        scan.step_seconds,
+    ) == (15, 25, 300, 30)
+
+
+@pytest.mark.parametrize(
+    ("rule", "clause", "service", "restriction", "rate_kbps", "at_once"),
+    [
+        ("sms_daily", "base-mobile 6.3.3(ii)", "sms", "minimum_service", None, False),
+        ("sms_monthly", "base-mobile 6.3.3(ii)", "sms", "minimum_service", None, False),
+        ("voice_daily", "base-mobile 6.3.3(iii)", "voice", "minimum_service", None, False),
+        ("data_monthly_ratio", "base-mobile 6.3.3(i)", "data", "throttle", 128, False),
+        ("portscan", "base-internet/aup 2", "internet", "throttle", 256, True),
+        ("storage_capacity", "base-cloud 3.10, 3.13", "storage", "restrict_storage", None, False),
+    ],
+)
+def test_the_default_policy_names_clause_and_consequence(
+    rule, clause, service, restriction, rate_kbps, at_once
+):
+    """What an action has to cite, and what is restricted."""
+    parameters = load_policy().rules[rule]
+    assert (clause, service, restriction, rate_kbps, at_once) == (
+        parameters.clause,
+        parameters.service,
+        parameters.restriction,
+        parameters.rate_kbps,
+        parameters.at_once,
+    )
+
+
+def test_the_default_policy_has_every_rule():
+    """A rule without parameters would never run."""
+    assert list(RULES) == list(load_policy().rules)
+
+
+MISTAKES = {
+    "not TOML": (
+        changed(("", "timezone", "timezone = ")),
+        "timezone",
+        ("document", "not TOML", "mend it"),
+    ),
+    "not TOML at the end": (
+        DOCUMENT + "clause = 'open\n",
+        "clause = 'open",
+        ("document", "not TOML", "mend it"),
+    ),
+    "unknown key": (
+        changed(("ladder", "notice_days", "notice_days = 3\nnotice_hours = 2")),
+        "notice_hours",
+        ("ladder.notice_hours", "unknown", "did you mean `notice_days`?"),
+    ),
+    "unknown key of a rule": (
+        changed(("rules.portscan", "step_seconds", "step_seconds = 30\nstep_second = 2")),
+        "step_second =",
+        ("rules.portscan.step_second", "unknown", "did you mean `step_seconds`?"),
+    ),
+    "unknown table": (
+        DOCUMENT + "[brakes]\nactions_per_hour = 3\n",
+        "[brakes]",
+        ("brakes", "unknown", "choose from"),
+    ),
+    "unknown rule": (
+        changed(("rules.sms_daily", "[rules.sms_daily]", "[rules.sms_dayly]")),
+        "[rules.sms_dayly]",
+        ("rules.sms_dayly", "no such rule", "did you mean `sms_daily`?"),
+    ),
+    "unknown rule in quotes": (
+        changed(("rules.sms_daily", "[rules.sms_daily]", '[ rules . "fax" ]')),
+        "[ rules",
+        ("rules.fax", "no such rule", "choose from data_monthly_ratio"),
+    ),
+    "rule that is no table": (
+        changed(
+            ("rules.storage_capacity", "[rules.storage_capacity]", "[rules]\nstorage_capacity = 1")
+        ).split('clause = "base-cloud')[0],
+        "storage_capacity = 1",
+        ("rules.storage_capacity", "not a table", "make it one"),
+    ),
+    "table that is none": (
+        changed(("", "timezone", 'timezone = "Europe/Brussels"\nladder = 3')).replace(
+            "[ladder]\nnotice_days = 3\nmemory_days = 90\n", ""
+        ),
+        "ladder = 3",
+        ("ladder", "Expected `object`", "give a value it allows"),
+    ),
+    "missing key": (
+        changed(("rules.sms_monthly", "limit", "")),
+        "[rules.sms_monthly]",
+        ("rules.sms_monthly.limit", "missing", "add a line `limit = ...`"),
+    ),
+    "missing key at the top": (
+        changed(("", "name", "")),
+        LINES[0],
+        ("name", "missing", "add a line `name = ...`"),
+    ),
+    "missing table": (
+        DOCUMENT.replace("[ladder]\nnotice_days = 3\nmemory_days = 90\n", ""),
+        LINES[0],
+        ("ladder", "missing", "add a table [ladder]"),
+    ),
+    "wrong type": (
+        changed(("rules.sms_monthly", "limit", 'limit = "many"')),
+        'limit = "many"',
+        ("rules.sms_monthly.limit", "Expected `int`, got `str`", "give a value it allows"),
+    ),
+    "out of range": (
+        changed(("rules.voice_daily", "limit_ms", "limit_ms = -1")),
+        "limit_ms",
+        ("rules.voice_daily.limit_ms", "Expected `int` >= 0", "give a value it allows"),
+    ),
+    "more than a cell holds": (
+        changed(("rules.voice_daily", "limit_ms", "limit_ms = 4_294_967_295")),
+        "limit_ms",
+        ("rules.voice_daily.limit_ms", "<= 4294967294", "give a value it allows"),
+    ),
+    "unknown choice": (
+        changed(("rules.voice_daily", "service", 'service = "fax"')),
+        'service = "fax"',
+        ("rules.voice_daily.service", "'fax'", "give a value it allows"),
+    ),
+    "unknown zone": (
+        changed(("", "timezone", 'timezone = "Europe/Brussel"')),
+        "timezone",
+        ("timezone", "no zone 'Europe/Brussel'", "name one like Europe/Brussels"),
+    ),
+    "zone that is a path": (
+        changed(("", "timezone", 'timezone = "../etc/passwd"')),
+        "timezone",
+        ("timezone", "no zone", "name one like Europe/Brussels"),
+    ),
+    "no rules": (
+        DOCUMENT.split("[rules.")[0],
+        LINES[0],
+        ("rules", "no rule is given", "add a table such as [rules.sms_daily]"),
+    ),
+    "length without rolling": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nlength_seconds = 60")),
+        "[rules.sms_daily]",
+        ("rules.sms_daily", "go with `window", "change what it names"),
+    ),
+    "rolling without length": (
+        changed(("rules.sms_daily", "limit", 'limit = 350\nwindow = "rolling"')),
+        "[rules.sms_daily]",
+        ("rules.sms_daily", "go with `window", "change what it names"),
+    ),
+    "rolling by uneven steps": (
+        changed(("rules.sms_daily", "limit", ROLLING.replace("3_600", "3_601") + "limit = 1")),
+        "[rules.sms_daily]",
+        ("rules.sms_daily", "multiple of `step_seconds`", "change what it names"),
+    ),
+    "rolling and regular": (
+        changed(("rules.voice_daily", "limit_ms", ROLLING + "limit_ms = 1")),
+        "[rules.voice_daily]",
+        ("rules.voice_daily", '`window = "calendar"`', "change what it names"),
+    ),
+    "rolling by too many steps": (
+        changed(("rules.sms_daily", "limit", ROLLING.replace("3_600", "1") + "limit = 1")),
+        "[rules.sms_daily]",
+        ("rules.sms_daily", "more than 4096 periods", "change what it names"),
+    ),
+    "half of regular": (
+        changed(("rules.voice_daily", "regular_window", "")),
+        "[rules.voice_daily]",
+        ("rules.voice_daily", "go together", "change what it names"),
+    ),
+    "regular more often than there are periods": (
+        changed(("rules.voice_daily", "regular_periods", "regular_periods = 8")),
+        "[rules.voice_daily]",
+        ("rules.voice_daily", "can't be more than `regular_window`", "change what it names"),
+    ),
+    "regular more often than there are months": (
+        changed(("rules.data_monthly_ratio", "regular_periods", "regular_periods = 4")),
+        "[rules.data_monthly_ratio]",
+        ("rules.data_monthly_ratio", "can't be more than `regular_window`", "change what it"),
+    ),
+    "months without end": (
+        changed(("rules.data_monthly_ratio", "retention_periods", "retention_periods = 1_200")),
+        "[rules.data_monthly_ratio]",
+        ("rules.data_monthly_ratio", "more than 120 months", "change what it names"),
+    ),
+    "ratio without end": (
+        changed(("rules.data_monthly_ratio", "ratio", "ratio = inf")),
+        "[rules.data_monthly_ratio]",
+        ("rules.data_monthly_ratio", "finite", "change what it names"),
+    ),
+    "window of broken steps": (
+        changed(("rules.portscan", "step_seconds", "step_seconds = 31")),
+        "[rules.portscan]",
+        ("rules.portscan", "multiple of `step_seconds`", "change what it names"),
+    ),
+    "scan of one port": (
+        changed(("rules.portscan", "vertical_ports", "vertical_ports = 1")),
+        "vertical_ports",
+        ("rules.portscan.vertical_ports", "Expected `int` >= 2", "give a value it allows"),
+    ),
+    "throttle without a rate": (
+        changed(("rules.data_monthly_ratio", "rate_kbps", "")),
+        "[rules.data_monthly_ratio]",
+        ("rules.data_monthly_ratio", "`rate_kbps` goes with", "change what it names"),
+    ),
+    "rate without a throttle": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nrate_kbps = 64")),
+        "[rules.sms_daily]",
+        ("rules.sms_daily", "`rate_kbps` goes with", "change what it names"),
+    ),
+    "fixed line slower than the terms allow": (
+        changed(("rules.portscan", "rate_kbps", "rate_kbps = 255")),
+        "[rules.portscan]",
+        ("rules.portscan", "can't be below 256", "change what it names"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_each_mistake_is_told_with_its_line_and_remedy(kind):
+    """One mistake, one sentence: where, what, and what to do."""
+    document, line, (where, problem, remedy) = MISTAKES[kind]
+    mistakes = mistakes_of(document)
+    told = next(mistake for mistake in mistakes if mistake.where == where)
+    assert line_of(document, line) == told.line
+    assert problem in told.problem
+    assert remedy in told.remedy
+    sentence = f"line {told.line}: {where}: {told.problem}; {told.remedy}"
+    assert sentence == str(told)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_lines():
+    """Nobody should have to mend a document once for each mistake."""
+    document = changed(
+        ("", "timezone", 'timezone = "Mars/Olympus"'),
+        ("ladder", "notice_days", "notice_days = -3"),
+        ("rules.sms_daily", "limit", "limit = 1.5\nfoo = 1"),
+        ("rules.voice_daily", "[rules.voice_daily]", "[rules.voice_hourly]"),
+        ("rules.portscan", "step_seconds", "step_seconds = 7"),
+    )
+    mistakes = mistakes_of(document)
+    assert [mistake.where for mistake in mistakes] == [
+        "timezone",
+        "ladder.notice_days",
+        "rules.sms_daily.limit",
+        "rules.sms_daily.foo",
+        "rules.voice_hourly",
+        "rules.portscan",
+    ]
+    lines = [mistake.line for mistake in mistakes]
+    assert sorted(lines) == lines
+    assert "; ".join(map(str, mistakes)) == str(PolicyError(mistakes))
+
+
+def test_an_empty_document_lacks_everything():
+    """And is told so, instead of failing at the first."""
+    required = {"name", "version", "timezone", "dedup_window_hours", "default_plan", "ladder"}
+    assert required | {"rules"} == {mistake.where for mistake in mistakes_of("")}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        DOCUMENT,
+        changed(("rules.sms_daily", "limit", ROLLING + "limit = 0")),
+        changed(("rules.data_monthly_ratio", "ratio", "ratio = 1e300")),
+        changed(("rules.data_monthly_ratio", "ratio", "ratio = 2.5")),
+        changed(("", "timezone", 'timezone = "Asia/Beirut"')),
+        DOCUMENT.split("[rules.sms_monthly]")[0],
+    ],
+    ids=["default", "rolling", "huge ratio", "broken ratio", "other zone", "one rule"],
+)
+def test_what_is_accepted_can_run(document):
+    """A policy that passes the check makes a partition; the worker never stops over one."""
+    Partition(0, read_policy(document, PARAMETERS), 1_000)
+
+
+def test_a_policy_file_is_read_as_the_default_one(tmp_path):
+    """By its path."""
+    path = tmp_path / "policy.toml"
+    path.write_text(changed(("", "name", 'name = "élan"')), encoding="utf-8")
+    assert load_policy(path).name == "élan"
