@@ -170,7 +170,7 @@ class Partition:
         if len(rows) < len(columns):
             columns, watermark = columns.take(rows), watermark[rows]
         known = self.directory.size
-        slot = self.directory.admit(columns.customer_id)
+        slot = self.directory.admit(columns.customer_id, columns.customer_hash)
         self._reserve()
         outcome.unannounced = self.directory.size - known
         self.groups[CUSTOMER_GROUP].touch(np.arange(known, self.directory.size))

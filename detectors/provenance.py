@@ -50,8 +50,11 @@ class Provenance:
         # Trimmed before the batch, so that its own early rows still find their days.
         for old in sorted(self._days)[:-DAYS_KEPT]:
             del self._days[old]
+        if len(time_ms) == 0:
+            return
         day = time_ms // DAY_MS
-        for number in np.unique(day).tolist():
+        oldest = int(day.min())
+        for number in (oldest + np.flatnonzero(np.bincount(day - oldest))).tolist():
             of_day = offset[day == number]
             span = self._days.setdefault(number, {}).setdefault(
                 origin, [int(of_day[0]), int(of_day[-1])]

@@ -20,7 +20,9 @@ class Columns:
     offset
         Where each event stood: its offset in the partition, or its running number in the files.
     customer_id
-        UTF-8.
+        UTF-8, an object column of bytes.
+    customer_hash
+        Hash of each customer id, uint64.
     event_hash
         Hash of source and event id, uint64.
     time_ms
@@ -28,31 +30,39 @@ class Columns:
     fields
         What the rules read of this kind (see schemas/decode.py).
     texts
-        Strings that only evidence needs.
+        Strings that only evidence needs, object columns.
     """
 
     kind: str
     record: NDArray[np.int64]
     offset: NDArray[np.int64]
-    customer_id: Sequence[bytes]
+    customer_id: NDArray[np.object_]
+    customer_hash: NDArray[np.uint64]
     event_hash: NDArray[np.uint64]
     time_ms: NDArray[np.int64]
     fields: Mapping[str, NDArray]
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    texts: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time_ms)
 
     def take(self, rows: NDArray[np.int64]) -> "Columns":
         """The given rows, in the given order."""
-        picked = rows.tolist()
         return Columns(
             kind=self.kind,
             record=self.record[rows],
             offset=self.offset[rows],
-            customer_id=[self.customer_id[row] for row in picked],
+            customer_id=self.customer_id[rows],
+            customer_hash=self.customer_hash[rows],
             event_hash=self.event_hash[rows],
             time_ms=self.time_ms[rows],
             fields={name: column[rows] for name, column in self.fields.items()},
-            texts={name: [texts[row] for row in picked] for name, texts in self.texts.items()},
+            texts={name: texts[rows] for name, texts in self.texts.items()},
         )
+
+
+def object_column(values: Sequence[object]) -> NDArray[np.object_]:
+    """A column of Python objects, shape (n,)."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.columns import Columns
+from schemas.columns import Columns, object_column
 from schemas.events import RECORD_BYTES_MAX, USAGE_KINDS, UsageEvent
 from schemas.hashing import hash_strings, mix
 
@@ -176,21 +176,18 @@ def _checked(
         detail = "more than 24 h ahead of the record's own time"
         rejects.append(Reject(int(columns.record[row]), "time_out_of_range", detail))
     if keys is not None:
-        of_records = [keys[record] for record in columns.record.tolist()]
-        if of_records != columns.customer_id:
-            for row, (key, customer_id) in enumerate(
-                zip(of_records, columns.customer_id, strict=True)
-            ):
-                if key != customer_id and not bad[row]:
-                    bad[row] = True
-                    detail = "the record's key has to be its customer_id"
-                    rejects.append(Reject(int(columns.record[row]), "wrong_key", detail))
-    for row, record in enumerate(columns.record.tolist()):
-        event = events[record]
-        if (event.corrects is not None or event.void) and not bad[row]:
-            bad[row] = True
-            detail = "corrections are not taken yet"
-            rejects.append(Reject(record, "correction", detail))
+        foreign = ~bad & (object_column(keys)[columns.record] != columns.customer_id)
+        bad |= foreign
+        for row in np.flatnonzero(foreign).tolist():
+            detail = "the record's key has to be its customer_id"
+            rejects.append(Reject(int(columns.record[row]), "wrong_key", detail))
+    corrects = _mask(
+        events[record].corrects is not None or events[record].void
+        for record in columns.record.tolist()
+    )
+    for row in np.flatnonzero(corrects & ~bad).tolist():
+        rejects.append(Reject(int(columns.record[row]), "correction", "corrections are not taken yet"))
+    bad |= corrects
     return columns.take(np.flatnonzero(~bad)) if bad.any() else columns
 
 
@@ -201,16 +198,18 @@ def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.
     if sourced.any():
         sources = hash_strings([event.source or "" for event in events])
         event_hash = np.where(sourced, mix(event_hash, sources), event_hash)
+    customer_id = object_column([event.customer_id.encode() for event in events])
     fields, texts = FIELDS[kind](events)
     return Columns(
         kind=kind,
         record=record,
         offset=offsets[record],
-        customer_id=[event.customer_id.encode() for event in events],
+        customer_id=customer_id,
+        customer_hash=hash_strings(customer_id),
         event_hash=event_hash,
         time_ms=_ints(event.event_time_ms for event in events),
         fields=fields,
-        texts=texts,
+        texts={name: object_column(values) for name, values in texts.items()},
     )
 
 

@@ -41,6 +41,27 @@ REQUIRED_TEXT = {
     "flow": ("source_address", "destination_address"),
     "stream": ("device_id",),
 }
+NEEDED = {
+    "sms": ("recipient", "direction", "service", "segment_number"),
+    "voice": ("other_party", "direction", "duration_ms"),
+    "data": ("bytes_uplink", "bytes_downlink"),
+    "flow": (
+        "source_address",
+        "destination_address",
+        "protocol",
+        "destination_port",
+        "tcp_flags",
+        "state",
+        "direction",
+    ),
+    "storage": (*STORAGE_QUANTITIES, "capacity_bytes"),
+    "stream": ("device_id", "duration_ms"),
+}
+"""What is read of each kind, besides what every event carries."""
+
+EVERY = ("type", "event_id", "customer_id", "event_time_ms", "source", "corrects", "void")
+READ = tuple(dict.fromkeys((*EVERY, *(name for names in NEEDED.values() for name in names))))
+
 TEXT_MAX = 256
 ID_MAX = 64
 
@@ -68,14 +89,16 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def columns_of(
-    batch: pa.RecordBatch, first: int, now_ms: int
-) -> tuple[list[Columns], list[Reject], Callable[[int], bytes]]:
-    """Columns of each kind in a batch, what was refused, and the JSON of any row.
+    batch: pa.RecordBatch, raw: Callable[[int], bytes], first: int, now_ms: int
+) -> tuple[list[Columns], list[Reject]]:
+    """Columns of each kind in a batch, and what was refused.
 
     Parameters
     ----------
     batch
-        Rows in the order they count.
+        Rows in the order they count, with the columns of `READ`.
+    raw
+        JSON of a whole row, for the rows that don't pass the column checks.
     first
         Running number of the first row.
     now_ms
@@ -92,13 +115,12 @@ def columns_of(
             taken[rows[good]] = True
             columns.append(part)
     left = np.flatnonzero(~taken)
-    raw = _json_of(batch)
     if len(left):
         values = [raw(row) for row in left.tolist()]
         decoded, rejects = decode(values, first + left, np.full(len(left), now_ms))
         columns = _merged(columns, [_renumbered(part, left) for part in decoded])
-        return columns, [Reject(int(left[r.record]), r.reason, r.detail) for r in rejects], raw
-    return columns, [], raw
+        return columns, [Reject(int(left[r.record]), r.reason, r.detail) for r in rejects]
+    return columns, []
 
 
 def _has_fields(kind: str, names: set[str]) -> bool:
@@ -110,7 +132,9 @@ def _taken(
     kind: str, batch: pa.RecordBatch, rows: NDArray, first: int, now_ms: int, names: set[str]
 ) -> tuple[Columns, NDArray[np.bool_]]:
     """Columns of the rows of a kind that pass every check, and which they are."""
-    part = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+    part = batch.select([name for name in (*EVERY, *NEEDED[kind]) if name in names])
+    if len(rows) < batch.num_rows:
+        part = part.take(pa.array(rows))
     time_ms = _ints(part, "event_time_ms", names, 0)
     good = (time_ms >= TIME_MS_MIN) & (time_ms <= now_ms + AHEAD_MS_MAX)
     for name in ("event_id", "customer_id"):
@@ -133,11 +157,13 @@ def _taken(
         source = hash_strings(_filled(part, "source", names, "").to_numpy(zero_copy_only=False))
         has_source = part["source"].is_valid().to_numpy(zero_copy_only=False)
         event_hash = np.where(has_source, mix(event_hash, source), event_hash)
+    customer_id = pc.cast(part["customer_id"], pa.binary()).to_numpy(zero_copy_only=False)
     return Columns(
         kind=kind,
         record=rows[kept],
         offset=first + rows[kept],
-        customer_id=pc.cast(part["customer_id"], pa.binary()).to_pylist(),
+        customer_id=customer_id,
+        customer_hash=hash_strings(customer_id),
         event_hash=event_hash,
         time_ms=time_ms[kept],
         fields={name: column[kept] for name, column in fields.items()},
@@ -247,12 +273,9 @@ def _ints(part: pa.RecordBatch, name: str, names: set[str], default: int) -> NDA
     return pc.cast(part[name], pa.int64()).fill_null(default).to_numpy(zero_copy_only=False)
 
 
-def _json_of(batch: pa.RecordBatch) -> Callable[[int], bytes]:
-    def raw(row: int) -> bytes:
-        values = batch.slice(row, 1).to_pylist()[0]
-        return encoder.encode({name: value for name, value in values.items() if value is not None})
-
-    return raw
+def json_of(row: dict[str, Any]) -> bytes:
+    """A row as the JSON record it stands for."""
+    return encoder.encode({name: value for name, value in row.items() if value is not None})
 
 
 def _renumbered(part: Columns, rows: NDArray[np.int64]) -> Columns:
@@ -270,13 +293,18 @@ def _merged(taken: list[Columns], decoded: list[Columns]) -> list[Columns]:
 
 def _interleaved(one: Columns, other: Columns) -> Columns:
     order = np.argsort(np.r_[one.offset, other.offset], kind="stable")
-    customer_id = [*one.customer_id, *other.customer_id]
+
+    def both(name: str) -> NDArray:
+        return np.r_[getattr(one, name), getattr(other, name)][order]
+
     return Columns(
         kind=one.kind,
-        record=np.r_[one.record, other.record][order],
-        offset=np.r_[one.offset, other.offset][order],
-        customer_id=[customer_id[row] for row in order.tolist()],
-        event_hash=np.r_[one.event_hash, other.event_hash][order],
-        time_ms=np.r_[one.time_ms, other.time_ms][order],
-        fields={name: np.r_[column, other.fields[name]][order] for name, column in one.fields.items()},
+        record=both("record"),
+        offset=both("offset"),
+        customer_id=both("customer_id"),
+        customer_hash=both("customer_hash"),
+        event_hash=both("event_hash"),
+        time_ms=both("time_ms"),
+        fields={n: np.r_[column, other.fields[n]][order] for n, column in one.fields.items()},
+        texts={n: np.r_[column, other.texts[n]][order] for n, column in one.texts.items()},
     )

@@ -115,6 +115,11 @@ class Changelog:
         """Whether this writer took over and has not written a checkpoint yet."""
         return self._owned and self.marker is not None and self.marker.checkpoint < 0
 
+    @property
+    def unread(self) -> bool:
+        """Whether another writer's records stand before this one's last, and were not read."""
+        return self._end > self.position
+
     def _follows(self, marker: Marker) -> bool:
         last = self._last
         if last is None:
@@ -172,7 +177,7 @@ class Changelog:
 
     def release(self) -> None:
         """Write no more; what comes now is another writer's."""
-        if self._end > self.position:
+        if self.unread:
             raise ChangelogError(
                 "another worker wrote to a partition that this one held; restart it to follow"
             )
@@ -236,9 +241,8 @@ def _wrote(marker: Marker, other: Marker) -> bool:
 
 
 def _knows(marker: Marker, last: Marker) -> bool:
-    """Whether the writer of a marker had read another marker, or a later writer's."""
+    """Whether the writer of a marker had read the other one."""
     return any(
-        epoch > last.epoch
-        or ((epoch, writer) == (last.epoch, last.writer) and checkpoint >= last.checkpoint)
+        (epoch, writer) == (last.epoch, last.writer) and checkpoint >= last.checkpoint
         for epoch, writer, checkpoint in marker.lineage
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from detectors.averages import Averages
+from detectors.kernels.hashing import HashMap
 from detectors.partition import Partition
 from detectors.verdicts import Verdicts
 from schemas.columns import Columns
@@ -52,6 +53,7 @@ class Replay:
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._answered = [0] * partitions
+        self._homes = Homes(partitions)
 
     def announce(self, customers: Iterable[Customer]) -> None:
         """Take in who has which plan, before any use."""
@@ -110,7 +112,7 @@ class Replay:
         if len(self.partitions) == 1:
             yield 0, columns
         elif len(columns):
-            for number, rows in _split(partitions_of(columns.customer_id, len(self.partitions))):
+            for number, rows in _split(self._homes.of(columns)):
                 yield number, columns.take(rows)
 
     def _answer(self, number: int, findings: list[Finding], results: Results) -> None:
@@ -138,6 +140,23 @@ class Replay:
             results.dead_letters.append(
                 dead_letter(chunk.origin.name, 0, line, None, raw, reject.reason, reject.detail)
             )
+
+
+class Homes:
+    """The partition of each customer, worked out once for each."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._known = HashMap()
+
+    def of(self, columns: Columns) -> np.ndarray:
+        """Partition of each row's customer, shape (n,)."""
+        place, new = self._known.claim(columns.customer_hash)
+        rows = np.flatnonzero(new)
+        if len(rows):
+            keys = columns.customer_id[rows].tolist()
+            self._known.values[place[rows]] = partitions_of(keys, self._partitions)
+        return self._known.values[place]
 
 
 def _split(number: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -16,7 +16,7 @@ import zstandard
 from detectors.provenance import Origin
 from schemas.columns import Columns
 from schemas.decode import Reject, decode
-from streams.arrow import columns_of
+from streams.arrow import READ, columns_of, json_of
 from streams.clock import Clock
 
 NDJSON_ENDINGS = (".ndjson", ".jsonl", ".json")
@@ -123,14 +123,38 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
 def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
     file = pq.ParquetFile(path)
     total, size = max(1, file.metadata.num_rows), path.stat().st_size
-    start = first
-    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-        columns, rejects, raw = columns_of(batch, first, now_ms)
+    wanted = [name for name in file.schema_arrow.names if name in READ]
+    rows, start = WholeRows(path), first
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+        raw = rows.of(first - start)
+        columns, rejects = columns_of(batch, raw, first, now_ms)
         first += batch.num_rows
         read = size * (first - start) // total
-        yield Chunk(
-            origin, columns, rejects, raw, first - batch.num_rows, batch.num_rows, read
-        )
+        yield Chunk(origin, columns, rejects, raw, first - batch.num_rows, batch.num_rows, read)
+
+
+class WholeRows:
+    """Every column of the few rows that are refused, read beside the columns that rules need."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._batch: pa.RecordBatch | None = None
+        self._start = self._end = 0
+
+    def of(self, start: int) -> Callable[[int], bytes]:
+        """Gives the JSON of a row of the batch that begins at row `start` of the file."""
+
+        def raw(row: int) -> bytes:
+            while self._end <= start + row:
+                if self._batches is None:
+                    self._batches = pq.ParquetFile(self._path).iter_batches(ROWS_AT_ONCE)
+                self._batch = next(self._batches)
+                self._start, self._end = self._end, self._end + self._batch.num_rows
+            assert self._batch is not None
+            return json_of(self._batch.slice(start + row - self._start, 1).to_pylist()[0])
+
+        return raw
 
 
 def read_customers(path: Path, decoder: Any) -> Iterator[Any]:

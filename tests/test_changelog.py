@@ -432,6 +432,46 @@ def test_a_lost_writer_that_goes_on_never_gets_the_partition_back(log):
     assert 3 == reader_of(log).book.read
 
 
+def test_a_second_take_over_before_any_checkpoint_is_no_better_than_the_first(log):
+    """Two rebalances in a row: what landed since the reading still goes before the claim."""
+    lost = first_holder(log).fold("a").begin().send(1)
+    holder = Worker(2, log).follow().take_over().take_over()
+    lost.send(1)
+
+    with pytest.raises(ChangelogError):
+        holder.checkpoint()
+
+    reader = reader_of(log)
+    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+
+
+def test_a_holder_that_stays_claims_the_partition_anew(log):
+    """Another one may have taken over in between, and its first checkpoint may still be on its way."""
+    holder = first_holder(log, "a")
+    between = Worker(2, log).follow().take_over().begin()
+    holder.follow().take_over()
+    between.send(1)
+
+    with pytest.raises(ChangelogError):
+        holder.fold("b").checkpoint()
+
+    assert 1 == reader_of(log).book.read
+
+
+def test_what_a_holder_read_before_a_rebalance_ended_is_written_over_after_it(log):
+    """The rebalance was overtaken by the next one, and a checkpoint came between the two."""
+    lost = first_holder(log, "a").fold("a").begin()
+    holder = Worker(2, log).follow().take_over().checkpoint()
+    lost.send(1)
+    holder.follow().fold("b").checkpoint()
+
+    holder.follow().take_over().checkpoint()
+
+    log.compact(log.end)
+    reader = reader_of(log)
+    assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+
+
 def test_a_writer_that_lost_the_partition_ends_when_it_reads_of_it(log):
     lost = first_holder(log, "a")
     Worker(2, log).follow().take_over().fold("b").checkpoint()
@@ -486,6 +526,17 @@ def test_a_stray_marker_that_compaction_left_first_does_not_mislead(log):
     log.compact(log.end)
     holder.fold("d").checkpoint()
     holder.checkpoint()
+    reader = reader_of(log)
+    assert ({"a": 1, "b": 1, "c": 1, "d": 1}, 4) == (reader.book.counts, reader.book.read)
+
+
+def test_rows_wait_for_their_own_writers_marker(log):
+    """An earlier writer's marker, first in a compacted log, says nothing about a later one's rows."""
+    lost = first_holder(log, "a").begin()
+    holder = Worker(2, log).follow().take_over().fold("bc").checkpoint()
+    lost.send(1)
+    log.compact(log.end)
+    holder.fold("d").checkpoint()
     reader = reader_of(log)
     assert ({"a": 1, "b": 1, "c": 1, "d": 1}, 4) == (reader.book.counts, reader.book.read)
 

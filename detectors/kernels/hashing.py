@@ -58,8 +58,11 @@ class HashMap:
         missing = place == ABSENT
         if missing.any():
             place[missing] = self._place(key[missing])
-            self.size += len(np.unique(place[missing]))
-            self.values[place[missing]] = 0
+            claimed, rows = place[missing], np.arange(missing.sum(), dtype=np.int32)
+            # The last row of each place finds itself there: that many places are new.
+            self.values[claimed] = rows
+            self.size += int((self.values[claimed] == rows).sum())
+            self.values[claimed] = 0
         return place, missing
 
     def keep(self, rows: NDArray[np.bool_]) -> None:

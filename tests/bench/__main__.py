@@ -32,8 +32,9 @@ def main() -> int:
         return 0
     # A new topic has no leader yet, and the producer says so while it tries again.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    # So that a kill cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A kill cleans up as Ctrl-C does, which a shell turns off for what runs in the background.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="fairuse-bench-") as folder:
         try:
             scale = QUICK if asked.quick else FULL

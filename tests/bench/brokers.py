@@ -1,4 +1,4 @@
-"""The broker that everything is measured on, and what it says it holds."""
+"""The broker that everything is measured on, and what is asked of it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
+from kafka import KafkaAdminClient
 
 from streams.embedded import EmbeddedBroker
 from tests import kafka_cluster
@@ -24,31 +23,27 @@ EMBEDDED_SETTINGS = {
     "rebalance_timeout_seconds": 6,
 }
 
+EMBEDDED_FAUST = {
+    "broker_session_timeout": 6,
+    "broker_heartbeat_interval": 1,
+    "broker_rebalance_timeout": 6,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is, what it is, and what a worker has to be told for it."""
+    """Where it is, what it is, and what a worker, or plain Faust, has to be told for it."""
 
     bootstrap: str
     name: str
     worker_settings: dict[str, Any]
+    faust_settings: dict[str, Any]
 
     def create(self, topics: Iterable[str]) -> None:
         """Make topics that are not fairuse's own."""
         with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
             admin.create_topics({topic: {"num_partitions": PARTITIONS} for topic in topics})
             admin.wait_for_topics(topics)
-
-    def ends(self, *topics: str) -> dict[tuple[str, int], int]:
-        """End of each partition of some topics."""
-        asked = {
-            TopicPartition(topic, partition): OffsetSpec.LATEST
-            for topic in topics
-            for partition in range(PARTITIONS)
-        }
-        with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
-            found = admin.list_partition_offsets(asked)
-        return {(tp.topic, tp.partition): place.offset for tp, place in found.items()}
 
     def committed(self, group: str) -> dict[tuple[str, int], int]:
         """What a consumer group committed."""
@@ -63,7 +58,7 @@ def started_broker(folder: Path, *, embedded: bool, quick: bool) -> Iterator[Bro
     reason = kafka_available()
     if embedded or (quick and reason):
         with EmbeddedBroker() as broker:
-            yield Broker(broker.bootstrap, "embedded", EMBEDDED_SETTINGS)
+            yield Broker(broker.bootstrap, "embedded", EMBEDDED_SETTINGS, EMBEDDED_FAUST)
         return
     if reason:
         raise BenchError(reason)
@@ -71,6 +66,6 @@ def started_broker(folder: Path, *, embedded: bool, quick: bool) -> Iterator[Bro
     cluster = KafkaCluster(folder=folder / "kafka")
     try:
         cluster.start()
-        yield Broker(cluster.bootstrap, f"kafka {kafka_version()} {' '.join(HEAP)}", {})
+        yield Broker(cluster.bootstrap, f"kafka {kafka_version()} {' '.join(HEAP)}", {}, {})
     finally:
         cluster.kill()

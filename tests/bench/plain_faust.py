@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import faust
@@ -145,14 +146,14 @@ class Count:
         self.last = perf_counter()
 
 
-def plain_app(bootstrap: str, folder: str, count: Count) -> faust.App:
+def plain_app(bootstrap: str, settings: dict[str, Any], count: Count) -> faust.App:
     app = faust.App(
         APP_ID,
         broker=";".join(f"kafka://{address}" for address in bootstrap.split(",")),
         store="memory://",
-        datadir=folder,
         topic_partitions=PARTITIONS,
         web_enabled=False,
+        **settings,
     )
     rules = PlainRules(app)
 
@@ -172,9 +173,9 @@ def plain_app(bootstrap: str, folder: str, count: Count) -> faust.App:
     return app
 
 
-def main(bootstrap: str, folder: str, warm_seconds: float, seconds: float) -> None:
+def main(bootstrap: str, settings: dict[str, Any], warm_seconds: float, seconds: float) -> None:
     count = Count()
-    app = plain_app(bootstrap, folder, count)
+    app = plain_app(bootstrap, settings, count)
 
     @app.task
     async def measure() -> None:

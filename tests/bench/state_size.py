@@ -8,7 +8,7 @@ import numpy as np
 from detectors.partition import Partition
 from detectors.policies import load_policy
 from detectors.provenance import Origin
-from schemas.columns import Columns
+from schemas.columns import Columns, object_column
 from schemas.hashing import hash_strings
 from schemas.records import Customer
 from streams.partitioner import partitions_of
@@ -43,7 +43,8 @@ def used(kind: str, ids: list[bytes], offset: int) -> Columns:
         kind=kind,
         record=np.arange(count),
         offset=offset + np.arange(count),
-        customer_id=ids,
+        customer_id=object_column(ids),
+        customer_hash=hash_strings(ids),
         event_hash=hash_strings([b"%s/%s" % (kind.encode(), owner) for owner in ids]),
         time_ms=np.full(count, START_MS),
         fields={name: np.full(count, value) for name, value in FIELDS[kind].items()},

@@ -49,7 +49,9 @@ class Traffic:
     def __len__(self) -> int:
         return len(self.values)
 
-    def queues(self, start: int, end: int) -> Iterator[tuple[str, int, list[int]]]:
+    def queues(
+        self, start: int = 0, end: int | None = None
+    ) -> Iterator[tuple[str, int, list[int]]]:
         """Topic, partition and rows of the events from `start` to before `end`."""
         queue = self.kind[start:end] * PARTITIONS + self.partition[start:end]
         order = np.argsort(queue, kind="stable")
