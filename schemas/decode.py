@@ -1,6 +1,6 @@
 """From the bytes of records to columns, and the reason for each record that can't be used."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -87,10 +87,12 @@ def decode(
         rejects += _refuse_others(events, kind)
         kinds &= {kind}
     columns = []
-    for structure in (USAGE_KINDS[name] for name in sorted(kinds)):
-        rows = [row for row, event in enumerate(events) if type(event) is structure]
-        of_kind = [events[row] for row in rows]
-        columns.append(_columns(KIND_OF[structure], rows, of_kind, offsets))
+    for name in sorted(kinds):
+        rows, of_kind = list(range(len(events))), events
+        if len(kinds) > 1 or rejects:
+            rows = [row for row, event in enumerate(events) if type(event) is USAGE_KINDS[name]]
+            of_kind = [events[row] for row in rows]
+        columns.append(_columns(name, rows, of_kind, offsets))
     return [_checked(part, arrived_ms, keys, events, rejects) for part in columns], rejects
 
 
@@ -182,8 +184,10 @@ def _checked(
             detail = "the record's key has to be its customer_id"
             rejects.append(Reject(int(columns.record[row]), "wrong_key", detail))
     corrects = _mask(
-        events[record].corrects is not None or events[record].void
-        for record in columns.record.tolist()
+        [
+            events[record].void or events[record].corrects is not None
+            for record in columns.record.tolist()
+        ]
     )
     for row in np.flatnonzero(corrects & ~bad).tolist():
         rejects.append(Reject(int(columns.record[row]), "correction", "corrections are not taken yet"))
@@ -194,10 +198,11 @@ def _checked(
 def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.int64]) -> Columns:
     record = np.array(rows, np.int64)
     event_hash = hash_strings([event.event_id for event in events])
-    sourced = _mask(event.source is not None for event in events)
-    if sourced.any():
-        sources = hash_strings([event.source or "" for event in events])
-        event_hash = np.where(sourced, mix(event_hash, sources), event_hash)
+    sources = [event.source for event in events]
+    if sources.count(None) < len(sources):
+        mixed = mix(event_hash, hash_strings([source or "" for source in sources]))
+        sourced = _mask([source is not None for source in sources])
+        event_hash = np.where(sourced, mixed, event_hash)
     customer_id = object_column([event.customer_id.encode() for event in events])
     fields, texts = FIELDS[kind](events)
     return Columns(
@@ -207,7 +212,7 @@ def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.
         customer_id=customer_id,
         customer_hash=hash_strings(customer_id),
         event_hash=event_hash,
-        time_ms=_ints(event.event_time_ms for event in events),
+        time_ms=_ints([event.event_time_ms for event in events]),
         fields=fields,
         texts={name: object_column(values) for name, values in texts.items()},
     )
@@ -218,38 +223,45 @@ Fields = tuple[dict[str, NDArray], dict[str, Sequence[str]]]
 
 def _sms(events: list[Any]) -> Fields:
     sent = _mask(
-        event.direction == "mo"
-        and event.service == "sms"
-        and (event.segment_number is None or event.segment_number == 1)
-        for event in events
+        [
+            event.direction == "mo"
+            and event.service == "sms"
+            and (event.segment_number is None or event.segment_number == 1)
+            for event in events
+        ]
     )
     return {"is_sent_sms": sent}, {}
 
 
 def _voice(events: list[Any]) -> Fields:
     return {
-        "is_originated": _mask(event.direction == "mo" for event in events),
-        "duration_ms": _ints(event.duration_ms for event in events),
+        "is_originated": _mask([event.direction == "mo" for event in events]),
+        "duration_ms": _ints([event.duration_ms for event in events]),
     }, {}
 
 
 def _data(events: list[Any]) -> Fields:
-    return {"bytes": _ints(event.bytes_uplink + event.bytes_downlink for event in events)}, {}
+    return {"bytes": _ints([event.bytes_uplink + event.bytes_downlink for event in events])}, {}
 
 
 def _flow(events: list[Any]) -> Fields:
     addresses = [event.destination_address for event in events]
-    failed = [is_failed(event) for event in events]
-    port = (
+    failed = [
+        is_failed(event) if event.state is None else event.state != "established"
+        for event in events
+    ]
+    port = [
         ABSENT if event.destination_port is None else event.destination_port for event in events
-    )
+    ]
     return {
         "is_failed": _mask(failed),
-        "is_outbound": _mask(event.direction == "outbound" for event in events),
+        "is_outbound": _mask([event.direction == "outbound" for event in events]),
         # Only failed flows are ever looked at by destination, so only theirs are parsed.
         "is_to_group": _mask(
-            fail and is_group_address(address)
-            for fail, address in zip(failed, addresses, strict=True)
+            [
+                fail and is_group_address(address)
+                for fail, address in zip(failed, addresses, strict=True)
+            ]
         ),
         "destination_address": hash_strings(addresses),
         "destination_port": _ints(port),
@@ -258,9 +270,9 @@ def _flow(events: list[Any]) -> Fields:
 
 def _storage(events: list[Any]) -> Fields:
     return {
-        "used_bytes": _ints(ABSENT if e.used_bytes is None else e.used_bytes for e in events),
+        "used_bytes": _ints([ABSENT if e.used_bytes is None else e.used_bytes for e in events]),
         "capacity_bytes": _ints(
-            ABSENT if e.capacity_bytes is None else e.capacity_bytes for e in events
+            [ABSENT if e.capacity_bytes is None else e.capacity_bytes for e in events]
         ),
     }, {}
 
@@ -310,9 +322,9 @@ def is_group_address(address: str) -> bool:
     return parsed.is_multicast or (parsed.version == 4 and int(parsed) & 0xFF == 0xFF)
 
 
-def _ints(values: Iterable[int]) -> NDArray[np.int64]:
-    return np.array(list(values), np.int64)
+def _ints(values: list[int]) -> NDArray[np.int64]:
+    return np.fromiter(values, np.int64, len(values))
 
 
-def _mask(values: Iterable[bool]) -> NDArray[np.bool_]:
-    return np.array(list(values), bool)
+def _mask(values: list[bool]) -> NDArray[np.bool_]:
+    return np.fromiter(values, bool, len(values))

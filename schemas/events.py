@@ -124,8 +124,9 @@ class Storage(Event, kw_only=True, frozen=True, gc=False, omit_defaults=True, ta
 
     def __post_init__(self) -> None:
         """Refuse a snapshot of nothing."""
-        quantities = (getattr(self, name) for name in STORAGE_QUANTITIES)
-        if all(quantity is None for quantity in quantities):
+        if self.used_bytes is None and all(
+            getattr(self, name) is None for name in STORAGE_QUANTITIES
+        ):
             raise ValueError("Object missing required field `used_bytes`, or another quantity")
 
 

@@ -1,14 +1,15 @@
 """Checkpoints on a compacted topic: rows, and a marker that makes them count all at once.
 
-A checkpoint writes the touched rows, then one marker with everything that belongs to the partition as
-a whole, input offsets included. Rows count only when the marker of their checkpoint was read, so what
-is read back is the state of one moment, however a crash cut the writing. Every row carries who wrote
-it and for which checkpoint; a writer that lost the partition (a paused worker) is told by its older
-epoch and ignored, and the rows it spoiled are written again by the one that holds the partition.
+A checkpoint writes the touched rows, then one marker with everything that belongs to the partition
+as a whole, input offsets included. Rows count only when the marker of their checkpoint was read, so
+what is read back is the state of one moment, however a crash cut the writing. Every row carries who
+wrote it and for which checkpoint; a writer that lost the partition (a paused worker) is told by its
+older epoch and ignored, and the rows it spoiled are written again by the one that holds the
+partition.
 
-The first checkpoint of a writer is its claim. It counts only if nothing came between it and what the
-writer had read: a reader that knows more passes over it, and the writer sees the hole and has to start
-again. From then on no earlier writer counts any more, whenever its records land.
+The first checkpoint of a writer is its claim. It counts only if nothing came between it and what
+the writer had read: a reader that knows more passes over it, and the writer sees the hole and has
+to start again. From then on no earlier writer counts any more, whenever its records land.
 
 Older images of a row must outlive the checkpoint that replaces them: the topic's
 `min.compaction.lag.ms` (one hour) has to be far above the time between two checkpoints.
@@ -27,7 +28,7 @@ HEADER = Packed("<BIII")
 """Format, epoch, writer, checkpoint."""
 
 LINEAGE_MAX = 64
-"""Earlier writers a marker names; one more, and every row is written again and they are forgotten."""
+"""Earlier writers a marker names; past it every row is written again and half are forgotten."""
 
 
 class Held(Protocol):
@@ -130,7 +131,7 @@ class Changelog:
         return marker.epoch > last.epoch and (marker.checkpoint > 0 or _knows(marker, last))
 
     def _settle(self, marker: Marker) -> None:
-        """Apply the pending rows that this marker lets count; keep in mind the ones it does not."""
+        """Apply the pending rows that this marker lets count; keep the others in mind."""
         self._last = marker
         if self._owned:
             if _wrote(marker, self.marker):
@@ -145,7 +146,8 @@ class Changelog:
             version, epoch, writer, checkpoint = HEADER.unpack_from(value)
             if version != FORMAT:
                 raise ChangelogError(
-                    f"the changelog is in format {version}, this is {FORMAT}: start under a new app id"
+                    f"the changelog is in format {version}, this is {FORMAT}: "
+                    "start under a new app id"
                 )
             if checkpoint <= counted.get((epoch, writer), -1):
                 keys.append(key)
@@ -186,11 +188,12 @@ class Changelog:
         self._owned = False
 
     def _begin(self) -> None:
-        last = self.marker
-        lineage = [] if last is None else [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
-        epoch = 1 if last is None else last.epoch + 1
+        last, epoch, lineage = self.marker, 1, []
+        if last is not None:
+            epoch = last.epoch + 1
+            lineage = [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
         if len(lineage) > LINEAGE_MAX:
-            lineage, self.foreign = lineage[-1:], True
+            lineage, self.foreign = lineage[-LINEAGE_MAX // 2 :], True
         self.marker = Marker(epoch, self.writer, -1, lineage, b"")
         self._owned = True
 
@@ -210,10 +213,11 @@ class Changelog:
     def wrote(self, offsets: Sequence[tuple[int, int]], memory: bytes) -> None:
         """Note what a checkpoint wrote: first offset and number of records of each batch.
 
-        Offsets follow each other without a hole while nobody else writes. A hole is a lost writer's
-        work: `foreign` is set, and the holder has to write everything again, for compaction may take
-        its rows for older than the lost writer's. `position` stays before the hole, so that the next
-        rebalance reads it. Before the first checkpoint it may be something that the claim missed.
+        Offsets follow each other without a hole while nobody else writes. A hole is a lost
+        writer's work: `foreign` is set, and the holder has to write everything again, for
+        compaction may take its rows for older than the lost writer's. `position` stays before the
+        hole, so that the next rebalance reads it. Before the first checkpoint it may be something
+        that the claim missed.
         """
         assert self.marker is not None
         expected, hole = self._end + 1, False
@@ -222,7 +226,8 @@ class Changelog:
             expected = first + records
         if hole and self.marker.checkpoint < 0:
             raise ChangelogError(
-                "another worker wrote to a partition while this one took it over; restart it to follow"
+                "another worker wrote to a partition while this one took it over; "
+                "restart it to follow"
             )
         self.marker = msgspec.structs.replace(
             self.marker, checkpoint=self.marker.checkpoint + 1, memory=memory

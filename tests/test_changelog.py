@@ -1,8 +1,8 @@
 """Checkpoints on a simulated log: whatever is cut, late or compacted, a reader counts right.
 
-The state is how often each word of an input came, and its memory is how much of the input was read. So
-a reader is right when it has counted just the words before the place it goes on from: a lost row shows
-as too little, one that counted twice as too much.
+The state is how often each word of an input came, and its memory is how much of the input was
+read. So a reader is right when it has counted just the words before the place it goes on from: a
+lost row shows as too little, one that counted twice as too much.
 """
 
 import copy
@@ -31,7 +31,7 @@ from streams.changelog import (
 
 WORDS = "abcdef"
 CHECKPOINTS_KEPT = 3
-"""Compaction stays behind this many finished checkpoints, as the lag in hours stays behind seconds."""
+"""Compaction stays behind so many finished checkpoints, as an hour's lag stays behind seconds."""
 
 
 class Book:
@@ -165,8 +165,9 @@ def assert_right(worker, words):
 class Partition(RuleBasedStateMachine):
     """One partition in the hands of workers that crash, pause, wake up, and take over.
 
-    `holder` is the worker that the group named last; the others that ever held the partition and still
-    run are lost ones: they don't know it yet. `committed` is where the next worker's input begins.
+    `holder` is the worker that the group named last; the others that ever held the partition and
+    still run are lost ones: they don't know it yet. `committed` is where the next worker's input
+    begins.
     """
 
     @initialize(words=st.text(WORDS, min_size=12, max_size=40))
@@ -278,7 +279,7 @@ class Partition(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(at=st.integers(0, 3), batches=st.lists(st.integers(1, 3), max_size=4))
     def a_worker_writes(self, at, batches):
-        """Begin or go on with a checkpoint; however far it comes, it may be told of late or never."""
+        """Begin or go on with a checkpoint, and come as far as the batches do."""
         worker = self.pick(self.running(), at)
         if not worker.unsent:
             worker.begin()
@@ -350,19 +351,26 @@ def first_holder(log, words=""):
     return Worker(1, log).take_over().fold(words).checkpoint()
 
 
+def assert_read(log, counts, read):
+    """What whoever reads the log now ends with."""
+    assert_stands(reader_of(log), counts, read)
+
+
+def assert_stands(worker, counts, read):
+    assert (counts, read) == (worker.book.counts, worker.book.read)
+
+
 def test_a_reader_ends_with_the_last_checkpoint(log):
     holder = first_holder(log, "abab")
     holder.fold("c").checkpoint()
     holder.fold("a")
-    reader = reader_of(log)
-    assert ({"a": 2, "b": 2, "c": 1}, 5) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 2, "b": 2, "c": 1}, 5)
 
 
 def test_rows_without_their_marker_do_not_count(log):
     holder = first_holder(log, "a")
     holder.fold("ab").begin().send(2)
-    reader = reader_of(log)
-    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1}, 1)
 
 
 def test_rows_that_a_crash_left_behind_are_written_over(log):
@@ -371,8 +379,7 @@ def test_rows_that_a_crash_left_behind_are_written_over(log):
     heir = Worker(2, log).follow().take_over()
     heir.checkpoint()
     log.compact(log.end)
-    reader = reader_of(log)
-    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1}, 1)
 
 
 def test_a_lost_writer_is_noticed_and_its_rows_are_written_over(log):
@@ -386,12 +393,12 @@ def test_a_lost_writer_is_noticed_and_its_rows_are_written_over(log):
 
     assert holder.changelog.foreign
     holder.begin()
-    assert [b"a", b"b", b"c", MARKER_KEY] == [key for key, _ in holder.unsent]
+    expected = [b"a", b"b", b"c", MARKER_KEY]
+    assert expected == [key for key, _ in holder.unsent]
     holder.send_all().note()
     assert not holder.changelog.foreign
     log.compact(log.end)
-    reader = reader_of(log)
-    assert ({"a": 1, "b": 1, "c": 1}, 3) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1, "b": 1, "c": 1}, 3)
 
 
 def test_a_marker_that_lands_during_a_take_over_ends_the_new_writer(log):
@@ -403,8 +410,7 @@ def test_a_marker_that_lands_during_a_take_over_ends_the_new_writer(log):
     with pytest.raises(ChangelogError, match="restart it"):
         holder.checkpoint()
 
-    reader = reader_of(log)
-    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1}, 1)
 
 
 def test_of_two_that_take_over_at_once_the_first_to_write_stays(log):
@@ -416,20 +422,18 @@ def test_of_two_that_take_over_at_once_the_first_to_write_stays(log):
         slow.fold("ab").checkpoint()
 
     quick.fold("b").checkpoint()
-    reader = reader_of(log)
-    assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1, "b": 1}, 2)
 
 
 def test_a_lost_writer_that_goes_on_never_gets_the_partition_back(log):
-    """However many checkpoints it writes, and whatever holes it sees, its epoch stays the older one."""
+    """However many checkpoints it writes, and whatever it sees, its epoch stays the older one."""
     lost = first_holder(log, "a")
     holder = Worker(2, log).follow().take_over().fold("b").checkpoint()
     for _ in range(5):
         lost.checkpoint()
-        reader = reader_of(log)
-        assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+        assert_read(log, {"a": 1, "b": 1}, 2)
     holder.fold("c").checkpoint()
-    assert 3 == reader_of(log).book.read
+    assert_read(log, {"a": 1, "b": 1, "c": 1}, 3)
 
 
 def test_a_second_take_over_before_any_checkpoint_is_no_better_than_the_first(log):
@@ -441,12 +445,11 @@ def test_a_second_take_over_before_any_checkpoint_is_no_better_than_the_first(lo
     with pytest.raises(ChangelogError):
         holder.checkpoint()
 
-    reader = reader_of(log)
-    assert ({"a": 1}, 1) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1}, 1)
 
 
 def test_a_holder_that_stays_claims_the_partition_anew(log):
-    """Another one may have taken over in between, and its first checkpoint may still be on its way."""
+    """Another may have taken over in between, and its first checkpoint may be on its way."""
     holder = first_holder(log, "a")
     between = Worker(2, log).follow().take_over().begin()
     holder.follow().take_over()
@@ -455,7 +458,7 @@ def test_a_holder_that_stays_claims_the_partition_anew(log):
     with pytest.raises(ChangelogError):
         holder.fold("b").checkpoint()
 
-    assert 1 == reader_of(log).book.read
+    assert_read(log, {"a": 1}, 1)
 
 
 def test_what_a_holder_read_before_a_rebalance_ended_is_written_over_after_it(log):
@@ -468,8 +471,7 @@ def test_what_a_holder_read_before_a_rebalance_ended_is_written_over_after_it(lo
     holder.follow().take_over().checkpoint()
 
     log.compact(log.end)
-    reader = reader_of(log)
-    assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1, "b": 1}, 2)
 
 
 def test_a_writer_that_lost_the_partition_ends_when_it_reads_of_it(log):
@@ -496,7 +498,7 @@ def test_a_holder_sent_away_before_it_wrote_follows_on(log):
     guest.changelog.release()
     before.send(1).note()
     guest.follow().take_over()
-    assert ({"a": 1}, 1) == (guest.book.counts, guest.book.read)
+    assert_stands(guest, {"a": 1}, 1)
 
 
 def test_rows_of_writers_long_gone_never_begin_to_count(log):
@@ -505,8 +507,7 @@ def test_rows_of_writers_long_gone_never_begin_to_count(log):
     for number in range(2, LINEAGE_MAX + 10):
         Worker(number, log).follow().take_over().checkpoint()
     log.compact(log.end)
-    reader = reader_of(log)
-    assert ({}, 0) == (reader.book.counts, reader.book.read)
+    assert_read(log, {}, 0)
 
 
 def test_the_rows_of_early_writers_count_for_ever(log):
@@ -514,8 +515,7 @@ def test_the_rows_of_early_writers_count_for_ever(log):
     for number in range(2, LINEAGE_MAX + 10):
         Worker(number, log).follow().take_over().checkpoint()
         log.compact(log.end)
-    reader = reader_of(log)
-    assert ({"a": 1, "b": 1}, 2) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1, "b": 1}, 2)
 
 
 def test_a_stray_marker_that_compaction_left_first_does_not_mislead(log):
@@ -526,25 +526,23 @@ def test_a_stray_marker_that_compaction_left_first_does_not_mislead(log):
     log.compact(log.end)
     holder.fold("d").checkpoint()
     holder.checkpoint()
-    reader = reader_of(log)
-    assert ({"a": 1, "b": 1, "c": 1, "d": 1}, 4) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1, "b": 1, "c": 1, "d": 1}, 4)
 
 
 def test_rows_wait_for_their_own_writers_marker(log):
-    """An earlier writer's marker, first in a compacted log, says nothing about a later one's rows."""
+    """An earlier writer's marker, first in a compacted log, says nothing of a later one's."""
     lost = first_holder(log, "a").begin()
     holder = Worker(2, log).follow().take_over().fold("bc").checkpoint()
     lost.send(1)
     log.compact(log.end)
     holder.fold("d").checkpoint()
-    reader = reader_of(log)
-    assert ({"a": 1, "b": 1, "c": 1, "d": 1}, 4) == (reader.book.counts, reader.book.read)
+    assert_read(log, {"a": 1, "b": 1, "c": 1, "d": 1}, 4)
 
 
 def test_a_reader_takes_each_record_once(log):
     first_holder(log, "ab")
     worker = Worker(2, log).follow().follow().take_over()
-    assert ({"a": 1, "b": 1}, 2) == (worker.book.counts, worker.book.read)
+    assert_stands(worker, {"a": 1, "b": 1}, 2)
 
 
 def test_a_changelog_of_another_format_is_refused(log):
