@@ -24,6 +24,7 @@ from rich.table import Table
 
 from schemas.events import Event
 from schemas.records import Action, Customer, Finding
+from streams.clock import wall_clock
 from streams.embedded import EmbeddedBroker, ends_with_parent, refuse_taken
 from streams.generator import Operator, OperatorShape
 from streams.partitioner import partitions_of
@@ -197,7 +198,7 @@ async def _submit(producer: Any, rows: list[tuple[str, bytes, bytes]]) -> None:
     numbers = partitions_of([key for _, key, _ in rows], PARTITIONS).tolist()
     batches: dict[tuple[str, int], Any] = {}
     waiting = []
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = wall_clock()
     for (topic, key, value), number in zip(rows, numbers, strict=True):
         batch = batches.setdefault((topic, number), producer.create_batch())
         if batch.append(key=key, value=value, timestamp=now_ms) is None:

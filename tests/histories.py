@@ -52,10 +52,15 @@ def with_parameters(policy, **tables):
 
 
 LOW = with_parameters(
-    msgspec.structs.replace(load_policy(), dedup_window_hours=30),
-    sms_daily={"limit": 1, "retention_periods": 2, "regular_periods": 2, "regular_window": 3},
+    load_policy(),
+    sms_daily={"limit": 0, "retention_periods": 2, "regular_periods": 2, "regular_window": 3},
     sms_monthly={"limit": 3, "retention_periods": 1},
-    voice_daily={"limit_ms": 2 * HOUR_MS, "retention_periods": 3, "regular_periods": 2},
+    voice_daily={
+        "limit_ms": HOUR_MS - 1,
+        "retention_periods": 2,
+        "regular_periods": 2,
+        "regular_window": 3,
+    },
     data_monthly_ratio={"ratio": 1.5, "cohort_min": 2},
     portscan={
         "vertical_ports": 3,
@@ -69,6 +74,7 @@ LOW = with_parameters(
 ROLLING = with_parameters(
     LOW,
     sms_daily={
+        "limit": 1,
         "window": "rolling",
         "length_seconds": 6 * 3600,
         "step_seconds": 3600,
@@ -130,38 +136,69 @@ def events_of(structure, fields, spread=DAY_MS, jitters=JITTERS_MS, **fixed):
     return histories()
 
 
-def _month_start_ms(months):
-    """Start of a month, counted from January 2026."""
-    return int(datetime(2026 + months // 12, months % 12 + 1, 1, tzinfo=ZONE).timestamp()) * 1000
+def month_of(time_ms):
+    """Months since the year 0."""
+    there = datetime.fromtimestamp(time_ms / 1000, ZONE)
+    return there.year * 12 + there.month - 1
 
 
-AVERAGES = st.builds(
-    lambda month, total, customers: CohortAverage(
-        rule="data_monthly_ratio",
-        period_start_ms=_month_start_ms(month),
-        period_end_ms=_month_start_ms(month + 1),
-        total=total,
-        customers=customers,
-    ),
-    month=st.integers(0, 13),
-    total=st.sampled_from((0, 1, 50, 100, 2**53)),
-    customers=st.integers(1, 4),
-)
+def month_start_ms(month):
+    """Start of a month."""
+    return int(datetime(month // 12, month % 12 + 1, 1, tzinfo=ZONE).timestamp()) * 1000
+
+
+MEANS = choices(total=(50, 1, 100, 100, 0, 2**53), customers=(2, 3, 4, 1))
 
 
 @st.composite
 def data_with_means(draw):
-    """Use over months, with means that come somewhere in between, each month's once or again."""
+    """Use over months, with means that come somewhere in between, a month's once or again."""
     history = draw(MONTHS_OF_DATA)
-    for average in draw(st.lists(AVERAGES, max_size=6)):
-        history.insert(draw(st.integers(0, len(history))), average)
+    months = sorted({month_of(event.event_time_ms) for event in history}) or [24_312]
+    months = [months[0] - 1, *months]
+    places = st.tuples(st.integers(0, len(history)), st.sampled_from(months), MEANS)
+    for place, month, mean in draw(st.lists(places, max_size=7)):
+        average = CohortAverage(
+            rule="data_monthly_ratio",
+            period_start_ms=month_start_ms(month),
+            period_end_ms=month_start_ms(month + 1),
+            **mean,
+        )
+        history.insert(place, average)
     return history
 
 
+@st.composite
+def sweeps(draw):
+    """Many flows in few draws: runs of ports or of hosts, over hours, in and out of order."""
+    runs = choices(
+        minute=(0, 0, 1, 2, 20, 59, 60, 61, 62, 125),
+        count=(1, 2, 3, 9),
+        gap_ms=(0, 0, 15_000, 31_000, 95_000),
+        hosts=(True, False),
+        customer_id=CUSTOMERS,
+    )
+    flows = []
+    for run in draw(st.lists(runs, max_size=14)):
+        for n in range(run["count"]):
+            flow = Flow(
+                event_id=f"e-{len(flows)}",
+                customer_id=run["customer_id"],
+                event_time_ms=MIDNIGHTS_MS[0] + run["minute"] * MINUTE_MS + n * run["gap_ms"],
+                source_address="192.0.2.1",
+                destination_address=f"10.0.0.{n if run['hosts'] else 0}",
+                destination_port=1 if run["hosts"] else n,
+                protocol=6,
+                state="rejected",
+            )
+            flows.append(flow)
+    return flows
+
+
 MESSAGES = choices(
-    direction=("mo", "mo", "mo", "mo", "mt"),
-    service=("sms", "sms", "sms", "sms", "mms"),
-    segment_number=(None, None, None, 1, 2),
+    direction=(*["mo"] * 6, "mt"),
+    service=(*["sms"] * 6, "mms"),
+    segment_number=(*[None] * 4, 1, 2),
 )
 CALLS = choices(
     duration_ms=(
@@ -184,14 +221,16 @@ SNAPSHOTS = choices(
 )
 BYTES = choices(bytes_uplink=(0, 1, 40), bytes_downlink=(0, 60, 60, 2**53))
 
-SMS = events_of(Sms, MESSAGES, recipient="r") | events_of(
-    Sms, MESSAGES, spread=10 * DAY_MS, recipient="r"
+SMS = st.sampled_from((DAY_MS, 5 * HOUR_MS, 10 * DAY_MS)).flatmap(
+    lambda spread: events_of(Sms, MESSAGES, spread, recipient="r")
 )
 VOICE = events_of(Voice, CALLS, other_party="o")
 FLOW = events_of(
     Flow, FLOWS, MINUTE_MS, jitters=(0, -1, 29_999, 30_000, 89_999), source_address="192.0.2.1"
 )
-STORAGE = events_of(Storage, SNAPSHOTS, contacts=1)
+STORAGE = events_of(Storage, SNAPSHOTS, contacts=1) | events_of(
+    Storage, SNAPSHOTS, spread=1, jitters=(0,), contacts=1
+)
 MONTHS_OF_DATA = events_of(Data, BYTES, spread=17 * DAY_MS)
 DATA = data_with_means()
 
@@ -212,6 +251,7 @@ CASES = {
     "voice_rolling": (ROLLING, VOICE),
     "data": (LOW, DATA),
     "portscan": (LOW, FLOW),
+    "portscan_sweeps": (LOW, sweeps()),
     "storage": (LOW, STORAGE),
     "all": (LOW, mixed()),
 }
