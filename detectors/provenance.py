@@ -8,7 +8,8 @@ import numpy as np
 from detectors.calendar import DAY_MS
 from detectors.rule import Ints
 
-DAYS_KEPT = 200
+DAYS_KEPT = 400
+DAYS_NAMED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,11 @@ class Origin:
 
 
 class Provenance:
-    """First and last position of each UTC day's events, by origin; `DAYS_KEPT` days and a batch's.
+    """First and last position of each UTC day's events, by origin.
 
-    A day's span may hold other customers' events and other days' too: it is what has to be read to
-    recompute a finding, not what it counted.
+    `DAYS_KEPT` days before the newest are kept, so that a late event's evidence still finds the
+    `DAYS_NAMED` days before it. A day's span may hold other customers' events and other days' too:
+    it is what has to be read to recompute a finding, not what it counted.
     """
 
     def __init__(self) -> None:
@@ -48,8 +50,7 @@ class Provenance:
     def note(self, origin: Origin, time_ms: Ints, offset: Ints) -> None:
         """Take in a batch of one origin, in the order of offsets."""
         # Trimmed before the batch, so that its own early rows still find their days.
-        for old in sorted(self._days)[:-DAYS_KEPT]:
-            del self._days[old]
+        self._trim()
         if len(time_ms) == 0:
             return
         day = time_ms // DAY_MS
@@ -64,7 +65,8 @@ class Provenance:
     def inputs(self, start_ms: int, end_ms: int, last: int | None) -> list[dict[str, Any]]:
         """The input that events between two instants were read from, up to position `last`."""
         spans: dict[Origin, list[int]] = {}
-        for day in range(start_ms // DAY_MS, (end_ms - 1) // DAY_MS + 1):
+        after = (end_ms - 1) // DAY_MS + 1
+        for day in range(max(start_ms // DAY_MS, after - DAYS_NAMED), after):
             for origin, (first_seen, last_seen) in self._days.get(day, {}).items():
                 span = spans.setdefault(origin, [first_seen, last_seen])
                 span[0], span[1] = min(span[0], first_seen), max(span[1], last_seen)
@@ -74,8 +76,14 @@ class Provenance:
             if last is None or first <= last
         ]
 
+    def _trim(self) -> None:
+        floor = max(self._days, default=0) - DAYS_KEPT
+        for old in [day for day in self._days if day < floor]:
+            del self._days[old]
+
     def remember(self) -> Any:
         """Everything, as plain data."""
+        self._trim()
         return [
             [day, [[o.name, o.partition, o.first, *span] for o, span in origins.items()]]
             for day, origins in self._days.items()

@@ -58,7 +58,7 @@ class BatchAgent:
                     self.checkpointer.folded(event, len(event.value))
                     await self.outbox.send()
                     if self.checkpointer.due:
-                        await self.checkpointer.write()
+                        await self.checkpointer.begin()
                 except Exception as error:  # noqa: BLE001
                     end_worker(error)
 

@@ -5,6 +5,7 @@ Any failure on the way ends the worker; it restarts from its last checkpoint.
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -31,10 +32,35 @@ class WorkerPausedError(Exception):
     """This process stood still for longer than its session."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShardCut:
+    """What one shard has to write so that the moment of the cut is durable."""
+
+    table: ColumnTable
+    number: int
+    shard: Shard
+    rows: list[tuple[list[bytes], list[bytes]]]
+    header: bytes
+    memory: bytes
+    next_offset: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One moment of all shards: what was sent by then, what to write, and what it covers."""
+
+    outputs: list[Any]
+    shards: list[ShardCut]
+    events: list[Any]
+    covered: dict[TP, int]
+    started: float
+
+
 class Checkpointer(Service):
     """Makes all active shards of all tables durable, together.
 
-    `busy` is held while an agent folds a batch or a checkpoint is written, never both at once.
+    A checkpoint is cut at one moment, between two batches, and written while the agents go on; one is
+    under way at most. `busy` is held while an agent folds a batch or a cut is made.
     """
 
     def __init__(
@@ -56,7 +82,8 @@ class Checkpointer(Service):
         self.closed = False
         self._events: list[Any] = []
         self._counted = 0
-        self.last = self._last_marker = monotonic()
+        self._flight: asyncio.Task[None] | None = None
+        self.last = self.committed = self._last_marker = monotonic()
         self._awake: float | None = None
         super().__init__(**kwargs)
 
@@ -81,6 +108,12 @@ class Checkpointer(Service):
             or monotonic() - self.last >= self.settings.checkpoint_seconds
         )
 
+    @property
+    def dirty(self) -> bool:
+        """Whether anything was taken in that no checkpoint covers yet."""
+        shards = (shard for table, _ in self.tables.values() for shard in table.active().values())
+        return any(shard.dirty for shard in shards)
+
     @Service.task
     async def _beat(self) -> None:
         """Checkpoint when no batch comes to do it, and notice when this process stood still."""
@@ -91,7 +124,7 @@ class Checkpointer(Service):
                 self._awake = monotonic()
                 async with self.busy:
                     if self.due and not self.closed and not self.app.rebalancing:
-                        await self.write()
+                        await self.begin()
             except Exception as error:  # noqa: BLE001
                 end_worker(error)
 
@@ -105,14 +138,28 @@ class Checkpointer(Service):
                 "another worker may hold its partitions; restart it"
             )
 
+    async def begin(self) -> None:
+        """Cut a checkpoint and let it be written beside the work; the caller holds `busy`.
+
+        While one is under way this does nothing, but for waiting when too much has come since.
+        """
+        if self._flight is not None and not self._flight.done():
+            if self._counted < self.settings.checkpoint_events_max:
+                return
+            await self._flight
+        snapshot_due = self.snapshots.due(self._column_tables)
+        self._flight = asyncio.create_task(self._guarded(await self._cut()))
+        if snapshot_due:
+            await self._flight
+            self.snapshots.save_due(self._column_tables)
+
     async def drain(self) -> None:
         """A last checkpoint before partitions are given up or the worker stops."""
         async with self.busy:
+            if self._flight is not None:
+                await self._flight
             if not self.closed:
-                try:
-                    await self.write()
-                except Exception as error:  # noqa: BLE001
-                    end_worker(error)
+                await self._guarded(await self._cut())
 
     async def close(self) -> None:
         """Make durable what was taken in, and take in nothing more."""
@@ -120,56 +167,72 @@ class Checkpointer(Service):
         self.closed = True
         self.snapshots.save_all(self._column_tables)
 
-    async def write(self, everything: bool = False) -> None:
-        """Write one checkpoint; the caller holds `busy`."""
-        self._refuse_after_pause()
-        started = perf_counter()
+    async def _guarded(self, cut: Cut) -> None:
+        try:
+            await self.write(cut)
+        except Exception as error:  # noqa: BLE001
+            end_worker(error)
+
+    async def _cut(self) -> Cut:
+        """Everything as it is now, packed; the state may go on after it."""
         await self.outbox.send()
-        await self.outbox.delivered()
         beat = monotonic() - self._last_marker > MARKER_SECONDS_MAX
-        covered: dict[TP, int] = {}
-        writes = []
+        shards, covered = [], {}
         for table, topics in self.tables.values():
             for number, shard in table.active().items():
-                if shard.dirty or beat or everything or shard.changelog.foreign:
-                    writes.append(self._write_shard(table, number, shard))
-                    covered |= {
-                        TP(topics[kind], number): offset
-                        for kind, offset in shard.state.next_offset.items()
-                    }
-        await asyncio.gather(*writes)
+                if shard.dirty or beat or shard.changelog.foreign:
+                    shards.append(_cut_shard(table, number, shard))
+                    for kind, offset in shard.state.next_offset.items():
+                        covered[TP(topics[kind], number)] = offset
         events, self._events = self._events, []
-        for event in events:
-            event.ack()
-        self.app.consumer.cover(covered)
-        if covered:
-            await self.app.consumer.commit()
         self._counted = 0
         self.last = monotonic()
-        if beat or everything:
+        if beat:
             self._last_marker = self.last
-        self.snapshots.save_due(self._column_tables)
-        self.metrics.checkpoint.observe(perf_counter() - started)
+        return Cut(self.outbox.take_waiting(), shards, events, covered, perf_counter())
 
-    async def _write_shard(self, table: ColumnTable, number: int, shard: Shard) -> None:
+    async def write(self, cut: Cut) -> None:
+        """Write a checkpoint: outputs delivered, rows and markers delivered, offsets committed."""
+        self._refuse_after_pause()
+        await asyncio.gather(*cut.outputs)
+        await asyncio.gather(*(self._write_shard(part) for part in cut.shards))
+        for event in cut.events:
+            event.ack()
+        self.app.consumer.cover(cut.covered)
+        if cut.covered:
+            await self.app.consumer.commit()
+        self.committed = monotonic()
+        self.metrics.checkpoint.observe(perf_counter() - cut.started)
+
+    async def _write_shard(self, cut: ShardCut) -> None:
         """Rows first, delivered; then the marker that makes them count, delivered."""
-        changelog, topic = shard.changelog, table.changelog_topic_name
-        next_offset = dict(shard.state.next_offset)
-        everything, changelog.foreign = changelog.foreign, False
-        header, now_ms = changelog.header(), wall_clock()
+        changelog, topic, now_ms = cut.shard.changelog, cut.table.changelog_topic_name, wall_clock()
         sent = []
-        for keys, values in shard.state.changes(everything):
-            rows = ((k, header + v, now_ms) for k, v in zip(keys, values, strict=True))
-            sent += await self.outbox.send_batches(topic, number, rows)
-            self.metrics.rows_written.labels(table.name).inc(len(keys))
+        for keys, values in cut.rows:
+            rows = ((k, cut.header + v, now_ms) for k, v in zip(keys, values, strict=True))
+            sent += await self.outbox.send_batches(topic, cut.number, rows)
+            self.metrics.rows_written.labels(cut.table.name).inc(len(keys))
         places = await _places(sent)
-        memory = shard.state.remember()
-        marker = [(MARKER_KEY, changelog.next_marker(memory), now_ms)]
-        places += await _places(await self.outbox.send_batches(topic, number, marker))
-        changelog.wrote(places, memory)
+        marker = [(MARKER_KEY, changelog.next_marker(cut.memory), now_ms)]
+        places += await _places(await self.outbox.send_batches(topic, cut.number, marker))
+        changelog.wrote(places, cut.memory)
         if changelog.foreign:
-            logger.warning("%s-%d was written by a lost worker; writing it anew", topic, number)
-        shard.covered = next_offset
+            logger.warning("%s-%d has a lost worker's rows; it is written anew", topic, cut.number)
+        cut.shard.covered = cut.next_offset
+
+
+def _cut_shard(table: ColumnTable, number: int, shard: Shard) -> ShardCut:
+    everything, shard.changelog.foreign = shard.changelog.foreign, False
+    shard.touched = False
+    return ShardCut(
+        table,
+        number,
+        shard,
+        list(shard.state.changes(everything)),
+        shard.changelog.header(),
+        shard.state.remember(),
+        dict(shard.state.next_offset),
+    )
 
 
 async def _places(sent: Iterable[tuple[Any, int]]) -> list[tuple[int, int]]:

@@ -85,4 +85,4 @@ class Cohorts(Service):
         for number in partitions:
             shard = self.table.shards[number]
             self.publish(number, shard.state.judge(average))
-            shard.covered = None
+            shard.touched = True

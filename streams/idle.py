@@ -62,4 +62,4 @@ class IdleCloser(Service):
             for partial in partials:
                 self.checkpointer.outbox.put(COHORT_AVERAGES, 0, *encode_partial(partial))
             if partials:
-                shard.covered = None
+                shard.touched = True

@@ -51,10 +51,14 @@ class Outbox:
         if len(self._waiting) > WAITING_MAX:
             await self.delivered()
 
+    def take_waiting(self) -> list[asyncio.Future[Any]]:
+        """The deliveries under way; whoever takes them has to await them."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
     async def delivered(self) -> None:
         """Wait until everything that was sent is delivered; raise what went wrong."""
-        waiting, self._waiting = self._waiting, []
-        await asyncio.gather(*waiting)
+        await asyncio.gather(*self.take_waiting())
 
     async def send_batches(
         self, topic: str, partition: int, records: Iterable[Row]

@@ -58,17 +58,26 @@ class Snapshots:
         shard.changelog.resume(meta.position, meta.marker)
         return shard
 
+    def due(self, tables: Mapping[str, ColumnTable]) -> bool:
+        """Whether the oldest snapshot is old enough to be made anew."""
+        oldest = self._oldest(tables)
+        return oldest is not None and monotonic() - oldest[0] >= self.interval_seconds
+
     def save_due(self, tables: Mapping[str, ColumnTable]) -> None:
-        """Save the shard whose snapshot is oldest, if it is old enough; after a checkpoint only."""
-        shards = [
+        """Save the shard whose snapshot is oldest; it has to stand at its last checkpoint."""
+        oldest = self._oldest(tables)
+        if oldest is not None:
+            self.save(*oldest[1:])
+
+    def _oldest(
+        self, tables: Mapping[str, ColumnTable]
+    ) -> tuple[float, ColumnTable, int, Shard] | None:
+        shards = (
             (self._saved.get((table.name, number), self._started), table, number, shard)
             for table in tables.values()
             for number, shard in table.active().items()
-        ]
-        if shards:
-            saved, table, number, shard = min(shards, key=lambda entry: entry[0])
-            if monotonic() - saved >= self.interval_seconds:
-                self.save(table, number, shard)
+        )
+        return min(shards, key=lambda entry: entry[0], default=None)
 
     def save_all(self, tables: Mapping[str, ColumnTable]) -> None:
         """Save every shard that was just checkpointed: the worker stops."""

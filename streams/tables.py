@@ -39,12 +39,16 @@ class ShardState(Held):
 
 @dataclass(slots=True)
 class Shard:
-    """One partition of a table: its state, its changelog, and what its last checkpoint covered."""
+    """One partition of a table: its state, its changelog, and what its last checkpoint covered.
+
+    `touched` tells that the state changed without input, as by a cohort's mean.
+    """
 
     state: Any
     changelog: Changelog
     active: bool = False
     covered: dict[str, int] | None = None
+    touched: bool = False
 
     def set_aside(self) -> None:
         """Go on as a copy of what another worker writes from now on."""
@@ -55,7 +59,7 @@ class Shard:
     @property
     def dirty(self) -> bool:
         """Whether anything was taken in since the last checkpoint."""
-        return self.covered != self.state.next_offset
+        return self.touched or self.covered != self.state.next_offset
 
 
 class ColumnStore(Store):

@@ -53,7 +53,7 @@ class WorkerState:
     def measure(self) -> None:
         """Bring the gauges up to date."""
         metrics = self.metrics
-        metrics.commit_age.set(monotonic() - self.checkpointer.last)
+        metrics.commit_age.set(monotonic() - self.checkpointer.committed)
         shards = self.detect.active()
         states = [shard.state for shard in shards.values()]
         metrics.rows.labels("detect").set(sum(state.directory.size for state in states))

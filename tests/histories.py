@@ -256,3 +256,199 @@ CASES = {
     "all": (LOW, mixed()),
 }
 """What every promise is checked over: a policy, and histories to run under it."""
+
+
+# -- edges ----------------------------------------------------------------------------------------
+
+NOON_MS = int(datetime(2026, 6, 15, 12, tzinfo=ZONE).timestamp()) * 1000
+STEP_MS = 30_000
+
+
+def numbered(events):
+    """Events of (structure, time, fields), each with an id of its own unless it names one."""
+    made = []
+    for number, (structure, time_ms, fields) in enumerate(events):
+        head = {"event_id": f"e-{number}", "customer_id": "c0", "event_time_ms": time_ms}
+        made.append(structure(**(head | fields)))
+    return made
+
+
+def texts(*times, **fields):
+    return [(Sms, time_ms, {"recipient": "r"} | fields) for time_ms in times]
+
+
+def flows(step, ports, host="10.0.0.1", **fields):
+    there = {"source_address": "192.0.2.1", "destination_address": host, "protocol": 6}
+    at_ms = MIDNIGHTS_MS[0] + step * STEP_MS
+    return [
+        (Flow, at_ms, {**there, "destination_port": port, "state": "rejected", **fields})
+        for port in ports
+    ]
+
+
+def snapshots(*seen, **fields):
+    return [(Storage, time_ms, {"used_bytes": used} | fields) for time_ms, used in seen]
+
+
+def bytes_in(month, used):
+    return [(Data, month_start_ms(month) + DAY_MS, {"bytes_uplink": used, "bytes_downlink": 0})]
+
+
+def mean_of(month):
+    """25 bytes, so that the limit is 38."""
+    return CohortAverage(
+        rule="data_monthly_ratio",
+        period_start_ms=month_start_ms(month),
+        period_end_ms=month_start_ms(month + 1),
+        total=50,
+        customers=2,
+    )
+
+
+def with_means(before, months, after):
+    """Events, then the means of months, then more events."""
+    events = numbered([*before, *after])
+    return [*events[: len(before)], *map(mean_of, months), *events[len(before) :]]
+
+
+JANUARY = 2026 * 12
+MANY_OTHERS = [flow for n in range(40) for flow in flows(123, [9], f"10.1.0.{n}", customer_id="c1")]
+CALLS_OF_DAYS = [
+    (Voice, NOON_MS + days * DAY_MS, {"other_party": "o", "duration_ms": hours * HOUR_MS})
+    for days, hours in ((0, 1), (0, 1), (2, 1), (2, 1), (1, 1), (1, 3))
+]
+
+EDGES = {
+    "an id that comes again a day later, and an hour after that": (
+        LOW,
+        numbered(
+            [
+                *texts(NOON_MS, event_id="again"),
+                *texts(NOON_MS + 24 * HOUR_MS, event_id="again"),
+                *texts(NOON_MS + 25 * HOUR_MS, event_id="again"),
+                *texts(NOON_MS + 25 * HOUR_MS, event_id="again", source="a"),
+            ]
+        ),
+    ),
+    "an id of the checkpoint before the last": (
+        LOW,
+        numbered(
+            [
+                *texts(NOON_MS, event_id="again"),
+                *texts(NOON_MS, NOON_MS),
+                *texts(NOON_MS, event_id="again"),
+            ]
+        ),
+    ),
+    # The repeated record moves the watermark into the next day, the rules see nothing of it.
+    "a repeated record that moves the watermark on": (
+        LOW,
+        numbered(
+            [
+                *texts(NOON_MS - 4 * DAY_MS, customer_id="c1"),
+                *texts(NOON_MS + 11 * HOUR_MS, customer_id="c1", event_id="again"),
+                *texts(NOON_MS + 13 * HOUR_MS, customer_id="c1", event_id="again"),
+                *texts(NOON_MS + 14 * HOUR_MS),
+                *texts(NOON_MS + 14 * HOUR_MS, customer_id="c1"),
+            ]
+        ),
+    ),
+    # Hours:   0 . . . . . 6 . . . . . . . . . . . 18     six back from six, twelve back from 18
+    #          x           late                    newest
+    "a late message whose window begins before what late messages may still reach": (
+        ROLLING,
+        numbered(texts(NOON_MS, NOON_MS + 18 * HOUR_MS, NOON_MS + 6 * HOUR_MS)),
+    ),
+    # Seven times 24 hours from just before a midnight of the week that has an hour less.
+    "a call of seven days that ends on the ninth": (
+        LOW,
+        numbered(
+            [
+                (
+                    Voice,
+                    MIDNIGHTS_MS[0] - 4 * DAY_MS - 1,
+                    {"other_party": "o", "duration_ms": CALL_MS_MAX},
+                ),
+                (
+                    Voice,
+                    MIDNIGHTS_MS[0] + 3 * DAY_MS + 5 * HOUR_MS,
+                    {"other_party": "o", "duration_ms": 1_000},
+                ),
+            ]
+        ),
+    ),
+    "a late day between two that makes the last one regular, with more use before": (
+        LOW,
+        numbered(CALLS_OF_DAYS),
+    ),
+    "two stretches above the capacity within a millisecond": (
+        LOW,
+        numbered(
+            snapshots(
+                (NOON_MS, 13),
+                (NOON_MS, 0),
+                (NOON_MS, 13),
+                (NOON_MS, 0),
+                (NOON_MS + 1, 13),
+                (NOON_MS + 9, 0),
+                customer_id=CUSTOMERS[2],
+            )
+        ),
+    ),
+    "a stretch above the capacity that ends at midnight in Greenwich": (
+        LOW,
+        numbered(
+            snapshots((20_000 * DAY_MS - 1, 13), (20_000 * DAY_MS, 0), customer_id=CUSTOMERS[2])
+        ),
+    ),
+    "a stretch above the capacity for longer than days are remembered": (
+        LOW,
+        numbered(
+            snapshots(
+                *((NOON_MS + day * DAY_MS, 13 if day < 449 else 0) for day in range(450)),
+                customer_id=CUSTOMERS[2],
+            )
+        ),
+    ),
+    # Steps:   0 . . 3 . . . . . 123     120 back from 123, three back from three
+    #          x x   late        newest
+    "a late flow whose window begins before what late flows may still reach": (
+        LOW,
+        numbered([*flows(0, [1, 2]), *MANY_OTHERS, *flows(3, [3])]),
+    ),
+    # The first scan's windows end with steps 0 to 3; the next one's begin within three of that.
+    "a scan that goes on after an hour's silence is one scan": (
+        LOW,
+        numbered([*flows(0, [1, 2, 3]), *flows(125, [7]), *flows(5, [4, 5, 6])]),
+    ),
+    # Enough ports of a host first, then enough hosts on a port in the very same window.
+    "a window in which two scans cross": (
+        LOW,
+        numbered([*flows(0, [1, 2, 3]), *flows(0, [1], "10.0.0.2"), *flows(0, [2], "10.0.0.3")]),
+    ),
+    "late bytes of a month in breach, before the next month's breach": (
+        LOW,
+        with_means(
+            [*bytes_in(JANUARY, 40), *bytes_in(JANUARY + 1, 30), *bytes_in(JANUARY + 2, 0)],
+            [JANUARY, JANUARY + 1],
+            [*bytes_in(JANUARY, 1), *bytes_in(JANUARY + 1, 10)],
+        ),
+    ),
+    "two months that cross in the wrong order": (
+        LOW,
+        with_means(
+            [*bytes_in(JANUARY, 30), *bytes_in(JANUARY + 1, 30), *bytes_in(JANUARY + 2, 0)],
+            [JANUARY, JANUARY + 1],
+            [*bytes_in(JANUARY + 1, 10), *bytes_in(JANUARY, 10)],
+        ),
+    ),
+    "a month with a mean of its own is not held against the one before": (
+        LOW,
+        with_means(
+            [*bytes_in(JANUARY + 1, 30), *bytes_in(JANUARY + 2, 30)],
+            [JANUARY, JANUARY + 1],
+            [*bytes_in(JANUARY + 1, 10), *bytes_in(JANUARY + 2, 10)],
+        ),
+    ),
+}
+"""Policies and histories, by what is hard about them."""

@@ -11,6 +11,8 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from schemas.records import CohortAverage
+
 HOUR_MS = 3_600_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -559,3 +561,11 @@ class Twin:
     def judge(self, average):
         """Take in a mean."""
         self.found += self.ratio.judge(average)
+
+    def take(self, history):
+        """Events and means, in order."""
+        for number, record in enumerate(history):
+            if isinstance(record, CohortAverage):
+                self.judge(record)
+            else:
+                self.feed(number, record)

@@ -68,10 +68,10 @@ class Stopwatch:
             if self.taken == self.events:
                 checkpointer.last = -inf
 
-    def written(self) -> None:
+    def written(self, checkpointer: Checkpointer) -> None:
         """A checkpoint was written and committed."""
         self.checkpoints += 1
-        if self.taken == self.events:
+        if self.taken == self.events and not checkpointer.dirty:
             now = perf_counter()
             # Nothing that was asked for earlier is kept.
             started = max(self.asked, self.ready)
@@ -119,7 +119,7 @@ class Stopwatch:
         @wraps(write)
         async def measured_write(checkpointer: Any, *args: Any, **kwargs: Any) -> None:
             await write(checkpointer, *args, **kwargs)
-            self.written()
+            self.written(checkpointer)
 
         Fetcher._proc_fetch_request = measured_fetch
         ColumnStore.on_rebalance = measured_on_rebalance
