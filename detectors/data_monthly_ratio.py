@@ -184,9 +184,11 @@ class DataMonthlyRatio:
 
     def _limits(self, month: Ints) -> Ints:
         """Limit of each month, `NEVER` where there is none, shape (n,)."""
-        distinct, inverse = np.unique(month, return_inverse=True)
-        limits = [self._limit(self._mean_for(m)) for m in distinct.tolist()]
-        return np.array([min(NEVER, lim or NEVER) for lim in limits], np.int64)[inverse]
+        if len(month) == 0:
+            return month
+        first = int(month.min())
+        limits = [self._limit(self._mean_for(m)) for m in range(first, int(month.max()) + 1)]
+        return np.array([min(NEVER, lim or NEVER) for lim in limits], np.int64)[month - first]
 
     def _months_at(
         self, crossed: Ints, cells: NDArray, slot: Ints, month: Ints, total: Ints

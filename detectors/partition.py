@@ -448,7 +448,7 @@ class Partition:
         self._written = {}
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything that rows hold, as named columns, for a snapshot; `remember` holds the rest."""
+        """Everything that rows hold, as named columns for a snapshot; `remember` has the rest."""
         size = self.directory.size
         named = {f"directory/{name}": array for name, array in self.directory.arrays().items()}
         for group in self.groups.values():

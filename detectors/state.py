@@ -47,7 +47,9 @@ class Directory:
         """Slot of each customer, ABSENT for one never seen, shape (n,)."""
         return self._slots.get(hash_strings(customer_id))
 
-    def admit(self, customer_id: Sequence[bytes], hashes: NDArray[np.uint64] | None = None) -> Slots:
+    def admit(
+        self, customer_id: Sequence[bytes], hashes: NDArray[np.uint64] | None = None
+    ) -> Slots:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
         hashes = hash_strings(customer_id) if hashes is None else hashes
         slots = self._slots.get(hashes)

@@ -189,8 +189,10 @@ def _checked(
             for record in columns.record.tolist()
         ]
     )
-    for row in np.flatnonzero(corrects & ~bad).tolist():
-        rejects.append(Reject(int(columns.record[row]), "correction", "corrections are not taken yet"))
+    rejects += [
+        Reject(record, "correction", "corrections are not taken yet")
+        for record in columns.record[corrects & ~bad].tolist()
+    ]
     bad |= corrects
     return columns.take(np.flatnonzero(~bad)) if bad.any() else columns
 

@@ -27,7 +27,8 @@ finding_decoder = msgspec.json.Decoder(Finding)
 
 
 class BatchAgent:
-    """What both agents do with a batch: take turns with checkpoints, and end the worker on a fault."""
+    """What both agents do with a batch: take turns with checkpoints, and end the worker on a
+    fault."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class BatchAgent:
                     await self.outbox.send()
                     if self.checkpointer.due:
                         await self.checkpointer.begin()
-                except Exception as error:  # noqa: BLE001
+                except Exception as error:
                     end_worker(error)
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
@@ -73,7 +74,13 @@ class BatchAgent:
         for reject in rejects:
             record = records[reject.record]
             letter = dead_letter(
-                topic, partition, record.offset, record.key, record.value, reject.reason, reject.detail
+                topic,
+                partition,
+                record.offset,
+                record.key,
+                record.value,
+                reject.reason,
+                reject.detail,
             )
             self.outbox.put(DEAD_LETTERS, partition, record.key, encoder.encode(letter))
         self.metrics.count_rejects(Counter(reject.reason for reject in rejects))

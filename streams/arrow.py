@@ -1,7 +1,7 @@
 """Usage events in Parquet: one table for all kinds, a column for each field, null where absent.
 
-Rows that pass a few column checks become columns at once; any other row is turned into JSON and goes
-the way of every record, so that both ways refuse the same things for the same reasons.
+Rows that pass a few column checks become columns at once; any other row is turned into JSON and
+goes the way of every record, so that both ways refuse the same things for the same reasons.
 """
 
 from collections.abc import Callable, Iterable
@@ -211,9 +211,7 @@ def _flow(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fie
     to_group[failed] = [is_group_address(address) for address in addresses[failed]]
     return {
         "is_failed": failed,
-        "is_outbound": _choice(
-            part, "direction", names, "outbound", ("outbound", "inbound"), good
-        ),
+        "is_outbound": _choice(part, "direction", names, "outbound", ("outbound", "inbound"), good),
         "is_to_group": to_group,
         "destination_address": hash_strings(addresses),
         "destination_port": port,

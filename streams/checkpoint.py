@@ -1,4 +1,5 @@
-"""Checkpoints: what was sent is delivered, touched rows and markers are delivered, offsets committed.
+"""Checkpoints: what was sent is delivered, touched rows and markers are delivered, offsets
+committed.
 
 Any failure on the way ends the worker; it restarts from its last checkpoint.
 """
@@ -59,8 +60,8 @@ class Cut:
 class Checkpointer(Service):
     """Makes all active shards of all tables durable, together.
 
-    A checkpoint is cut at one moment, between two batches, and written while the agents go on; one is
-    under way at most. `busy` is held while an agent folds a batch or a cut is made.
+    A checkpoint is cut at one moment, between two batches, and written while the agents go on;
+    one is under way at most. `busy` is held while an agent folds a batch or a cut is made.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Checkpointer(Service):
                 async with self.busy:
                     if self.due and not self.closed and not self.app.rebalancing:
                         await self.begin()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 end_worker(error)
 
     def _refuse_after_pause(self) -> None:
@@ -170,7 +171,7 @@ class Checkpointer(Service):
     async def _guarded(self, cut: Cut) -> None:
         try:
             await self.write(cut)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             end_worker(error)
 
     async def _cut(self) -> Cut:

@@ -108,7 +108,9 @@ def topics(check: bool, **flags: Any) -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @setting("policy", "Policy file; the default policy if absent.", POLICY)
-@click.option("--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON.")
+@click.option(
+    "--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON."
+)
 @click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
 @click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
 @click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
@@ -185,12 +187,8 @@ def check(file: Path) -> None:
 @click.option("--port", default=6066, help="Port of /metrics and /customers.")
 @click.option("--broker-port", default=None, type=int, help="Port of the embedded broker.")
 @for_people
-def demo(
-    customer_count: int, days: int, seed: int, port: int, broker_port: int | None
-) -> None:
+def demo(customer_count: int, days: int, seed: int, port: int, broker_port: int | None) -> None:
     """Play two months of an operator in fast motion, everything on this machine."""
     from streams.demo import run_demo  # noqa: PLC0415
 
     sys.exit(run_demo(customer_count, days, seed, port, broker_port))
-
-

@@ -1,8 +1,8 @@
 """Averages over all partitions and workers: partial sums and frozen means on one compacted topic.
 
-Every worker reads the topic whole. A partition that closes a period writes its partial sum; the worker
-that holds partition 0 freezes the mean once every partition's sum is there. Both follow from the input
-alone, so writing one twice changes nothing.
+Every worker reads the topic whole. A partition that closes a period writes its partial sum; the
+worker that holds partition 0 freezes the mean once every partition's sum is there. Both follow
+from the input alone, so writing one twice changes nothing.
 """
 
 from typing import Any
@@ -29,7 +29,12 @@ class Cohorts(Service):
     """Reads `cohort-averages` and hands each frozen mean to the partitions this worker holds."""
 
     def __init__(
-        self, broker: str, table: ColumnTable, checkpointer: Checkpointer, publish: Any, **kwargs: Any
+        self,
+        broker: str,
+        table: ColumnTable,
+        checkpointer: Checkpointer,
+        publish: Any,
+        **kwargs: Any,
     ) -> None:
         self.broker = broker
         self.table = table
@@ -54,7 +59,7 @@ class Cohorts(Service):
                     async with self.checkpointer.busy:
                         self._take(records)
                         await self.checkpointer.outbox.send()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             end_worker(error)
         finally:
             await consumer.stop()
@@ -64,7 +69,9 @@ class Cohorts(Service):
             try:
                 read = record_decoder.decode(record.value or b"")
             except (ValueError, UnicodeError):
-                logger.warning("%s@%d is no average; it is passed over", record.topic, record.offset)
+                logger.warning(
+                    "%s@%d is no average; it is passed over", record.topic, record.offset
+                )
                 continue
             if isinstance(read, CohortAverage):
                 if self.averages.freeze(read):

@@ -1,4 +1,5 @@
-"""Periods of silent partitions are closed by the clock: nobody waits for an event that never comes."""
+"""Periods of silent partitions are closed by the clock: nobody waits for an event that never
+comes."""
 
 from time import monotonic
 from typing import Any

@@ -2,8 +2,9 @@
 
 Faust 0.15.3 spends 60-120 us on each message before an agent sees it. Two public settings avoid that:
 a `ConsumerScheduler` that hands on whole batches, and a `Schema` that passes them through. The
-subclasses below close the faults that would lose or double events (docs/decisions/0002-batch-lane.md
-names each); tests/test_contract_faust.py fails when Faust changes a name used here.
+subclasses below close the faults that would lose or double events
+(docs/decisions/0002-batch-lane.md names each); tests/test_contract_faust.py fails when Faust
+changes a name used here.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -60,6 +61,23 @@ class PassThrough(faust.Schema):
         return message.value
 
 
+FETCH_WAIT_MS_MAX = 50
+"""How long the broker may hold a fetch that finds nothing.
+
+aiokafka has one fetch under way per broker, and it names only the partitions that were drained when
+it left. Faust lets it wait 1,500 ms, so idle partitions keep the busy ones waiting.
+"""
+
+
+class LaneConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with a consumer that does not wait for idle partitions."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
+        return consumer
+
+
 class LaneConsumer(driver.Consumer):
     """Commits what a checkpoint covers and nothing else, and checkpoints before it lets go.
 
@@ -75,6 +93,9 @@ class LaneConsumer(driver.Consumer):
         self.before_revoke: Callable[[], Awaitable[None]] | None = None
         self._leading: dict[TP, int] = {}
         self._led_generation: int | None = None
+
+    def _new_consumer_thread(self) -> LaneConsumerThread:
+        return LaneConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def cover(self, offsets: Mapping[TP, int]) -> None:
         """Note the next offset of each partition that a finished checkpoint covers."""
@@ -92,9 +113,7 @@ class LaneConsumer(driver.Consumer):
         """Offsets between two batches need no bookkeeping."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
-        return (
-            tp for tp in self.covered if topics is None or tp in topics or tp.topic in topics
-        )
+        return (tp for tp in self.covered if topics is None or tp in topics or tp.topic in topics)
 
     def _new_offset(self, tp: TP) -> int | None:
         return self.covered.get(tp)

@@ -46,7 +46,9 @@ class Metrics:
         self.redelivered = counter("redelivered", "Events read again after a restart", "kind")
         self.dead_letters = counter("dead_letters", "Records that could not be used", "reason")
         self.unannounced = counter("unannounced_customers", "Customers under the default plan")
-        self.evicted = gauge("remembered_evicted", "Entries forgotten early for lack of room", "what")
+        self.evicted = gauge(
+            "remembered_evicted", "Entries forgotten early for lack of room", "what"
+        )
         self.findings = counter("findings", "Findings written", "rule", "level")
         self.actions = counter("actions", "Actions written", "rule", "kind")
         self.lag = gauge("lag_events", "Records not taken in yet", "topic", "partition")

@@ -1,4 +1,5 @@
-"""The same fold without a broker: files in, findings and actions out, with the ids the worker gives."""
+"""The same fold without a broker: files in, findings and actions out, with the ids the worker
+gives."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -21,8 +21,8 @@ class SettingsError(Exception):
 class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Everything a worker can be told, every limit included.
 
-    Each is `--like-this` on the command line, `FAIRUSE_LIKE_THIS` in the environment and `like_this`
-    in `fairuse.toml`.
+    Each is `--like-this` on the command line, `FAIRUSE_LIKE_THIS` in the environment and
+    `like_this` in `fairuse.toml`.
     """
 
     broker: str = "127.0.0.1:9092"
@@ -42,7 +42,8 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     data_dir: str = "fairuse-data"
     """Where local snapshots are kept."""
     instance_id: str | None = None
-    """Static membership (KIP-345): a restart under the same id takes its partitions back at once."""
+    """Static membership (KIP-345): a restart under the same id takes its partitions back at
+    once."""
     standbys: Annotated[int, Meta(ge=0)] = 1
     """Warm copies of each partition's state on other workers."""
     idempotence: bool = True
@@ -89,4 +90,6 @@ def load_settings(
     try:
         return msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"a setting can't be used ({error}): see fairuse worker --help") from None
+        raise SettingsError(
+            f"a setting can't be used ({error}): see fairuse worker --help"
+        ) from None

@@ -37,11 +37,16 @@ class Sink:
             elif self.path is not None and Path(self.path).suffix != ".parquet":
                 self._file = Path(self.path).open("wb")
         except OSError as error:
-            raise SinkError(f"{self.path} can't be written ({error.strerror}): name another") from None
+            raise SinkError(
+                f"{self.path} can't be written ({error.strerror}): name another"
+            ) from None
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._rows:
             self._flush()

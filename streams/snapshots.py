@@ -1,7 +1,8 @@
 """Local snapshots: a worker that restarts on the same machine reads only what came after.
 
-A snapshot is a folder with one file for each column, mapped into memory when it is loaded, and the place
-in the changelog at which it stands. It is a copy of what the changelog holds: losing it costs time only.
+A snapshot is a folder with one file for each column, mapped into memory when it is loaded, and
+the place in the changelog at which it stands. It is a copy of what the changelog holds: losing it
+costs time only.
 """
 
 import shutil

@@ -32,8 +32,8 @@ class SourceError(Exception):
 class Chunk:
     """A stretch of one file: its events as columns, and what could not be used.
 
-    `raw` gives the bytes of the record that a reject or a row names; `read_bytes` is how far into the
-    input this chunk goes, for progress.
+    `raw` gives the bytes of the record that a reject or a row names; `read_bytes` is how far into
+    the input this chunk goes, for progress.
     """
 
     origin: Origin
@@ -57,7 +57,9 @@ def files_of(inputs: list[Path]) -> list[Path]:
         elif not path.exists():
             raise SourceError(f"{path} is not there: check the name")
         elif _reader(path) is None:
-            raise SourceError(f"{path} is neither NDJSON nor Parquet: name a .ndjson or .parquet file")
+            raise SourceError(
+                f"{path} is neither NDJSON nor Parquet: name a .ndjson or .parquet file"
+            )
         else:
             files.append(path)
     return files

@@ -1,5 +1,5 @@
-"""Column tables: partitions of state behind Faust's Table and Store, so that Faust assigns, recovers
-and keeps standbys of them.
+"""Column tables: partitions of state behind Faust's Table and Store, so that Faust assigns,
+recovers and keeps standbys of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -95,7 +95,7 @@ class ColumnStore(Store):
             for event in batch:
                 shard = self.table.hold(event.message.tp.partition)
                 shard.changelog.read((r.offset, r.key, r.value) for r in event.value)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             end_worker(error)
 
     async def on_rebalance(
@@ -120,7 +120,7 @@ class ColumnStore(Store):
         """Begin to write where this worker is the holder; keep standbys as they are."""
         try:
             await self.table.take_over([tp.partition for tp in active_tps])
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             end_worker(error)
 
 

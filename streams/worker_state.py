@@ -31,7 +31,9 @@ class WorkerState:
     @property
     def ready(self) -> bool:
         """Whether partitions are held and events flow."""
-        return bool(self.detect.active()) and not self.app.rebalancing and not self.checkpointer.closed
+        return (
+            bool(self.detect.active()) and not self.app.rebalancing and not self.checkpointer.closed
+        )
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
         """Where a customer stands, if one of the partitions held here knows them."""
@@ -57,7 +59,9 @@ class WorkerState:
         shards = self.detect.active()
         states = [shard.state for shard in shards.values()]
         metrics.rows.labels("detect").set(sum(state.directory.size for state in states))
-        columns = [column for s in states for g in s.groups.values() for column in g.columns.values()]
+        columns = [
+            column for s in states for g in s.groups.values() for column in g.columns.values()
+        ]
         metrics.state_bytes.labels("detect").set(sum(column.nbytes for column in columns))
         for number, shard in shards.items():
             for kind, watermark_ms in shard.state.watermark_ms.items():

@@ -128,12 +128,8 @@ NAMES = [
     (OUTBOX, AIOKafkaProducer, "send_batch", "async self batch topic *, partition"),
     (OUTBOX, BatchBuilder, "append", "self *, timestamp key value headers"),
     (OUTBOX, BatchBuilder, "record_count", "self"),
-    (
-        COHORTS,
-        aiokafka.AIOKafkaConsumer,
-        "getmany",
-        "async self *partitions timeout_ms max_records",
-    ),
+    (COHORTS, AIOKafkaConsumer, "assign", "self partitions"),
+    (COHORTS, AIOKafkaConsumer, "getmany", "async self *partitions timeout_ms max_records"),
     (RUN, faust.Worker, "execute_from_commandline", "self"),
 ]
 

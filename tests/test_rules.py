@@ -6,6 +6,7 @@ A failing example is printed with its blob: `@reproduce_failure(...)` on the tes
 import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import msgspec
 import numpy as np
@@ -216,7 +217,8 @@ def test_edges_hold_every_promise(edge):
 
     every = range(len(history))
     few = every if len(history) < 20 else (len(history) // 2, len(history) - 1)
-    for cuts in ([], *([cut] for cut in few), few):
+    pairs = combinations(every, 2) if len(history) < 8 else ()
+    for cuts in ([], *([cut] for cut in few), *pairs, few):
         for run in (Run(policy).in_parts(history, cuts), moved(policy, history, cuts)):
             assert by_rule(whole.findings) == by_rule(run.findings)
             assert state_of(whole.partition) == state_of(run.partition)

@@ -1,0 +1,148 @@
+"""A rule is finished when all that belongs to it is there; the message says what is missing."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from detectors import RULES
+from detectors.policies import default_policy_path, load_policy
+from tests import naive
+
+ROOT = Path(__file__).parents[1]
+SCENARIOS = ROOT / "tests" / "scenarios"
+RULE_PAGE = ROOT / "docs" / "RULES.md"
+every_rule = pytest.mark.parametrize("rule", RULES)
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def folders_of(rule):
+    """Scenario folders of a rule, each with what it expects."""
+    return {
+        path.parent: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((SCENARIOS / rule).glob("*/expected.json"))
+    }
+
+
+def fires(expected, rule):
+    return any(finding["rule"] == rule for finding in expected["findings"])
+
+
+@every_rule
+def test_the_rule_is_the_file_of_its_name(rule):
+    expected = f"detectors.{rule}"
+    assert expected == RULES[rule].__module__, f"move {rule} to detectors/{rule}.py"
+    assert rule == RULES[rule].name, f"detectors/{rule}.py: its `name` has to be {rule!r}"
+
+
+@every_rule
+def test_the_rule_says_what_it_catches_and_what_it_misses(rule):
+    said = RULES[rule].__doc__ or ""
+    for promise in ("What it catches:", "What it misses:", "False alarms:", "References"):
+        assert promise in said, f"detectors/{rule}.py: the class docstring lacks `{promise}`"
+
+
+@every_rule
+def test_the_default_policy_has_a_table_of_the_rule(rule):
+    path = ROOT / "deploy/policy/default.toml"
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))["rules"]
+    assert rule in tables, f"add [rules.{rule}] to {name_of(path)}"
+    assert path == default_policy_path(), "the tests read the policy of the repository"
+
+
+@every_rule
+def test_the_rule_has_a_runbook(rule):
+    page = ROOT / "deploy/runbooks" / f"{rule}.md"
+    assert page.exists(), f"write {name_of(page)}: what it means, what to check, how to release"
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# {rule}: "), f"{name_of(page)} begins with `# {rule}: ...`"
+    for part in ("means", "check", "recompute", "release or exempt", "False alarms"):
+        assert part in text, f"{name_of(page)} says nothing of `{part}`"
+
+
+@every_rule
+def test_the_runbook_names_only_commands_that_exist(rule):
+    from click import Group
+
+    from streams.cli import main
+
+    text = (ROOT / "deploy/runbooks" / f"{rule}.md").read_text(encoding="utf-8")
+    for command in re.findall(r"fairuse ([a-z]+(?: [a-z]+)?)", text):
+        first, *rest = command.split()
+        assert first in main.commands, f"deploy/runbooks/{rule}.md: no `fairuse {first}`"
+        group = main.commands[first]
+        if isinstance(group, Group):
+            assert rest, f"deploy/runbooks/{rule}.md: `fairuse {first}` wants a command"
+            assert rest[0] in group.commands, f"deploy/runbooks/{rule}.md: no `fairuse {command}`"
+
+
+@every_rule
+def test_the_runbook_names_only_figures_that_are_measured(rule):
+    from streams.metrics import Metrics
+
+    measured = {
+        sample.name for family in Metrics().registry.collect() for sample in family.samples
+    } | {family.name for family in Metrics().registry.collect()}
+    measured |= {f"{name}_total" for name in measured}
+    text = (ROOT / "deploy/runbooks" / f"{rule}.md").read_text(encoding="utf-8")
+    for figure in re.findall(r"fairuse_[a-z_]+", text):
+        assert figure in measured, f"deploy/runbooks/{rule}.md: /metrics has no {figure}"
+
+
+@every_rule
+def test_one_scenario_fires_and_one_does_not(rule):
+    folders = folders_of(rule)
+    firing = [folder for folder, expected in folders.items() if fires(expected, rule)]
+    quiet = [folder for folder, expected in folders.items() if not fires(expected, rule)]
+    assert firing, f"add a folder to tests/scenarios/{rule}/ that leads to a finding of {rule}"
+    assert quiet, f"add a folder to tests/scenarios/{rule}/ that leads to no finding of {rule}"
+
+
+@every_rule
+def test_one_scenario_runs_under_the_default_policy(rule):
+    default = [folder for folder in folders_of(rule) if not (folder / "policy.toml").exists()]
+    assert default, f"add a folder without policy.toml to tests/scenarios/{rule}/"
+
+
+@every_rule
+def test_the_rule_has_a_slow_twin(rule):
+    """A function or class of the rule's name in tests/naive.py, or an entry in its `TWINS`."""
+    camel = "".join(part.capitalize() for part in rule.split("_"))
+    twins = getattr(naive, "TWINS", {})
+    named = rule in twins or hasattr(naive, rule) or hasattr(naive, camel)
+    assert named or rule in twin_names(), f"write the slow twin of {rule} in tests/naive.py"
+
+
+def twin_names():
+    """The rules that `naive.Twin` runs."""
+    twin = naive.Twin(load_policy())
+    return {each.name for rules in twin.rules.values() for each in rules}
+
+
+@every_rule
+def test_the_page_of_rules_has_a_line_of_the_rule(rule):
+    """With the clause, service and "regularly" of the default policy."""
+    lines = RULE_PAGE.read_text(encoding="utf-8").splitlines()
+    own = [line for line in lines if line.startswith("|") and f"`{rule}`" in line]
+    where = name_of(RULE_PAGE)
+    assert len(own) == 1, f"add a line for `{rule}` to the table of {where}"
+    parameters = load_policy().rules[rule]
+    cells = [cell.strip() for cell in own[0].strip("|").split("|")]
+    assert parameters.clause in cells, f"{where}: {rule} cites {parameters.clause}"
+    assert parameters.service in cells, f"{where}: {rule} is about {parameters.service}"
+    needed = getattr(parameters, "regular_periods", None)
+    if needed:
+        regularly = f"{needed} of {parameters.regular_window} "
+        assert any(cell.startswith(regularly) for cell in cells), f"{where}: {rule}, {regularly}"
+
+
+def test_no_page_or_folder_is_left_of_a_rule_that_is_gone():
+    pages = {page.stem for page in (ROOT / "deploy/runbooks").glob("*.md")}
+    folders = {folder.name for folder in SCENARIOS.iterdir() if folder.is_dir()}
+    assert pages <= set(RULES), "remove the runbook, or register the rule in detectors/__init__.py"
+    assert folders <= set(RULES), "remove the scenarios, or register the rule"
