@@ -49,12 +49,13 @@ def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Act
     """
     if finding.finding_id in case.seen or finding.shadow or finding.level == "early":
         return case, []
-    if finding.event_time_ms - case.last_ms > policy.ladder.memory_days * DAY_MS:
-        case = msgspec.structs.replace(case, stage="open", in_force=None)
     seen = (*case.seen, finding.finding_id)[-SEEN_MAX:]
     case = msgspec.structs.replace(case, seen=seen)
     if finding.level == "cleared":
         return _release(case, finding, policy)
+    if finding.event_time_ms - case.last_ms > policy.ladder.memory_days * DAY_MS:
+        # The ladder begins anew; what is in force stays known, so that a release can undo it.
+        case = msgspec.structs.replace(case, stage="open")
     rule = policy.rules[finding.rule]
     later = finding.window.start_ms > case.window_start_ms
     if case.stage == "open":
@@ -78,7 +79,6 @@ def _notify(
         window_start_ms=finding.window.start_ms,
         notice_end_ms=now_ms + policy.ladder.notice_days * DAY_MS,
         last_ms=now_ms,
-        in_force=None,
     )
     if not rule.at_once:
         return case, [notice]

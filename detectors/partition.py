@@ -168,6 +168,18 @@ class Partition(StoredPartition):
         for start, end in pairwise([0, *ends]):
             yield batch.part(start, end)
 
+    def closing_offsets(self, columns: Columns) -> list[int]:
+        """Offsets of the events that would move a watermark past a period's closing."""
+        offsets: list[int] = []
+        rules = [r for r in self.closing_rules.values() if columns.kind in r.reads]
+        if rules and len(columns):
+            before = self.watermark_ms[columns.kind]
+            reached = np.maximum(np.maximum.accumulate(columns.time_ms), before)
+            for rule in rules:
+                closing = rule.closing_period(np.r_[before, reached])
+                offsets += columns.offset[np.flatnonzero(closing[1:] != closing[:-1])].tolist()
+        return offsets
+
     # -- closed periods -------------------------------------------------------------------------
 
     def judge(self, average: CohortAverage) -> list[Finding]:

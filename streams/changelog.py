@@ -199,12 +199,14 @@ class Changelog:
 
     def header(self) -> bytes:
         """What stands before each row of the next checkpoint."""
-        assert self._owned and self.marker is not None, "only the holder writes"
+        assert self._owned, "only the holder writes"
+        assert self.marker is not None
         return HEADER.pack(FORMAT, self.marker.epoch, self.writer, self.marker.checkpoint + 1)
 
     def next_marker(self, memory: bytes) -> bytes:
         """The marker that ends the next checkpoint; `wrote` has to follow."""
-        assert self._owned and self.marker is not None, "only the holder writes"
+        assert self._owned, "only the holder writes"
+        assert self.marker is not None
         marker = msgspec.structs.replace(
             self.marker, checkpoint=self.marker.checkpoint + 1, memory=memory
         )

@@ -99,7 +99,7 @@ def _start_worker(bootstrap: str, port: int, folder: Path) -> subprocess.Popen[b
             stderr=log,
             env=os.environ | WORKER_SETTINGS,
             start_new_session=True,
-            preexec_fn=ends_with_parent(),
+            preexec_fn=ends_with_parent(),  # noqa: PLW1509 - started before any thread
         )
 
 

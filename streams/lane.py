@@ -1,8 +1,8 @@
 """The batch lane: one Faust event carries one fetched batch of one partition.
 
-Faust 0.15.3 spends 60-120 us on each message before an agent sees it. Two public settings avoid that:
-a `ConsumerScheduler` that hands on whole batches, and a `Schema` that passes them through. The
-subclasses below close the faults that would lose or double events
+Faust 0.15.3 spends 60-120 us on each message before an agent sees it. Two public settings avoid
+that: a `ConsumerScheduler` that hands on whole batches, and a `Schema` that passes them through.
+The subclasses below close the faults that would lose or double events
 (docs/decisions/0002-batch-lane.md names each); tests/test_contract_faust.py fails when Faust
 changes a name used here.
 """

@@ -4,13 +4,14 @@ gives."""
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
-from detectors.partition import Partition
+from detectors.partition import Outcome, Partition
 from detectors.verdicts import Verdicts
 from schemas.columns import Columns
 from schemas.decode import Reject
@@ -22,6 +23,7 @@ from streams.partitioner import partitions_of
 from streams.sources import Chunk, chunks
 
 CUSTOMERS_AT_ONCE = 65_536
+TOO_LATE = "older than every rule still takes"
 
 
 @dataclass(slots=True)
@@ -83,23 +85,48 @@ class Replay:
         """Fold one chunk."""
         results = Results(read_bytes=chunk.read_bytes)
         rejects = list(chunk.rejects)
-        partials: list[CohortPartial] = []
         self.counts["records"] += chunk.records
         for columns in chunk.columns:
-            for number, part in self._parts(columns):
-                outcome = self.partitions[number].fold(part, chunk.origin)
-                partials += outcome.partials
-                self.counts["events"] += outcome.counted
-                self.counts["duplicates"] += outcome.duplicates
-                self.counts["late"] += outcome.late
-                self._answer(number, outcome.findings, results)
-                rejects += [
-                    Reject(int(part.record[row]), "too_late", "older than every rule still takes")
-                    for row in outcome.too_late
-                ]
-        self._close(partials, results)
+            for stretch in self._cut_at_closings(list(self._parts(columns))):
+                partials: list[CohortPartial] = []
+                for number, part in stretch:
+                    outcome = self.partitions[number].fold(part, chunk.origin)
+                    partials += outcome.partials
+                    self._count(outcome)
+                    self._answer(number, outcome.findings, results)
+                    rejects += [
+                        Reject(int(part.record[row]), "too_late", TOO_LATE)
+                        for row in outcome.too_late
+                    ]
+                self._close(partials, results)
         self._refuse(chunk, rejects, results)
         return results
+
+    def _count(self, outcome: Outcome) -> None:
+        self.counts["events"] += outcome.counted
+        self.counts["duplicates"] += outcome.duplicates
+        self.counts["late"] += outcome.late
+
+    def _cut_at_closings(
+        self, parts: list[tuple[int, Columns]]
+    ) -> Iterator[list[tuple[int, Columns]]]:
+        """The parts again, cut around each event that closes a period anywhere.
+
+        So the mean is known to every event that stands after it in the input, wherever chunks end.
+        """
+        closing = {o for n, part in parts for o in self.partitions[n].closing_offsets(part)}
+        if not closing:
+            yield parts
+            return
+        cuts = sorted(closing | {offset + 1 for offset in closing})
+        for first, last in pairwise([None, *cuts, None]):
+            stretch = []
+            for number, part in parts:
+                start = 0 if first is None else int(np.searchsorted(part.offset, first))
+                end = len(part) if last is None else int(np.searchsorted(part.offset, last))
+                if end > start:
+                    stretch.append((number, part.take(np.arange(start, end))))
+            yield stretch
 
     def end(self) -> Results:
         """Close every period that ended before the last event."""

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,7 +96,7 @@ def _reader(path: Path) -> Reader | None:
 def _ndjson(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
     with _opened(path) as (lines, position):
         while True:
-            records = [line.rstrip(b"\r\n") for _, line in zip(range(LINES_AT_ONCE), lines)]
+            records = [line.rstrip(b"\r\n") for line in islice(lines, LINES_AT_ONCE)]
             if not records:
                 return
             offsets = np.arange(first, first + len(records))

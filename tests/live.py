@@ -106,7 +106,10 @@ class Worker:
 
 
 async def produce(
-    bootstrap: str, records: Iterable[tuple[str, bytes, bytes]], partitions: int, per_second: float = 0
+    bootstrap: str,
+    records: Iterable[tuple[str, bytes, bytes]],
+    partitions: int,
+    per_second: float = 0,
 ) -> None:
     """Send (topic, key, value) in order, at a rate if one is given."""
     producer = aiokafka.AIOKafkaProducer(

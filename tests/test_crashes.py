@@ -1,4 +1,4 @@
-"""Workers that die, pause, come and go, on a broker that stops: nothing is lost or counted twice."""
+"""Workers that die, pause, come and go, on a broker that stops: nothing is lost or doubled."""
 
 import asyncio
 import random
@@ -37,7 +37,7 @@ class Load(threading.Thread):
         try:
             records = usage_records(self.lines)
             asyncio.run(produce(self.bootstrap, records, PARTITIONS, self.per_second))
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self.error = error
 
     def finish(self) -> None:
@@ -72,9 +72,7 @@ class Site:
     def check(self) -> None:
         """Everything is committed and equals the replay."""
         wait_until_committed(self.bootstrap, APP_ID)
-        assert_equal_to_replay(
-            self.bootstrap, APP_ID, self.customers, [self.file], PARTITIONS
-        )
+        assert_equal_to_replay(self.bootstrap, APP_ID, self.customers, [self.file], PARTITIONS)
 
 
 @pytest.fixture

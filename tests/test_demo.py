@@ -31,7 +31,8 @@ def processes_of(session: int) -> list[str]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                marked = f"FAIRUSE_TEST_MARK={session}".encode() in (folder / "environ").read_bytes()
+                mark = f"FAIRUSE_TEST_MARK={session}".encode()
+                marked = mark in (folder / "environ").read_bytes()
                 running = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
             except OSError:
                 continue
@@ -45,7 +46,8 @@ def test_the_demo_finds_every_planted_abuser_and_nobody_else():
     process = demo()
     out, err = process.communicate(timeout=110)
     assert process.returncode == 0, err
-    rows = [line.split() for line in out.splitlines() if line.startswith(("sms_", "voice_", "port"))]
+    named = ("sms_", "voice_", "port")
+    rows = [line.split() for line in out.splitlines() if line.startswith(named)]
     summary = [row for row in rows if len(row) == 6 and row[1].isdigit()]
     assert len(summary) == 4, out
     assert all(row[1] == row[2] and row[3] == row[4] == "0" for row in summary), out
@@ -59,9 +61,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_running():
     chance = random.Random(seed)
     for _ in range(3):
         mark = chance.randrange(10**9)
-        process = demo(
-            env=os.environ | {"FAIRUSE_TEST_MARK": str(mark)}, start_new_session=True
-        )
+        process = demo(env=os.environ | {"FAIRUSE_TEST_MARK": str(mark)}, start_new_session=True)
         time.sleep(chance.uniform(0.1, 14))
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)

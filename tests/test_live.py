@@ -76,16 +76,15 @@ def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
                 salted.append((topic, key, value, reason))
                 records.append((topic, key, value))
         records.append(record)
-    asyncio.run(
-        produce(kafka.bootstrap, customer_records(operator.customers()), PARTITIONS)
-    )
+    asyncio.run(produce(kafka.bootstrap, customer_records(operator.customers()), PARTITIONS))
     worker = Worker(kafka.bootstrap, tmp_path)
     try:
         worker.start()
         asyncio.run(produce(kafka.bootstrap, records, PARTITIONS))
         worker.wait_ready()
         wait_until_committed(kafka.bootstrap, APP_ID)
-        letters = [msgspec.json.decode(r.value) for r in read_topic(kafka.bootstrap, "dead-letters")]
+        kept_records = read_topic(kafka.bootstrap, "dead-letters")
+        letters = [msgspec.json.decode(record.value) for record in kept_records]
         kept = Counter((d["reason"], base64.b64decode(d["value_base64"])) for d in letters)
         sent = Counter((reason, value) for _, _, value, reason in salted)
         assert kept == sent, {r for r, _ in kept - sent} | {r for r, _ in sent - kept}

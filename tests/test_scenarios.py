@@ -20,7 +20,6 @@ FOLDER = Path(__file__).parent / "scenarios"
 SCENARIOS = sorted(path.parent for path in FOLDER.glob("*/*/expected.json"))
 FILE_BYTES_MAX = 300_000
 IDS_MAX = 1 << 16
-LATE_MEAN = {"data_monthly_ratio/bytes_that_come_after_the_close"}
 NOW_MS = 1_900_000_000_000
 """When the records came, by the replay's clock: after everything they tell of."""
 
@@ -90,12 +89,9 @@ def counted_out(some, others):
 )
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
 def test_a_scenario_leads_to_what_was_worked_out_for_it(
-    folder, partitions, lines_at_once, monkeypatch, request
+    folder, partitions, lines_at_once, monkeypatch
 ):
     """However the topics are split, and wherever the batches end."""
-    if name_of(folder) in LATE_MEAN and lines_at_once > 50:
-        reason = "a replay learns a mean only at the end of the chunk that closed its month"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     monkeypatch.setattr(sources, "LINES_AT_ONCE", lines_at_once)
     expected, actual = expected_of(folder), replayed(folder, partitions)
     for kind in ("findings", "actions"):

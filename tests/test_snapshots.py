@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ def test_a_restart_from_a_snapshot_changes_nothing(kafka, tmp_path):
     worker = Worker(kafka.bootstrap, tmp_path)
     cuts = [0, len(lines) // 3, 2 * len(lines) // 3, len(lines)]
     try:
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             worker.start().wait_ready()
             asyncio.run(produce(kafka.bootstrap, usage_records(lines[start:end]), PARTITIONS))
             wait_until_committed(kafka.bootstrap, APP_ID)
@@ -41,8 +42,6 @@ def test_a_restart_from_a_snapshot_changes_nothing(kafka, tmp_path):
             assert worker.stop() == 0
             snapshots = list((tmp_path / "w1/fairuse/snapshots").iterdir())
             assert len(snapshots) == 2 * PARTITIONS
-        assert_equal_to_replay(
-            kafka.bootstrap, APP_ID, operator.customers(), [file], PARTITIONS
-        )
+        assert_equal_to_replay(kafka.bootstrap, APP_ID, operator.customers(), [file], PARTITIONS)
     finally:
         worker.alive() and worker.kill()
