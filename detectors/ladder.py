@@ -82,7 +82,9 @@ def _notify(
     )
     if not rule.at_once:
         return case, [notice]
-    restriction = _action(rule.restriction, finding, policy, rule, now_ms, None, waived="urgency")
+    restriction = _action(
+        rule.restriction, finding, policy, rule, now_ms, case.in_force, waived="urgency"
+    )
     case = msgspec.structs.replace(
         case, stage="restricted", effective_ms=now_ms, in_force=restriction.action_id
     )
