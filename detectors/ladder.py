@@ -173,6 +173,7 @@ WHAT = {
     "ports": "connection attempts to {observed} ports of one computer within minutes",
     "hosts": "connection attempts to {observed} computers on one port within minutes",
 }
+NO_LIMIT = {"bytes": "{observed_gb:.2f} GB stored, and your plan has no limit"}
 CONSEQUENCE = {
     "notify": "please bring your use back within the fair-use terms",
     "throttle": "your speed is reduced",
@@ -185,7 +186,8 @@ CONSEQUENCE = {
 
 def reason(kind: ActionKind, finding: Finding) -> str:
     """One sentence that a customer-care agent can read out."""
-    what = WHAT[finding.unit].format(
+    unlimited = finding.limit < 0
+    what = (NO_LIMIT if unlimited else WHAT)[finding.unit].format(
         observed=finding.observed,
         limit=finding.limit,
         observed_hours=finding.observed / 3_600_000,

@@ -3,6 +3,7 @@
 `create_app` builds it for a worker; `faust -A streams.app worker` finds it as `app`.
 """
 
+import gc
 import secrets
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from streams.partitioner import partition_of
 from streams.settings import Settings, load_settings
 from streams.snapshots import Snapshots
 from streams.tables import ColumnTable
-from streams.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
+from streams.topics import CHANGELOG_BYTES_MAX, CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
 from streams.worker_state import WorkerState
 
 TRANSPORTS.aliases["lane"] = "streams.lane:LaneTransport"
@@ -96,7 +97,18 @@ def create_app(settings: Settings) -> FairUse:
     for service in (checkpointer, cohorts, console, idle):
         app.service(service)
     _checkpoint_before_letting_go(app, checkpointer)
+    calm_collector()
     return app
+
+
+def calm_collector() -> None:
+    """Let Python look for cycles a hundred times less often.
+
+    Fetched records are many, short-lived and free of cycles; looking for some among them takes a fifth
+    of a worker's time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def _faust_app(settings: Settings) -> FairUse:
@@ -124,7 +136,7 @@ def _faust_app(settings: Settings) -> FairUse:
         stream_buffer_maxsize=settings.queued_batches_max,
         stream_recovery_delay=0.0,
         producer_max_batch_size=settings.send_batch_bytes_max,
-        producer_max_request_size=2 * 1_048_576,
+        producer_max_request_size=CHANGELOG_BYTES_MAX,
     )
     app.idempotence = settings.idempotence
     return app

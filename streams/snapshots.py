@@ -89,7 +89,8 @@ class Snapshots:
     def save(self, table: ColumnTable, number: int, shard: Shard) -> None:
         """Save one shard that stands at its last checkpoint."""
         marker = shard.changelog.marker
-        if shard.dirty or marker is None or marker.checkpoint < 0:
+        behind = shard.dirty or shard.changelog.unread
+        if behind or marker is None or marker.checkpoint < 0:
             return
         folder = self._place(table, number)
         new = folder.with_suffix(".new")

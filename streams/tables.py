@@ -11,7 +11,7 @@ from faust.stores.base import Store
 from faust.tables.table import Table
 from faust.types import TP
 
-from streams.changelog import Changelog, Held
+from streams.changelog import Changelog, ChangelogError, Held
 from streams.crash import end_worker
 from streams.lane import PassThrough
 
@@ -114,7 +114,10 @@ class ColumnStore(Store):
         for partition in kept:
             shard = self.table.hold(partition)
             if shard.active and partition not in actives:
-                shard.set_aside()
+                try:
+                    shard.set_aside()
+                except ChangelogError as error:
+                    end_worker(error)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Begin to write where this worker is the holder; keep standbys as they are."""

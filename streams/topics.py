@@ -43,6 +43,14 @@ ANSWER_MS_MAX = 5_000
 COMPACTION_LAG_MS_MIN = 3_600_000
 """For an hour every version of a changelog row stays, so that a mistake can be looked into."""
 
+CHANGELOG_BYTES_MAX = 8 * 1_048_576
+"""A marker holds a partition's scans and means, which may be many in bad times."""
+
+CHANGELOG_CONFIG = {
+    "min.compaction.lag.ms": str(COMPACTION_LAG_MS_MIN),
+    "max.message.bytes": str(CHANGELOG_BYTES_MAX),
+}
+
 DEAD_LETTER_BYTES_MAX = 2 * 1_048_576
 """A dead letter carries its record, which may have used up the usual 1 MiB, and the reason."""
 
@@ -115,7 +123,7 @@ def topic_specs(
     }
     extra = {
         DEAD_LETTERS: {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
-        **{name: {"min.compaction.lag.ms": str(COMPACTION_LAG_MS_MIN)} for name in changelogs},
+        **dict.fromkeys(changelogs, CHANGELOG_CONFIG),
     }
     return [
         TopicSpec(

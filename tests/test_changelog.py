@@ -504,7 +504,8 @@ def test_rows_of_writers_long_gone_never_begin_to_count(log):
     """A marker names so many earlier writers only; past it everything is written anew."""
     first_holder(log).fold("a").begin().send(1)
     for number in range(2, LINEAGE_MAX + 10):
-        Worker(number, log).follow().take_over().checkpoint()
+        heir = Worker(number, log).follow().take_over().checkpoint()
+        assert len(heir.changelog.marker.lineage) <= LINEAGE_MAX
     log.compact(log.end)
     assert_read(log, {}, 0)
 
