@@ -104,8 +104,8 @@ def create_app(settings: Settings) -> FairUse:
 def calm_collector() -> None:
     """Let Python look for cycles a hundred times less often.
 
-    Fetched records are many, short-lived and free of cycles; looking for some among them takes a fifth
-    of a worker's time.
+    Fetched records are many, short-lived and free of cycles; looking for some among them takes a
+    fifth of a worker's time.
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
