@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from mode.utils.logging import get_logger
 
 from detectors.provenance import Origin
 from detectors.verdicts import FINDINGS
@@ -19,6 +20,8 @@ from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.tables import ColumnTable, Shard
 from streams.topics import ACTIONS, COHORT_AVERAGES, CUSTOMERS, DEAD_LETTERS, USAGE_PREFIX
+
+logger = get_logger(__name__)
 
 CUSTOMERS_KIND = "customers"
 encoder = msgspec.json.Encoder()
@@ -108,6 +111,11 @@ class Detect(BatchAgent):
     def _fold(
         self, shard: Shard, kind: str, topic: str, partition: int, records: list[Any]
     ) -> None:
+        missing = records[0].offset - shard.state.next_offset.get(kind, records[0].offset)
+        if missing > 0:
+            # A transaction's markers, or records that retention took before they were read.
+            self.metrics.missing.labels(kind).inc(missing)
+            logger.warning("%s-%d: %d offsets are not there", topic, partition, missing)
         columns, rejects = decode(
             [record.value for record in records],
             np.array([record.offset for record in records], np.int64),

@@ -7,6 +7,7 @@ The subclasses below close the faults that would lose or double events
 changes a name used here.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -69,6 +70,9 @@ it left. Faust lets it wait 1,500 ms, so idle partitions keep the busy ones wait
 """
 
 
+REBALANCE_POLL_SECONDS = 0.05
+
+
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a consumer that does not wait for idle partitions."""
 
@@ -129,15 +133,19 @@ class LaneConsumer(driver.Consumer):
         self.covered = {tp: offset for tp, offset in self.covered.items() if tp not in revoked}
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        if self.app.in_recovery:
+            return await super()._getmany(active_partitions, timeout)
+        if self.app.rebalancing:
+            # Faust lets the flow go on a moment before it is done; leaders come first even then.
+            await asyncio.sleep(REBALANCE_POLL_SECONDS)
+            return {}
         await self._follow_leaders()
-        if self._leading and active_partitions is not None and not self.app.in_recovery:
+        if self._leading and active_partitions is not None:
             active_partitions = {tp for tp in active_partitions if tp in self._leading}
         return await super()._getmany(active_partitions, timeout)
 
     async def _follow_leaders(self) -> None:
         """Keep in `_leading` the leading partitions that are not read to their end yet."""
-        if self.app.in_recovery or self.app.rebalancing:
-            return
         generation = self.app.consumer_generation_id
         if generation != self._led_generation:
             leaders = [tp for tp in self.assignment() if tp.topic in self.leading_topics]

@@ -44,6 +44,7 @@ class Metrics:
         self.duplicates = counter("duplicates", "Events seen before and not counted again", "kind")
         self.late = counter("late", "Events behind the watermark that still counted", "kind")
         self.redelivered = counter("redelivered", "Events read again after a restart", "kind")
+        self.missing = counter("missing_offsets", "Offsets passed over between two batches", "kind")
         self.dead_letters = counter("dead_letters", "Records that could not be used", "reason")
         self.unannounced = counter("unannounced_customers", "Customers under the default plan")
         self.evicted = gauge(

@@ -56,13 +56,14 @@ def test_the_demo_finds_every_planted_abuser_and_nobody_else():
 
 @pytest.mark.timeout(120)
 def test_ctrl_c_at_any_moment_leaves_nothing_running():
+    """From one second on: before that it may be Python itself that is still starting."""
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed {seed}")
     chance = random.Random(seed)
     for _ in range(3):
         mark = chance.randrange(10**9)
         process = demo(env=os.environ | {"FAIRUSE_TEST_MARK": str(mark)}, start_new_session=True)
-        time.sleep(chance.uniform(0.1, 14))
+        time.sleep(chance.uniform(1, 14))
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode in (0, 1)
