@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.events import USAGE_KINDS
+from schemas.policy import PolicyDocument
 from schemas.records import (
     Action,
     CohortAverage,
@@ -40,6 +41,7 @@ RECORDS: dict[str, type[Struct]] = {
     "dead_letter": DeadLetter,
     "cohort_partial": CohortPartial,
     "cohort_average": CohortAverage,
+    "policy": PolicyDocument,
 }
 """Every record that gets a schema. A new one also joins the `records` of its topic below."""
 
@@ -116,7 +118,7 @@ TOPICS: tuple[Topic, ...] = (
         key=POLICY_KEY,
         cleanup="compact",
         actions=("receive",),
-        records=(),
+        records=("policy",),
     ),
     Topic(
         name="enforcement.results",

@@ -66,8 +66,8 @@ TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": Ladder
 """What a policy has besides its rules that is a table of its own."""
 
 
-class Policy(Struct, kw_only=True, frozen=True):
-    """One version of the rules of an operator."""
+class PolicyDocument(Struct, kw_only=True, frozen=True):
+    """One version of an operator's rules; what a rule's table holds is the rule's own matter."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     version: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -75,6 +75,12 @@ class Policy(Struct, kw_only=True, frozen=True):
     dedup_window_hours: DedupHours
     default_plan: DefaultPlan
     ladder: Ladder
+    rules: dict[str, dict[str, Any]]
+
+
+class Policy(PolicyDocument, kw_only=True, frozen=True):
+    """A policy document whose rules were read and checked."""
+
     rules: dict[str, RuleParameters]
 
 
