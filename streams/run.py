@@ -16,6 +16,7 @@ from detectors.policies import load_policy
 from schemas.events import Event
 from schemas.records import Customer
 from streams.arrow import arrow_schema, table_of
+from streams.collector import calm_collector
 from streams.generator import Operator, OperatorShape
 from streams.replay import Replay
 from streams.settings import Settings
@@ -68,6 +69,7 @@ def run_replay(
     """Replay files and write what was asked for."""
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     files = files_of(inputs)
+    calm_collector()
     replay = Replay(policy, settings.partitions, settings.dedup_entries_max)
     if customers is not None:
         replay.announce(read_customers(customers, msgspec.json.Decoder(Customer)))

@@ -5,6 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from detectors.policies import load_policy
+from streams.collector import calm_collector
 from streams.replay import Replay
 from streams.settings import Settings
 from tests.bench.children import say, told
@@ -13,6 +14,7 @@ from tests.bench.scales import PARTITIONS
 
 def replayed(path: Path) -> dict[str, Any]:
     """Replay one file from an empty state."""
+    calm_collector()
     replay = Replay(load_policy(), PARTITIONS, Settings().dedup_entries_max)
     started = perf_counter()
     findings = sum(len(results.findings) for results in replay.run([path]))

@@ -83,7 +83,8 @@ class Suite:
         ndjson.write_bytes(b"\n".join(self.events.values) + b"\n")
         as_columns = pj.ParseOptions(explicit_schema=arrow_schema())
         pq.write_table(pj.read_json(ndjson, parse_options=as_columns), parquet)
-        for found in self.child("replays", paths=[str(ndjson), str(parquet)])["files"]:
+        for path in (ndjson, parquet):
+            (found,) = self.child("replays", paths=[str(path)])["files"]
             if found["events"] != self.scale.events:
                 raise BenchError(f"{found['format']}: only {found['events']} events counted")
             self.figures.put(
