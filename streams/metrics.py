@@ -68,7 +68,6 @@ class Metrics:
         self.rows_written = counter("changelog_rows", "Rows written to changelogs", "table")
         self.brake = gauge("brake_engaged", "1 while the brake holds actions back")
         self.brake.set(0)
-        self.queue = gauge("queued_batches", "Fetched batches that wait", "agent")
         self.latency = Histogram(
             "fairuse_action_latency_seconds",
             "From the record of the event to the action sent",

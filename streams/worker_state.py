@@ -63,6 +63,14 @@ class WorkerState:
             column for s in states for g in s.groups.values() for column in g.columns.values()
         ]
         metrics.state_bytes.labels("detect").set(sum(column.nbytes for column in columns))
+        ids = sum(held.evicted for state in states for held in state.duplicates.values())
+        scans = sum(
+            state.rules["portscan"].contacts.evicted
+            for state in states
+            if "portscan" in state.rules
+        )
+        metrics.evicted.labels("event ids").set(ids)
+        metrics.evicted.labels("scan contacts").set(scans)
         for number, shard in shards.items():
             for kind, watermark_ms in shard.state.watermark_ms.items():
                 metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
