@@ -70,7 +70,7 @@ class Cohorts(Service):
                 read = record_decoder.decode(record.value or b"")
             except (ValueError, UnicodeError):
                 logger.warning(
-                    "%s@%d is no average; it is passed over", record.topic, record.offset
+                    "%s@%d is no average; it is passed over", COHORT_AVERAGES, record.offset
                 )
                 continue
             if isinstance(read, CohortAverage):

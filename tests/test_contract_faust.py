@@ -18,6 +18,7 @@ import faust
 import mode
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, Fetcher, MemoryRecords, PartitionRecords
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.structs import RecordMetadata
 from faust.events import Event
@@ -39,7 +40,14 @@ from mode.utils.queues import FlowControlEvent
 
 from streams import app as app_module
 from streams.app import create_app
-from streams.lane import BatchScheduler, FetchedBatch, LaneConsumer, LaneProducer, LaneTransport
+from streams.lane import (
+    BatchScheduler,
+    FetchedBatch,
+    LaneConsumer,
+    LaneProducer,
+    LaneTransport,
+    PlainRecords,
+)
 from streams.settings import Settings
 from streams.tables import ColumnStore, ColumnTable
 
@@ -98,6 +106,7 @@ NAMES = [
     (LANE, driver.Consumer, "position", "async self tp"),
     (LANE, driver.Producer, "_settings_extra", "self"),
     (LANE, driver.Producer, "_ensure_producer", "self"),
+    (LANE, PartitionRecords, "_consumer_record", "self tp record"),
     (LANE, DefaultSchedulingStrategy, "iterate", "self records"),
     (LANE, faust.Schema, "loads_key", "self app message *, loads serializer"),
     (LANE, faust.Schema, "loads_value", "self app message *, loads serializer"),
@@ -242,6 +251,22 @@ def test_the_scheme_of_the_broker_leads_to_the_lane(app):
     assert isinstance(app.consumer, LaneConsumer), f"Transport.Consumer: {LANE}"
     assert isinstance(app.producer, LaneProducer), f"Transport.Producer: {LANE}"
     assert isinstance(app.consumer.scheduler, BatchScheduler), f"ConsumerScheduler: {APP}"
+
+
+def test_the_fetcher_makes_its_records_by_the_name_that_is_replaced():
+    assert "PartitionRecords" in Fetcher._proc_fetch_request.__code__.co_names, LANE
+
+
+def test_a_record_comes_as_it_was_parsed():
+    builder = BatchBuilder(1 << 20, 0)
+    for number in range(3):
+        builder.append(timestamp=1_000 + number, key=b"7", value=b"%d" % number)
+    batch = MemoryRecords(bytes(builder._build()))
+    records = list(PlainRecords(USAGE, batch, [], 1, None, None, True, READ_UNCOMMITTED))
+    assert [
+        (r.offset, r.timestamp, r.key, r.value) for r in records
+    ] == [(1, 1_001, b"7", b"1"), (2, 1_002, b"7", b"2")]
+    assert records[-1].timestamp_type == 0
 
 
 def test_a_fetch_goes_on_as_one_batch_of_each_partition():

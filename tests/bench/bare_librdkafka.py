@@ -9,6 +9,8 @@ from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 
 RECORDS_AT_ONCE = 10_000
+BACKOFF_MS = 10
+"""By default it rests a second whenever it has read 64 MiB ahead, and is a third as fast."""
 
 
 def read_all(bootstrap: str, events: int) -> float:
@@ -19,6 +21,7 @@ def read_all(bootstrap: str, events: int) -> float:
             "group.id": "bench-librdkafka",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            "fetch.queue.backoff.ms": BACKOFF_MS,
         }
     )
     try:
@@ -28,7 +31,7 @@ def read_all(bootstrap: str, events: int) -> float:
         )
         count = 0
         while count < events:
-            records = consumer.consume(RECORDS_AT_ONCE, timeout=1.0)
+            records = consumer.consume(RECORDS_AT_ONCE, timeout=0.1)
             count += sum(record.error() is None for record in records)
         return perf_counter() - started
     finally:

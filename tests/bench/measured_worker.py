@@ -1,9 +1,9 @@
 """`fairuse worker` with a stopwatch: says when it is ready and when all events are committed."""
 
+import asyncio
 import sys
 from collections.abc import Iterable
 from functools import wraps
-from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -31,6 +31,7 @@ class Stopwatch:
 
     def __init__(self, events: int) -> None:
         self.events = events
+        self.draining: asyncio.Task[None] | None = None
         self.taken = self.checkpoints = self.rows = self.tables_ready = 0
         self.assigned = self.ready = self.asked = self.first = self.applying = 0.0
 
@@ -66,12 +67,14 @@ class Stopwatch:
             self.first = self.first or perf_counter()
             self.taken += records
             if self.taken == self.events:
-                checkpointer.last = -inf
+                self.draining = asyncio.create_task(checkpointer.drain())
 
     def written(self, checkpointer: Checkpointer) -> None:
         """A checkpoint was written and committed."""
         self.checkpoints += 1
-        if self.taken == self.events and not checkpointer.dirty:
+        detect, _ = checkpointer.tables["detect"]
+        covered = not any(shard.dirty for shard in detect.active().values())
+        if self.taken == self.events and covered:
             now = perf_counter()
             # Nothing that was asked for earlier is kept.
             started = max(self.asked, self.ready)
