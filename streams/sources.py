@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -128,12 +129,21 @@ def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Ch
     total, size = max(1, file.metadata.num_rows), path.stat().st_size
     wanted = [name for name in file.schema_arrow.names if name in READ]
     rows, start = WholeRows(path), first
-    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+    for batch in _read_ahead(file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)):
         raw = rows.of(first - start)
         columns, rejects = columns_of(batch, raw, first, now_ms)
         first += batch.num_rows
         read = size * (first - start) // total
         yield Chunk(origin, columns, rejects, raw, first - batch.num_rows, batch.num_rows, read)
+
+
+def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, each read by a second thread while the one before it is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 class WholeRows:
