@@ -1,53 +1,84 @@
-"""From every partition's share of a closed period to the mean over all of them."""
+"""From every partition's share of a closed period to each cohort's mean over all of them."""
+
+from collections import Counter, defaultdict
 
 from schemas.records import CohortAverage, CohortPartial
 
 PERIODS_KEPT = 64
+"""Of each rule."""
 
 Period = tuple[str, int]
 
 
 class Averages:
-    """Partial sums by rule and period; a mean is frozen once, when every partition's sum is in."""
+    """Partial sums by rule and period; means are frozen once, when every partition's sum is in."""
 
     def __init__(self) -> None:
-        self.frozen: dict[Period, CohortAverage] = {}
+        self._frozen: dict[Period, dict[str, CohortAverage]] = {}
         self._partials: dict[Period, dict[int, CohortPartial]] = {}
 
+    @property
+    def frozen(self) -> list[CohortAverage]:
+        """Every mean that is kept, oldest first."""
+        periods = sorted(self._frozen, key=_start)
+        return [average for period in periods for average in self._frozen[period].values()]
+
     def add(self, partial: CohortPartial) -> None:
-        """Take in one partition's sum."""
+        """Take in one partition's sums."""
         period = (partial.rule, partial.period_start_ms)
-        if period not in self.frozen:
+        if period not in self._frozen:
             self._partials.setdefault(period, {})[partial.partition] = partial
-        for old in sorted(self._partials, key=_start)[:-PERIODS_KEPT]:
-            del self._partials[old]
+            _trim(self._partials, partial.rule)
 
     def complete(self, partitions: int) -> list[CohortAverage]:
         """Means of the periods that every partition has closed, oldest first."""
         whole = [p for p, parts in self._partials.items() if len(parts) >= partitions > 0]
-        averages = []
-        for period in sorted(whole, key=_start):
-            parts = self._partials[period].values()
-            averages.append(
-                CohortAverage(
-                    rule=period[0],
-                    period_start_ms=period[1],
-                    period_end_ms=next(iter(parts)).period_end_ms,
-                    total=sum(part.total for part in parts),
-                    customers=sum(part.customers for part in parts),
-                )
-            )
-        return averages
+        return [
+            average
+            for period in sorted(whole, key=_start)
+            for average in _merged(list(self._partials[period].values()))
+        ]
 
     def freeze(self, average: CohortAverage) -> bool:
         """Take in a frozen mean; tell whether it is news."""
         period = (average.rule, average.period_start_ms)
-        news = period not in self.frozen
-        self.frozen.setdefault(period, average)
+        cohorts = self._frozen.setdefault(period, {})
+        news = average.cohort not in cohorts
+        cohorts.setdefault(average.cohort, average)
         self._partials.pop(period, None)
-        for old in sorted(self.frozen, key=_start)[:-PERIODS_KEPT]:
-            del self.frozen[old]
+        _trim(self._frozen, average.rule)
         return news
+
+
+def _merged(parts: list[CohortPartial]) -> list[CohortAverage]:
+    """One mean a cohort, by name."""
+    totals: Counter[str] = Counter()
+    customers: Counter[str] = Counter()
+    histograms: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    for part in parts:
+        for each in part.sums:
+            totals[each.cohort] += each.total
+            customers[each.cohort] += each.customers
+            histograms[each.cohort].update(each.histogram)
+    return [
+        CohortAverage(
+            rule=parts[0].rule,
+            cohort=cohort,
+            period_start_ms=parts[0].period_start_ms,
+            period_end_ms=parts[0].period_end_ms,
+            total=totals[cohort],
+            customers=customers[cohort],
+            histogram=dict(sorted(histograms[cohort].items())),
+        )
+        for cohort in sorted(totals)
+    ]
+
+
+def _trim(periods: dict[Period, dict], rule: str) -> None:
+    """Keep the newest periods of a rule."""
+    own = sorted((period for period in periods if period[0] == rule), key=_start)
+    for old in own[:-PERIODS_KEPT]:
+        del periods[old]
 
 
 def _start(period: Period) -> int:

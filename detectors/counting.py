@@ -268,7 +268,9 @@ class CountingRule:
             running += counts.get(end + 1, 0) - counts.get(end - self.steps, 0)
         return hot
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
         """Empty the cells that later periods took over since a row was written."""
         self.ring.settle(columns[self.name], slots, self.periods.period_of(written_ms))
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing
-from detectors.rule import ANNOUNCED_BIT, Batch, Customers, Hit, Ints, Mask, Share, Standing
+from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
 from detectors.state import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
-from schemas.records import CohortAverage, Window
+from schemas.records import CohortAverage, CohortSum, Window
 
+COHORT = "unlimited data"
 HOUR_MS = 3_600_000
 MONTHS_MAX = 120
 NEVER = np.iinfo(np.int64).max
@@ -89,7 +90,7 @@ class DataMonthlyRatio:
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> list[Share]:
+    ) -> Closed:
         """This partition's share of every month that the watermark closes now."""
         return self.close_through(
             columns, int(self.closing_period(np.array([watermark_ms]))[0]), customers
@@ -97,32 +98,33 @@ class DataMonthlyRatio:
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> list[Share]:
+    ) -> Closed:
         """Shares of every month that ended before the last event: the input is at its end."""
         last = int(self.months.period_of(np.array([last_event_ms]))[0]) - 1
         return self.close_through(columns, last, customers)
 
     def close_through(
         self, columns: Mapping[str, NDArray], last: int, customers: Customers
-    ) -> list[Share]:
+    ) -> Closed:
         """Shares of the months up to `last` that are not closed yet.
 
         A new partition begins with the months that it could still hold.
         """
         first = self.closed + 1 if self.closed >= 0 else max(0, last - self.ring.back + 1)
         self.closed = max(self.closed, last)
-        return [self._share(columns, month, customers) for month in range(first, last + 1)]
+        months = range(first, last + 1)
+        return Closed(shares=tuple(self._share(columns, month, customers) for month in months))
 
     def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:
         start_ms, end_ms = self.months.bounds(month)
         used = self._month(columns, month)[: customers.directory.size]
         slot = np.arange(customers.directory.size)
-        plans = customers.plans.columns
-        announced = (plans["flags"][slot, 0] & ANNOUNCED_BIT) != 0
         # Who was never announced is only known by use.
-        present = np.where(announced, plans["valid_from_ms"][slot, 0] < end_ms, used > 0)
-        counted = present & customers.has_unlimited("data", slot)
-        return Share(start_ms, end_ms, int(used[counted].sum()), int(counted.sum()))
+        there = customers.valid_from_ms(slot) < end_ms
+        counted = np.where(customers.is_announced(slot), there, used > 0)
+        counted &= customers.has_unlimited("data", slot)
+        total, count = int(used[counted].sum()), int(counted.sum())
+        return Share(start_ms, end_ms, (CohortSum(cohort=COHORT, total=total, customers=count),))
 
     def judge(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
@@ -289,7 +291,9 @@ class DataMonthlyRatio:
             return np.zeros(len(cells), np.int64)
         return cells[:, month % self.ring.width]
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
         """Empty the cells that later months took over since a row was written."""
         self.ring.settle(columns[self.name], slots, self.months.period_of(written_ms))
 

@@ -3,7 +3,7 @@
 The live worker and the replay drive this same fold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,15 +16,28 @@ from detectors.identity import finding_id
 from detectors.provenance import Origin
 from detectors.rule import (
     ANNOUNCED_BIT,
+    ENDED_BIT,
+    FIXED_BIT,
+    NONE,
+    PLAN_NUMBERS,
+    PROFESSIONAL_BIT,
     UNLIMITED_BITS,
     Batch,
+    Closed,
     Hit,
     Rule,
     Share,
 )
-from detectors.stored import CUSTOMER_GROUP, UNLIMITED_CAPACITY, StoredPartition
+from detectors.stored import CUSTOMER_GROUP, StoredPartition
 from schemas.columns import Columns
+from schemas.hashing import hash_strings
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
+
+COHORTS_MAX = 10_000
+"""Names of cohorts that a partition remembers; the others go by their hash."""
+
+ENDED = "ended"
+"""The `contract_state` of a contract that has ended."""
 
 
 @dataclass(slots=True)
@@ -75,7 +88,9 @@ class Partition(StoredPartition):
         self.provenance[kind].note(origin, columns.time_ms[rows], columns.offset[rows])
         hits = self._run(batch, outcome)
         self.watermark_ms[kind] = int(watermark[-1])
-        outcome.findings += [self._finding(name, hit) for name, hit in hits]
+        for name, hit in hits:
+            of = None if hit.offset is None else kind
+            outcome.findings.append(self._finding(name, hit, of))
         return outcome
 
     def _behind_fence(
@@ -132,7 +147,6 @@ class Partition(StoredPartition):
             watermark_ms=watermark,
             offset=columns.offset,
             fields=columns.fields,
-            texts=columns.texts,
         )
 
     def _run(self, batch: Batch, outcome: Outcome) -> list[tuple[str, Hit]]:
@@ -141,19 +155,30 @@ class Partition(StoredPartition):
             return []
         hits: list[tuple[str, Hit]] = []
         for part in self._cut_at_closings(batch):
+            hits += self._close(batch.kind, int(part.watermark_ms[0]), outcome)
             for name, rule in self.rules.items():
-                if batch.kind not in rule.reads:
-                    continue
-                columns = self._columns_of(name)
-                if closing := self.closing_rules.get(name):
-                    shares = closing.close(columns, int(part.watermark_ms[0]), self.customers)
-                    outcome.partials += [self._partial(name, share) for share in shares]
-                hits += [(name, hit) for hit in rule.step(columns, part, self.customers)]
-        self.stepped_ms[batch.kind] = batch.newest_ms
-        for group in {self._group_of[name] for name in self.rules}:
-            if batch.kind in group.split("+") and group in self.groups:
-                self.groups[group].touch(batch.slot)
+                if batch.kind in rule.reads:
+                    found = rule.step(self._columns_of(name), part, self.customers)
+                    hits += [(name, hit) for hit in found]
+            self.stepped_ms[batch.kind] = part.newest_ms
+        if batch.kind in self.groups:
+            self.groups[batch.kind].touch(batch.slot)
         return hits
+
+    def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> list[tuple[str, Hit]]:
+        """Close the periods that every kind a rule reads has passed."""
+        hits: list[tuple[str, Hit]] = []
+        for name, rule in self.closing_rules.items():
+            if kind in rule.reads:
+                others = (self.stepped_ms[other] for other in rule.reads if other != kind)
+                reached_ms = min([watermark_ms, *others])
+                closed = rule.close(self._columns_of(name), reached_ms, self.customers)
+                hits += self._closed(name, closed, outcome)
+        return hits
+
+    def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> list[tuple[str, Hit]]:
+        outcome.partials += [self._partial(rule, share) for share in closed.shares]
+        return [(rule, hit) for hit in closed.hits]
 
     def _cut_at_closings(self, batch: Batch) -> Iterator[Batch]:
         closes = np.zeros(len(batch.slot), bool)
@@ -184,28 +209,31 @@ class Partition(StoredPartition):
 
     def judge(self, average: CohortAverage) -> list[Finding]:
         """Take in the mean of a closed period, and report who it puts in breach."""
-        rule = self.closing_rules.get(average.rule)
+        rule = self.cohort_rules.get(average.rule)
         if rule is None:
             return []
         hits = rule.judge(self._columns_of(average.rule), average, self.customers)
         return [self._finding(average.rule, hit) for hit in hits]
 
-    def end(self, last_event_ms: int) -> list[CohortPartial]:
-        """Shares of every period that ended before the input's last event: no more will come."""
-        partials = []
+    def end(self, last_event_ms: int) -> Outcome:
+        """Close every period that ended before the input's last event: no more will come."""
+        outcome = Outcome()
         for name, rule in self.closing_rules.items():
-            shares = rule.close_ended(self._columns_of(name), last_event_ms, self.customers)
-            partials += [self._partial(name, share) for share in shares]
-        return partials
+            closed = rule.close_ended(self._columns_of(name), last_event_ms, self.customers)
+            hits = self._closed(name, closed, outcome)
+            outcome.findings += [self._finding(of, hit) for of, hit in hits]
+        return outcome
 
-    def close_idle(self, kind: str, now_ms: int) -> list[CohortPartial]:
-        """Shares of the periods that the clock closes while nothing comes on this partition."""
-        partials = []
+    def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
+        """Close the periods that the clock ends while nothing comes of the silent kinds."""
+        outcome = Outcome()
         for name, rule in self.closing_rules.items():
-            if kind in rule.reads:
-                shares = rule.close(self._columns_of(name), now_ms, self.customers)
-                partials += [self._partial(name, share) for share in shares]
-        return partials
+            if not silent.isdisjoint(rule.reads):
+                times = (now_ms if k in silent else self.stepped_ms[k] for k in rule.reads)
+                closed = rule.close(self._columns_of(name), min(times), self.customers)
+                hits = self._closed(name, closed, outcome)
+                outcome.findings += [self._finding(of, hit) for of, hit in hits]
+        return outcome
 
     def _partial(self, rule: str, share: Share) -> CohortPartial:
         return CohortPartial(
@@ -213,8 +241,7 @@ class Partition(StoredPartition):
             partition=self.number,
             period_start_ms=share.period_start_ms,
             period_end_ms=share.period_end_ms,
-            total=share.total,
-            customers=share.customers,
+            sums=list(share.sums),
         )
 
     # -- customers ------------------------------------------------------------------------------
@@ -226,18 +253,23 @@ class Partition(StoredPartition):
         slots = self.directory.admit([customer.customer_id.encode() for customer in customers])
         self._reserve()
         plans = self.groups[CUSTOMER_GROUP]
-        flags = [
-            ANNOUNCED_BIT | sum(UNLIMITED_BITS[service] for service in set(customer.unlimited))
-            for customer in customers
-        ]
-        capacity = [
-            UNLIMITED_CAPACITY if c.storage_capacity_bytes is None else c.storage_capacity_bytes
-            for c in customers
-        ]
-        plans.columns["flags"][slots, 0] = flags
+        plans.columns["flags"][slots, 0] = [_flags(customer) for customer in customers]
         plans.columns["valid_from_ms"][slots, 0] = [c.valid_from_ms for c in customers]
-        plans.columns["storage_capacity_bytes"][slots, 0] = capacity
+        for name, dtype in PLAN_NUMBERS.items():
+            numbers = (getattr(customer, name) for customer in customers)
+            most = np.iinfo(dtype).max
+            plans.columns[name][slots, 0] = [NONE if n is None else min(n, most) for n in numbers]
+        cohorts = [customer.cohort or customer.plan for customer in customers]
+        hashes = hash_strings(cohorts)
+        plans.columns["cohort"][slots, 0] = hashes
+        self._name_cohorts(dict(zip(hashes.tolist(), cohorts, strict=True)))
         plans.touch(slots)
+
+    def _name_cohorts(self, names: dict[int, str]) -> None:
+        known = self.customers.cohort_names
+        for number, name in names.items():
+            if len(known) < COHORTS_MAX:
+                known.setdefault(number, name)
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
         """A customer's current numbers against every limit, or None for one never seen."""
@@ -260,17 +292,22 @@ class Partition(StoredPartition):
 
     # -- findings -------------------------------------------------------------------------------
 
-    def _finding(self, rule: str, hit: Hit) -> Finding:
+    def _finding(self, rule: str, hit: Hit, kind: str | None = None) -> Finding:
+        """A finding of a hit; without a kind it rests on every kind that the rule reads."""
         customer_id = self.directory.name(hit.slot).decode()
         end_ms = hit.window.end_ms or 0
         if hit.offset is not None:
             end_ms = max(end_ms, hit.event_time_ms + 1)
-        kind, longest_ms = self.rules[rule].reads[0], self.rules[rule].longest_ms
         start_ms = min(
             [hit.window.start_ms, *(b["start_ms"] for b in hit.evidence.get("breaches", ()))]
         )
         # Use that began before the window may reach into it.
-        inputs = self.provenance[kind].inputs(start_ms - longest_ms, end_ms, hit.offset)
+        start_ms -= self.rules[rule].longest_ms
+        inputs = [
+            span
+            for read in ([kind] if kind else self.rules[rule].reads)
+            for span in self.provenance[read].inputs(start_ms, end_ms, hit.offset)
+        ]
         return Finding(
             finding_id=finding_id(rule, customer_id, hit.window, hit.level, self.policy_ref),
             rule=rule,
@@ -290,3 +327,14 @@ class Partition(StoredPartition):
                 **hit.evidence,
             },
         )
+
+
+def _flags(customer: Customer) -> int:
+    """What a plan allows and is, as bits."""
+    return (
+        ANNOUNCED_BIT
+        | sum(UNLIMITED_BITS[service] for service in set(customer.unlimited))
+        | (customer.segment == "professional") * PROFESSIONAL_BIT
+        | (customer.access == "fixed") * FIXED_BIT
+        | (customer.contract_state == ENDED) * ENDED_BIT
+    )

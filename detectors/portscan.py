@@ -184,7 +184,7 @@ class Portscan:
         row, variant, end, observed = start
         start_ms, end_ms = (end - self.steps) * self.step_ms, (end + 1) * self.step_ms
         fixed = (
-            {"destination_address": batch.texts["destination_address"][row]}
+            {"destination_address": batch.fields["destination_address_text"][row]}
             if variant == 0
             else {"destination_port": int(batch.fields["destination_port"][row])}
         )
@@ -200,7 +200,9 @@ class Portscan:
             evidence={"variant": VARIANTS[variant], **fixed},
         )
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
         """Nothing to do: contacts carry their step."""
 
     def standing(

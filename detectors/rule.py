@@ -4,29 +4,42 @@ A rule keeps per-customer numbers in columns of its group, and what belongs to t
 whole in its `memory`. It knows no clock, no broker and no other partition.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.state import ColumnGroup, Directory, Field
+from schemas.fields import Fields
+from schemas.hashing import Hashes, hash_strings
 from schemas.policy import Policy, RuleParameters
-from schemas.records import CohortAverage, Level, Window
+from schemas.records import CohortAverage, CohortSum, Level, Window
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 UNLIMITED_BITS = {"sms": 1, "voice": 2, "data": 4}
-ANNOUNCED_BIT = 8
+ANNOUNCED_BIT, PROFESSIONAL_BIT, FIXED_BIT, ENDED_BIT = 8, 16, 32, 64
 
+NONE = -1
+"""A number that a plan does not set; for storage, without limit."""
+
+PLAN_NUMBERS = {
+    "storage_capacity_bytes": "<i8",
+    "data_bundle_bytes": "<i8",
+    "roaming_bundle_bytes": "<i8",
+    "stream_devices": "<i4",
+    "stream_concurrent": "<i4",
+}
 CUSTOMER_FIELDS = (
     Field("flags", "<u1"),
     Field("valid_from_ms", "<i8"),
-    Field("storage_capacity_bytes", "<i8"),
+    Field("cohort", "<u8"),
+    *(Field(name, dtype) for name, dtype in PLAN_NUMBERS.items()),
 )
-"""What the rules need of a customer's plan; a capacity of -1 is unlimited."""
+"""What the rules need of a customer's plan; `cohort` is a hash, `NONE` a number it does not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,7 @@ class Batch:
     """Events of one kind of one partition that passed the screen, in the partition's order.
 
     All columns have shape (n,). `watermark_ms` is the highest event time up to and with each row;
-    `offset` is where the event stood, `texts` holds what only evidence needs.
+    `offset` is where the event stood.
     """
 
     kind: str
@@ -42,8 +55,7 @@ class Batch:
     time_ms: Ints
     watermark_ms: Ints
     offset: Ints
-    fields: Mapping[str, NDArray]
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fields: Fields
 
     @property
     def newest_ms(self) -> int:
@@ -58,8 +70,7 @@ class Batch:
             time_ms=self.time_ms[start:end],
             watermark_ms=self.watermark_ms[start:end],
             offset=self.offset[start:end],
-            fields={name: column[start:end] for name, column in self.fields.items()},
-            texts={name: column[start:end] for name, column in self.texts.items()},
+            fields=self.fields.take(np.arange(start, end)),
         )
 
 
@@ -93,34 +104,74 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One partition's part of a closed period: what its customers used, and how many they are."""
+    """One partition's part of a closed period: what each cohort's customers used."""
 
     period_start_ms: int
     period_end_ms: int
-    total: int
-    customers: int
+    sums: tuple[CohortSum, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What the closing of periods led to: whom it puts in breach, and shares of cohorts."""
+
+    hits: tuple[Hit, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Customers:
-    """Who the slots of a partition belong to, and their plans."""
+    """Who the slots of a partition belong to, and their plans.
+
+    `default_numbers` and `default_flags` are those of customers who were never announced.
+    """
 
     directory: Directory
     plans: ColumnGroup
     default_flags: int
-    default_capacity_bytes: int
+    default_numbers: Mapping[str, int]
+    default_cohort: str
+    cohort_names: dict[int, str]
 
     def has_unlimited(self, service: str, slot: Ints) -> Mask:
         """Whether each customer's plan is unlimited for a service, shape (n,)."""
+        return self._has(UNLIMITED_BITS[service], slot)
+
+    def is_professional(self, slot: Ints) -> Mask:
+        """Whether each customer has a professional contract, shape (n,)."""
+        return self._has(PROFESSIONAL_BIT, slot)
+
+    def is_fixed(self, slot: Ints) -> Mask:
+        """Whether each customer's access is a fixed line, shape (n,)."""
+        return self._has(FIXED_BIT, slot)
+
+    def has_ended(self, slot: Ints) -> Mask:
+        """Whether each customer's contract has ended, at its `valid_from_ms`, shape (n,)."""
+        return self._has(ENDED_BIT, slot)
+
+    def is_announced(self, slot: Ints) -> Mask:
+        """Whether each customer stands on the topic `customers`, shape (n,)."""
+        return (self.plans.columns["flags"][slot, 0] & ANNOUNCED_BIT) != 0
+
+    def valid_from_ms(self, slot: Ints) -> Ints:
+        """Since when each customer's plan holds, 0 for those never announced, shape (n,)."""
+        return self.plans.columns["valid_from_ms"][slot, 0]
+
+    def number(self, name: str, slot: Ints) -> Ints:
+        """A number of each customer's plan, one of `PLAN_NUMBERS`; `NONE` if not set, (n,)."""
+        of_plan = self.plans.columns[name][slot, 0].astype(np.int64)
+        return np.where(self.is_announced(slot), of_plan, self.default_numbers[name])
+
+    def cohort(self, slot: Ints) -> Hashes:
+        """Hash of each customer's cohort, shape (n,); `cohort_names` has the names."""
+        of_plan = self.plans.columns["cohort"][slot, 0]
+        default = hash_strings([self.default_cohort])[0]
+        return np.where(self.is_announced(slot), of_plan, default)
+
+    def _has(self, bit: int, slot: Ints) -> Mask:
         flags = self.plans.columns["flags"][slot, 0]
         known = (flags & ANNOUNCED_BIT) != 0
-        return (np.where(known, flags, self.default_flags) & UNLIMITED_BITS[service]) != 0
-
-    def storage_capacity_bytes(self, slot: Ints) -> Ints:
-        """Storage each customer's plan holds, -1 for unlimited, shape (n,)."""
-        known = (self.plans.columns["flags"][slot, 0] & ANNOUNCED_BIT) != 0
-        capacity = self.plans.columns["storage_capacity_bytes"][slot, 0]
-        return np.where(known, capacity, self.default_capacity_bytes)
+        return (np.where(known, flags, self.default_flags) & bit) != 0
 
 
 class Rule(Protocol):
@@ -145,8 +196,10 @@ class Rule(Protocol):
         """Fold a batch into the columns and report what crossed a limit, in the order of rows."""
         ...
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
-        """Bring rows written under an older watermark to the one that `memory` holds."""
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
+        """Bring rows of a kind, written under an older watermark, to the one `memory` holds."""
         ...
 
     def standing(
@@ -166,10 +219,10 @@ class Rule(Protocol):
 
 @runtime_checkable
 class ClosingRule(Rule, Protocol):
-    """A rule that compares customers with all others, once a period is closed in every partition.
+    """A rule that looks at whole periods once they are closed.
 
-    A partition hands out its share of each period that it closes; the mean over all shares comes
-    back to `judge`.
+    A period is closed when every kind that the rule reads has passed it, so that the order in which
+    kinds come makes no difference: what a kind counted is final when its own watermark is past it.
     """
 
     def closing_period(self, watermark_ms: Ints) -> Ints:
@@ -178,15 +231,24 @@ class ClosingRule(Rule, Protocol):
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> list[Share]:
-        """This partition's share of every period that the watermark closes now."""
+    ) -> Closed:
+        """What every period leads to that the watermark closes now; writes no columns."""
         ...
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> list[Share]:
-        """Shares of every period that ended before the last event: the input is at its end."""
+    ) -> Closed:
+        """The same for every period that ended before the last event: the input is at its end."""
         ...
+
+
+@runtime_checkable
+class CohortRule(ClosingRule, Protocol):
+    """A rule that compares customers with others, across all partitions.
+
+    A partition hands out its share of each period that it closes; the mean of each cohort over all
+    shares comes back to `judge`.
+    """
 
     def judge(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers

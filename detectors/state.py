@@ -21,11 +21,15 @@ Slots = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column of a group: `width` cells of `dtype` for each customer."""
+    """One column of a group: `width` cells of `dtype` for each customer.
+
+    It is written when events of `kind` come; a rule that reads one kind need not name it.
+    """
 
     name: str
     dtype: str
     width: int = 1
+    kind: str = ""
 
     @property
     def row_bytes(self) -> int:

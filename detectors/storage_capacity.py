@@ -59,7 +59,9 @@ class StorageCapacity:
         slot, time_ms = batch.slot[row], batch.time_ms[row]
         used = batch.fields["used_bytes"][row]
         stated = batch.fields["capacity_bytes"][row]
-        capacity = np.where(stated == ABSENT, customers.storage_capacity_bytes(slot), stated)
+        capacity = np.where(
+            stated == ABSENT, customers.number("storage_capacity_bytes", slot), stated
+        )
         above = (capacity != UNLIMITED) & (used > capacity)
         first = group_starts(slot)
         since = columns["storage_above_since_ms"][:, 0]
@@ -112,7 +114,9 @@ class StorageCapacity:
             )
         return hits
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
         """Nothing to do: a gauge does not age."""
 
     def standing(

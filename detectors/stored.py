@@ -10,13 +10,21 @@ from numpy.typing import NDArray
 from detectors import RULES
 from detectors.duplicates import Duplicates
 from detectors.provenance import Provenance
-from detectors.rule import CUSTOMER_FIELDS, UNLIMITED_BITS, ClosingRule, Customers, Rule
+from detectors.rule import (
+    CUSTOMER_FIELDS,
+    NONE,
+    PLAN_NUMBERS,
+    UNLIMITED_BITS,
+    ClosingRule,
+    CohortRule,
+    Customers,
+    Rule,
+)
 from detectors.state import STATE_VERSION, ColumnGroup, Directory
 from schemas.policy import Policy
 from schemas.records import PolicyRef
 
 CUSTOMER_GROUP = "customer"
-UNLIMITED_CAPACITY = -1
 
 
 class LayoutError(Exception):
@@ -40,23 +48,22 @@ class StoredPartition:
         self.closing_rules = {
             name: rule for name, rule in self.rules.items() if isinstance(rule, ClosingRule)
         }
+        self.cohort_rules = {
+            name: rule for name, rule in self.rules.items() if isinstance(rule, CohortRule)
+        }
         kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
         self.groups = {CUSTOMER_GROUP: ColumnGroup(CUSTOMER_GROUP, CUSTOMER_FIELDS)}
-        self._group_of = {name: "+".join(rule.reads) for name, rule in self.rules.items()}
-        for group in dict.fromkeys(self._group_of.values()):
-            members = [self.rules[name] for name, of in self._group_of.items() if of == group]
-            fields = [field_ for rule in members for field_ in rule.fields]
+        for kind in kinds:
+            fields = [
+                field
+                for rule in self.rules.values()
+                for field in rule.fields
+                if kind == (field.kind or rule.reads[0])
+            ]
             if fields:
-                self.groups[group] = ColumnGroup(group, fields)
+                self.groups[kind] = ColumnGroup(kind, fields)
         self.directory = Directory()
-        plan = policy.default_plan
-        capacity = plan.storage_capacity_bytes
-        self.customers = Customers(
-            self.directory,
-            self.groups[CUSTOMER_GROUP],
-            sum(UNLIMITED_BITS[service] for service in plan.unlimited),
-            UNLIMITED_CAPACITY if capacity is None else capacity,
-        )
+        self.customers = self._customers()
         window = policy.dedup_window_hours
         self.duplicates = {kind: Duplicates(window, dedup_entries_max) for kind in kinds}
         self.provenance = {kind: Provenance() for kind in kinds}
@@ -66,13 +73,28 @@ class StoredPartition:
         self.stepped_ms = dict.fromkeys(kinds, 0)
         self._written: dict[str, NDArray[np.int64]] = {}
 
+    def _customers(self) -> Customers:
+        plan = self.policy.default_plan
+        numbers = {name: getattr(plan, name) for name in PLAN_NUMBERS}
+        return Customers(
+            directory=self.directory,
+            plans=self.groups[CUSTOMER_GROUP],
+            default_flags=sum(UNLIMITED_BITS[service] for service in plan.unlimited),
+            default_numbers={n: NONE if value is None else value for n, value in numbers.items()},
+            default_cohort=plan.plan,
+            cohort_names={},
+        )
+
     def _reserve(self) -> None:
         for group in self.groups.values():
             group.reserve(self.directory.size)
 
     def _columns_of(self, rule: str) -> Mapping[str, NDArray]:
-        group = self.groups.get(self._group_of[rule])
-        return group.columns if group else {}
+        """The columns of every kind that a rule reads."""
+        kinds = [kind for kind in self.rules[rule].reads if kind in self.groups]
+        if len(kinds) == 1:
+            return self.groups[kinds[0]].columns
+        return {n: column for kind in kinds for n, column in self.groups[kind].columns.items()}
 
     def changes(self, everything: bool = False) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Keys and values of every row touched since the last call, group by group."""
@@ -99,7 +121,7 @@ class StoredPartition:
         return keys, [bytes(packed[at : at + width]) for at in range(0, len(packed), width)]
 
     def _watermark_of(self, group: str) -> int:
-        return max((self.stepped_ms.get(kind, 0) for kind in group.split("+")), default=0)
+        return self.stepped_ms.get(group, 0)
 
     def _logs(self) -> dict[bytes, Any]:
         """What is kept in chunks: event ids by kind, and the rules that have a log of their own."""
@@ -114,6 +136,7 @@ class StoredPartition:
             "next_offset": self.next_offset,
             "watermark_ms": self.watermark_ms,
             "stepped_ms": self.stepped_ms,
+            "cohort_names": self.customers.cohort_names,
             "rules": {name: rule.remember() for name, rule in self.rules.items()},
             "provenance": {kind: kept.remember() for kind, kept in self.provenance.items()},
         }
@@ -170,6 +193,7 @@ class StoredPartition:
         self.next_offset = kept["next_offset"]
         self.watermark_ms.update(kept["watermark_ms"])
         self.stepped_ms.update(kept["stepped_ms"])
+        self.customers.cohort_names.update(kept["cohort_names"])
         for name, rule in self.rules.items():
             if name in kept["rules"]:
                 rule.recall(kept["rules"][name])
@@ -177,10 +201,10 @@ class StoredPartition:
             if kind in self.provenance:
                 self.provenance[kind].recall(spans)
         for name, rule in self.rules.items():
-            group = self._group_of[name]
-            if group in self._written:
-                slots = np.flatnonzero(self._written[group])
-                rule.settle(self._columns_of(name), slots, self._written[group][slots])
+            for kind in rule.reads:
+                if (written := self._written.get(kind)) is not None:
+                    slots = np.flatnonzero(written)
+                    rule.settle(kind, self._columns_of(name), slots, written[slots])
         self._written = {}
 
     def arrays(self) -> dict[str, NDArray]:

@@ -1,10 +1,12 @@
 """Usage events as columns: what decoding makes and what detectors read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from schemas.fields import Fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +30,7 @@ class Columns:
     time_ms
         Start of the use, int64.
     fields
-        What the rules read of this kind (see schemas/decode.py).
-    texts
-        Strings that only evidence needs, object columns.
+        What the rules read of this kind (see schemas/fields.py).
     """
 
     kind: str
@@ -40,8 +40,7 @@ class Columns:
     customer_hash: NDArray[np.uint64]
     event_hash: NDArray[np.uint64]
     time_ms: NDArray[np.int64]
-    fields: Mapping[str, NDArray]
-    texts: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    fields: Fields
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -56,8 +55,7 @@ class Columns:
             customer_hash=self.customer_hash[rows],
             event_hash=self.event_hash[rows],
             time_ms=self.time_ms[rows],
-            fields={name: column[rows] for name, column in self.fields.items()},
-            texts={name: texts[rows] for name, texts in self.texts.items()},
+            fields=self.fields.take(rows),
         )
 
 

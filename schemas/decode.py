@@ -1,9 +1,7 @@
 """From the bytes of records to columns, and the reason for each record that can't be used."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.columns import Columns, object_column
 from schemas.events import RECORD_BYTES_MAX, USAGE_KINDS, UsageEvent
+from schemas.fields import FIELDS, Fields, Structs
 from schemas.hashing import hash_strings, mix
 
 AHEAD_MS_MAX = 24 * 3_600_000
@@ -37,10 +36,6 @@ REASONS = (
 
 DETAIL_CHARACTERS_MAX = 200
 """The sender's own text may stand in a detail, so it is cut."""
-
-SYN, RST, PSH, ACK, FIN = 0x02, 0x04, 0x08, 0x10, 0x01
-TCP = 6
-ABSENT = -1
 
 decoder = msgspec.json.Decoder(UsageEvent)
 KIND_OF = {structure: kind for kind, structure in USAGE_KINDS.items()}
@@ -206,7 +201,6 @@ def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.
         sourced = _mask([source is not None for source in sources])
         event_hash = np.where(sourced, mixed, event_hash)
     customer_id = object_column([event.customer_id.encode() for event in events])
-    fields, texts = FIELDS[kind](events)
     return Columns(
         kind=kind,
         record=record,
@@ -215,113 +209,8 @@ def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.
         customer_hash=hash_strings(customer_id),
         event_hash=event_hash,
         time_ms=_ints([event.event_time_ms for event in events]),
-        fields=fields,
-        texts={name: object_column(values) for name, values in texts.items()},
+        fields=Fields(Structs(events), FIELDS[kind]),
     )
-
-
-Fields = tuple[dict[str, NDArray], dict[str, Sequence[str]]]
-
-
-def _sms(events: list[Any]) -> Fields:
-    sent = _mask(
-        [
-            event.direction == "mo"
-            and event.service == "sms"
-            and (event.segment_number is None or event.segment_number == 1)
-            for event in events
-        ]
-    )
-    return {"is_sent_sms": sent}, {}
-
-
-def _voice(events: list[Any]) -> Fields:
-    return {
-        "is_originated": _mask([event.direction == "mo" for event in events]),
-        "duration_ms": _ints([event.duration_ms for event in events]),
-    }, {}
-
-
-def _data(events: list[Any]) -> Fields:
-    return {"bytes": _ints([event.bytes_uplink + event.bytes_downlink for event in events])}, {}
-
-
-def _flow(events: list[Any]) -> Fields:
-    addresses = [event.destination_address for event in events]
-    failed = [
-        is_failed(event) if event.state is None else event.state != "established"
-        for event in events
-    ]
-    port = [
-        ABSENT if event.destination_port is None else event.destination_port for event in events
-    ]
-    return {
-        "is_failed": _mask(failed),
-        "is_outbound": _mask([event.direction == "outbound" for event in events]),
-        # Only failed flows are ever looked at by destination, so only theirs are parsed.
-        "is_to_group": _mask(
-            [
-                fail and is_group_address(address)
-                for fail, address in zip(failed, addresses, strict=True)
-            ]
-        ),
-        "destination_address": hash_strings(addresses),
-        "destination_port": _ints(port),
-    }, {"destination_address": addresses}
-
-
-def _storage(events: list[Any]) -> Fields:
-    return {
-        "used_bytes": _ints([ABSENT if e.used_bytes is None else e.used_bytes for e in events]),
-        "capacity_bytes": _ints(
-            [ABSENT if e.capacity_bytes is None else e.capacity_bytes for e in events]
-        ),
-    }, {}
-
-
-def _stream(events: list[Any]) -> Fields:
-    return {}, {}
-
-
-FIELDS: dict[str, Callable[[list[Any]], Fields]] = {
-    "sms": _sms,
-    "voice": _voice,
-    "data": _data,
-    "flow": _flow,
-    "storage": _storage,
-    "stream": _stream,
-}
-
-
-def is_failed(flow: Any) -> bool:
-    """Whether a flow was refused or never answered.
-
-    Without a state, TCP flags tell: a connection that was opened but carried nothing, so that no
-    flag but those of the opening (SYN, its answer's ACK, a reset) was seen.
-    """
-    if flow.state is not None:
-        return flow.state != "established"
-    flags = ABSENT if flow.tcp_flags is None else flow.tcp_flags
-    return bool(failed_by_flags(flow.protocol, flags))
-
-
-def failed_by_flags(protocol: Any, flags: Any) -> Any:
-    """Whether TCP flags (ABSENT if not known) tell of a connection that carried nothing.
-
-    Works on numbers and on columns alike.
-    """
-    opened = (protocol == TCP) & (flags != ABSENT) & ((flags & SYN) != 0)
-    return opened & (((flags & ACK) == 0) | ((flags & (PSH | FIN)) == 0))
-
-
-@lru_cache(maxsize=65_536)
-def is_group_address(address: str) -> bool:
-    """Whether an address stands for many hosts: multicast, or broadcast (of a /24 at least)."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    return parsed.is_multicast or (parsed.version == 4 and int(parsed) & 0xFF == 0xFF)
 
 
 def _ints(values: list[int]) -> NDArray[np.int64]:

@@ -53,6 +53,10 @@ class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     plan: str
     unlimited: list[Literal["sms", "voice", "data"]]
     storage_capacity_bytes: Natural | None = None
+    data_bundle_bytes: Natural | None = None
+    roaming_bundle_bytes: Natural | None = None
+    stream_devices: Natural | None = None
+    stream_concurrent: Natural | None = None
 
 
 class Ladder(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

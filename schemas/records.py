@@ -146,22 +146,34 @@ class DeadLetter(Struct, kw_only=True, frozen=True):
     value_base64: str | None
 
 
+class CohortSum(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What a cohort's customers used; `histogram` counts them by bin, where a rule needs that."""
+
+    cohort: str
+    total: int
+    customers: int
+    histogram: dict[int, int] = {}
+
+
 class CohortPartial(Struct, kw_only=True, frozen=True, tag_field="type", tag="partial"):
-    """One partition's share of a cohort's total for a closed period."""
+    """One partition's share of a closed period, cohort by cohort."""
 
     rule: str
     period_start_ms: int
     period_end_ms: int
     partition: int
-    total: int
-    customers: int
+    sums: list[CohortSum]
 
 
-class CohortAverage(Struct, kw_only=True, frozen=True, tag_field="type", tag="frozen"):
-    """A cohort's total over every partition; limits rest on the mean, `total / customers`."""
+class CohortAverage(
+    Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="type", tag="frozen"
+):
+    """A cohort's sum over every partition; limits rest on the mean, `total / customers`."""
 
     rule: str
+    cohort: str
     period_start_ms: int
     period_end_ms: int
     total: int
     customers: int
+    histogram: dict[int, int] = {}

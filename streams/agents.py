@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from mode.utils.logging import get_logger
 
+from detectors.partition import Outcome
 from detectors.provenance import Origin
 from detectors.verdicts import FINDINGS
 from schemas.decode import Reject, decode
@@ -134,19 +135,23 @@ class Detect(BatchAgent):
             metrics.late.labels(kind).inc(outcome.late)
             metrics.duplicates.labels(kind).inc(outcome.duplicates)
             metrics.unannounced.inc(outcome.unannounced)
-            self.publish(partition, outcome.findings, records[0].timestamp)
-            for partial in outcome.partials:
-                self.outbox.put(COHORT_AVERAGES, 0, *encode_partial(partial))
+            self.publish(partition, outcome, records[0].timestamp)
         if rejects:
             self.refuse(topic, partition, records, rejects)
 
-    def publish(
-        self, partition: int, findings: Sequence[Finding], came_ms: int | None = None
-    ) -> None:
-        """Put findings on their topic, beside their customer's usage.
+    def publish(self, partition: int, outcome: Outcome, came_ms: int | None = None) -> None:
+        """Put findings on their topic, beside their customer's usage, and shares on theirs.
 
         `came_ms`, when the oldest record of the batch came, dates them: so latency can be measured.
         """
+        self.report(partition, outcome.findings, came_ms)
+        for partial in outcome.partials:
+            self.outbox.put(COHORT_AVERAGES, 0, *encode_partial(partial))
+
+    def report(
+        self, partition: int, findings: Sequence[Finding], came_ms: int | None = None
+    ) -> None:
+        """Put findings on their topic."""
         for finding in findings:
             key = finding.customer_id.encode()
             self.outbox.put(FINDINGS, partition, key, encoder.encode(finding), came_ms)

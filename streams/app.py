@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FairUse:
     async def verdict_agent(stream: Any) -> None:
         await judge.run(stream)
 
-    cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.publish)
+    cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.report)
     app.checkpointer, app.cohorts = checkpointer, cohorts
     app.worker_state = WorkerState(app, detect_table, checkpointer, metrics, partition_of)
     console = Console(app.worker_state, settings.host, settings.port)

@@ -6,64 +6,26 @@ goes the way of every record, so that both ways refuse the same things for the s
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import inspect
 from numpy.typing import NDArray
 
 from schemas.columns import Columns
-from schemas.decode import (
-    ABSENT,
-    AHEAD_MS_MAX,
-    Reject,
-    decode,
-    failed_by_flags,
-    is_group_address,
-)
-from schemas.events import (
-    AMOUNT_MAX,
-    CALL_MS_MAX,
-    STORAGE_QUANTITIES,
-    TIME_MS_MIN,
-    USAGE_KINDS,
-    Event,
-)
+from schemas.decode import AHEAD_MS_MAX, Reject, decode
+from schemas.events import STORAGE_QUANTITIES, TIME_MS_MIN, USAGE_KINDS, Event
+from schemas.fields import FIELDS, Fields
 from schemas.hashing import hash_strings, mix
 
 encoder = msgspec.json.Encoder()
 
-REQUIRED_TEXT = {
-    "sms": ("recipient",),
-    "voice": ("other_party",),
-    "flow": ("source_address", "destination_address"),
-    "stream": ("device_id",),
-}
-NEEDED = {
-    "sms": ("recipient", "direction", "service", "segment_number"),
-    "voice": ("other_party", "direction", "duration_ms"),
-    "data": ("bytes_uplink", "bytes_downlink"),
-    "flow": (
-        "source_address",
-        "destination_address",
-        "protocol",
-        "destination_port",
-        "tcp_flags",
-        "state",
-        "direction",
-    ),
-    "storage": (*STORAGE_QUANTITIES, "capacity_bytes"),
-    "stream": ("device_id", "duration_ms"),
-}
-"""What is read of each kind, besides what every event carries."""
-
-EVERY = ("type", "event_id", "customer_id", "event_time_ms", "source", "corrects", "void")
-READ = tuple(dict.fromkeys((*EVERY, *(name for names in NEEDED.values() for name in names))))
-
-TEXT_MAX = 256
-ID_MAX = 64
+CORRECTIONS = ("corrects", "void")
+"""Rows that have any of these go the way of every record."""
 
 
 def arrow_schema() -> pa.Schema:
@@ -88,6 +50,40 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return pa.int64() if "int" in text else pa.string()
 
 
+READ = tuple(arrow_schema().names)
+"""The columns of a file that are read, as far as they are there."""
+
+
+class ArrowSource:
+    """Events of one kind as rows of a record batch."""
+
+    def __init__(self, part: pa.RecordBatch, kind: str) -> None:
+        self._part = part
+        self._names = set(part.schema.names)
+        self._fields = checked_fields(kind)
+
+    def ints(self, name: str, absent: int) -> NDArray[np.int64]:
+        """A whole number of each event."""
+        if name not in self._names:
+            return np.full(self._part.num_rows, absent, np.int64)
+        column = pc.cast(self._part[name], pa.int64())
+        return column.fill_null(absent).to_numpy(zero_copy_only=False)
+
+    def texts(self, name: str) -> NDArray[np.object_]:
+        """A text of each event, None where not given."""
+        if name not in self._names:
+            return np.full(self._part.num_rows, None, object)
+        return pc.cast(self._part[name], pa.string()).to_numpy(zero_copy_only=False)
+
+    def equals(self, name: str, value: str | bool) -> NDArray[np.bool_]:
+        """Whether each event has this value; a field that is not given has its default."""
+        is_default = self._fields[name].default == value
+        if name not in self._names:
+            return np.full(self._part.num_rows, is_default, bool)
+        same = pc.equal(self._part[name], value)
+        return same.fill_null(is_default).to_numpy(zero_copy_only=False)
+
+
 def columns_of(
     batch: pa.RecordBatch, raw: Callable[[int], bytes], first: int, now_ms: int
 ) -> tuple[list[Columns], list[Reject]]:
@@ -105,15 +101,18 @@ def columns_of(
         What "ahead" is measured against.
     """
     names = set(batch.schema.names)
-    kind = _filled(batch, "type", names, "")
     taken = np.zeros(batch.num_rows, bool)
     columns = []
-    for name in USAGE_KINDS:
-        rows = np.flatnonzero(pc.equal(kind, name).to_numpy(zero_copy_only=False))
-        if len(rows) and _has_fields(name, names):
-            part, good = _taken(name, batch, rows, first, now_ms, names)
-            taken[rows[good]] = True
-            columns.append(part)
+    for kind in USAGE_KINDS if "type" in names else ():
+        of_kind = pc.equal(batch["type"], kind).fill_null(False)
+        rows = np.flatnonzero(of_kind.to_numpy(zero_copy_only=False))
+        if len(rows) and _has_fields(kind, names):
+            part = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+            good = np.flatnonzero(_is_good(part, kind, now_ms))
+            if len(good) < len(rows):
+                part, rows = part.take(pa.array(good)), rows[good]
+            taken[rows] = True
+            columns.append(_columns(part, kind, rows, first))
     left = np.flatnonzero(~taken)
     if len(left):
         values = [raw(row) for row in left.tolist()]
@@ -123,152 +122,85 @@ def columns_of(
     return columns, []
 
 
+@cache
+def checked_fields(kind: str) -> dict[str, inspect.Field]:
+    """The fields of a kind of event, by name, with the limits that the contract sets them."""
+    return {field.encode_name: field for field in inspect.type_info(USAGE_KINDS[kind]).fields}
+
+
 def _has_fields(kind: str, names: set[str]) -> bool:
-    needed = {f.encode_name for f in msgspec.structs.fields(USAGE_KINDS[kind]) if f.required}
-    return needed <= names
+    return {name for name, field in checked_fields(kind).items() if field.required} <= names
 
 
-def _taken(
-    kind: str, batch: pa.RecordBatch, rows: NDArray, first: int, now_ms: int, names: set[str]
-) -> tuple[Columns, NDArray[np.bool_]]:
-    """Columns of the rows of a kind that pass every check, and which they are."""
-    part = batch.select([name for name in (*EVERY, *NEEDED[kind]) if name in names])
-    if len(rows) < batch.num_rows:
-        part = part.take(pa.array(rows))
-    time_ms = _ints(part, "event_time_ms", names, 0)
-    good = (time_ms >= TIME_MS_MIN) & (time_ms <= now_ms + AHEAD_MS_MAX)
-    for name in ("event_id", "customer_id"):
-        length = pc.binary_length(pc.cast(part[name], pa.binary()))
-        length = length.fill_null(0).to_numpy(zero_copy_only=False)
-        good &= (length > 0) & (length <= ID_MAX)
-    for name in REQUIRED_TEXT.get(kind, ()):
-        length = pc.binary_length(pc.cast(part[name], pa.binary()))
-        length = length.fill_null(TEXT_MAX + 1).to_numpy(zero_copy_only=False)
-        good &= length <= TEXT_MAX
-    for name in ("corrects", "void"):
-        if name in names:
-            good &= ~part[name].is_valid().to_numpy(zero_copy_only=False)
-    fields, texts = FIELDS[kind](part, names, good)
-    kept = np.flatnonzero(good)
-    if len(kept) < len(good):
-        part = part.take(pa.array(kept))
-    event_hash = hash_strings(part["event_id"].to_numpy(zero_copy_only=False))
-    if "source" in names and part["source"].null_count < part.num_rows:
-        source = hash_strings(_filled(part, "source", names, "").to_numpy(zero_copy_only=False))
-        has_source = part["source"].is_valid().to_numpy(zero_copy_only=False)
-        event_hash = np.where(has_source, mix(event_hash, source), event_hash)
+def _is_good(part: pa.RecordBatch, kind: str, now_ms: int) -> NDArray[np.bool_]:
+    """Which rows are certainly within the contract, shape (n,)."""
+    good = np.ones(part.num_rows, bool)
+    for name, field in checked_fields(kind).items():
+        if name not in part.schema.names:
+            continue
+        column = part[name]
+        nulls = column.null_count
+        if nulls == part.num_rows and not field.required:
+            continue
+        if name in CORRECTIONS:
+            good &= column.is_null().to_numpy(zero_copy_only=False)
+        else:
+            within = _within(column, field.type)
+            if nulls:
+                within = within.fill_null(not field.required)
+            good &= within.to_numpy(zero_copy_only=False)
+    source = ArrowSource(part, kind)
+    time_ms = source.ints("event_time_ms", 0)
+    good &= (time_ms >= TIME_MS_MIN) & (time_ms <= now_ms + AHEAD_MS_MAX)
+    if kind == "storage":
+        given = [name for name in STORAGE_QUANTITIES if name in part.schema.names]
+        valid = [part[name].is_valid().to_numpy(zero_copy_only=False) for name in given]
+        good &= np.any(valid, axis=0) if valid else False
+    return good
+
+
+def _within(column: pa.Array, type_: inspect.Type) -> pa.Array:
+    """Whether each value keeps the limits of its type; null where there is none."""
+    options = getattr(type_, "types", (type_,))
+    (option,) = (each for each in options if not isinstance(each, inspect.NoneType))
+    if isinstance(option, inspect.IntType):
+        number = pc.cast(column, pa.int64())
+        above = pc.greater_equal(number, -(2**63) if option.ge is None else option.ge)
+        return pc.and_(above, pc.less_equal(number, 2**63 - 1 if option.le is None else option.le))
+    if isinstance(option, inspect.StrType):
+        # Bytes are never fewer than characters.
+        size = pc.binary_length(pc.cast(column, pa.string()))
+        return pc.and_(
+            pc.greater_equal(size, option.min_length or 0),
+            pc.less_equal(size, 2**31 - 1 if option.max_length is None else option.max_length),
+        )
+    if isinstance(option, inspect.LiteralType):
+        return pc.if_else(
+            column.is_valid(),
+            pc.is_in(column, pa.array(option.values)),
+            pa.scalar(None, pa.bool_()),
+        )
+    return pc.if_else(column.is_valid(), True, pa.scalar(None, pa.bool_()))
+
+
+def _columns(part: pa.RecordBatch, kind: str, rows: NDArray[np.int64], first: int) -> Columns:
+    source = ArrowSource(part, kind)
+    event_hash = hash_strings(source.texts("event_id"))
+    fields = Fields(source, FIELDS[kind])
+    if "source" in part.schema.names and part["source"].null_count < part.num_rows:
+        given = part["source"].is_valid().to_numpy(zero_copy_only=False)
+        event_hash = np.where(given, mix(event_hash, fields["source"]), event_hash)
     customer_id = pc.cast(part["customer_id"], pa.binary()).to_numpy(zero_copy_only=False)
     return Columns(
         kind=kind,
-        record=rows[kept],
-        offset=first + rows[kept],
+        record=rows,
+        offset=first + rows,
         customer_id=customer_id,
         customer_hash=hash_strings(customer_id),
         event_hash=event_hash,
-        time_ms=time_ms[kept],
-        fields={name: column[kept] for name, column in fields.items()},
-        texts={name: values[kept] for name, values in texts.items()},
-    ), good
-
-
-Fields = tuple[dict[str, NDArray], dict[str, NDArray]]
-
-
-def _sms(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
-    direction = _choice(part, "direction", names, "mo", ("mo", "mt"), good)
-    service = _choice(part, "service", names, "sms", ("sms", "mms"), good)
-    segment = _ints(part, "segment_number", names, 1)
-    good &= segment >= 0
-    return {"is_sent_sms": direction & service & (segment == 1)}, {}
-
-
-def _voice(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
-    duration_ms = _ints(part, "duration_ms", names, -1)
-    good &= (duration_ms >= 0) & (duration_ms <= CALL_MS_MAX)
-    return {
-        "is_originated": _choice(part, "direction", names, "mo", ("mo", "mt"), good),
-        "duration_ms": duration_ms,
-    }, {}
-
-
-def _data(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
-    up, down = (_ints(part, name, names, -1) for name in ("bytes_uplink", "bytes_downlink"))
-    good &= (up >= 0) & (down >= 0) & (up <= AMOUNT_MAX) & (down <= AMOUNT_MAX)
-    return {"bytes": up + down}, {}
-
-
-def _flow(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
-    protocol = _ints(part, "protocol", names, -1)
-    port = _ints(part, "destination_port", names, ABSENT)
-    flags = _ints(part, "tcp_flags", names, ABSENT)
-    good &= (protocol >= 0) & (protocol <= 255) & (port <= 65_535) & (flags <= 0xFFFF)
-    state = _filled(part, "state", names, "").to_numpy(zero_copy_only=False)
-    stated = np.isin(state, ("established", "rejected", "unanswered"))
-    good &= stated | (state == "")
-    failed = np.where(stated, state != "established", failed_by_flags(protocol, flags))
-    addresses = _filled(part, "destination_address", names, "").to_numpy(zero_copy_only=False)
-    to_group = np.zeros(len(failed), bool)
-    to_group[failed] = [is_group_address(address) for address in addresses[failed]]
-    return {
-        "is_failed": failed,
-        "is_outbound": _choice(part, "direction", names, "outbound", ("outbound", "inbound"), good),
-        "is_to_group": to_group,
-        "destination_address": hash_strings(addresses),
-        "destination_port": port,
-    }, {"destination_address": addresses}
-
-
-def _storage(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
-    quantities = [_ints(part, name, names, ABSENT) for name in STORAGE_QUANTITIES]
-    good &= (np.stack(quantities) != ABSENT).any(axis=0)
-    capacity = _ints(part, "capacity_bytes", names, ABSENT)
-    for amount in (*quantities, capacity):
-        good &= (amount >= ABSENT) & (amount <= AMOUNT_MAX)
-    return {"used_bytes": quantities[0], "capacity_bytes": capacity}, {}
-
-
-def _stream(part: pa.RecordBatch, names: set[str], good: NDArray[np.bool_]) -> Fields:
-    good &= _ints(part, "duration_ms", names, -1) >= 0
-    return {}, {}
-
-
-FIELDS: dict[str, Callable[[pa.RecordBatch, set[str], NDArray], Fields]] = {
-    "sms": _sms,
-    "voice": _voice,
-    "data": _data,
-    "flow": _flow,
-    "storage": _storage,
-    "stream": _stream,
-}
-
-
-def _choice(
-    part: pa.RecordBatch,
-    name: str,
-    names: set[str],
-    default: str,
-    allowed: tuple[str, str],
-    good: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Whether a field has its first allowed value; rows with none of them are no longer good."""
-    values = _filled(part, name, names, default)
-    is_first, is_second = (
-        pc.equal(values, value).to_numpy(zero_copy_only=False) for value in allowed
+        time_ms=source.ints("event_time_ms", 0),
+        fields=fields,
     )
-    good &= is_first | is_second
-    return is_first
-
-
-def _filled(part: pa.RecordBatch, name: str, names: set[str], default: str) -> pa.Array:
-    if name not in names:
-        return pa.array([default] * part.num_rows, pa.string())
-    return pc.cast(part[name], pa.string()).fill_null(default)
-
-
-def _ints(part: pa.RecordBatch, name: str, names: set[str], default: int) -> NDArray[np.int64]:
-    if name not in names:
-        return np.full(part.num_rows, default, np.int64)
-    return pc.cast(part[name], pa.int64()).fill_null(default).to_numpy(zero_copy_only=False)
 
 
 def json_of(row: dict[str, Any]) -> bytes:
@@ -303,6 +235,7 @@ def _interleaved(one: Columns, other: Columns) -> Columns:
         customer_hash=both("customer_hash"),
         event_hash=both("event_hash"),
         time_ms=both("time_ms"),
-        fields={n: np.r_[column, other.fields[n]][order] for n, column in one.fields.items()},
-        texts={n: np.r_[column, other.texts[n]][order] for n, column in one.texts.items()},
+        fields=Fields.of(
+            {n: np.r_[column, other.fields[n]][order] for n, column in one.fields.items()}
+        ),
     )

@@ -33,13 +33,13 @@ class Cohorts(Service):
         broker: str,
         table: ColumnTable,
         checkpointer: Checkpointer,
-        publish: Any,
+        report: Any,
         **kwargs: Any,
     ) -> None:
         self.broker = broker
         self.table = table
         self.checkpointer = checkpointer
-        self.publish = publish
+        self.report = report
         self.partitions = 0
         self.averages = Averages()
         super().__init__(**kwargs)
@@ -80,16 +80,16 @@ class Cohorts(Service):
                 self.averages.add(read)
         if 0 in self.table.active():
             for average in self.averages.complete(self.partitions):
-                key = f"{average.rule}|{average.period_start_ms}".encode()
+                key = f"{average.rule}|{average.cohort}|{average.period_start_ms}".encode()
                 self.checkpointer.outbox.put(COHORT_AVERAGES, 0, key, encoder.encode(average))
 
     def hand_over(self, partitions: list[int]) -> None:
         """Tell partitions that were just taken over every mean known so far."""
-        for average in self.averages.frozen.values():
+        for average in self.averages.frozen:
             self._judge(average, partitions)
 
     def _judge(self, average: CohortAverage, partitions: list[int]) -> None:
         for number in partitions:
             shard = self.table.shards[number]
-            self.publish(number, shard.state.judge(average))
+            self.report(number, shard.state.judge(average))
             shard.touched = True

@@ -7,15 +7,12 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
-from streams.agents import Detect, encode_partial
+from streams.agents import Detect
 from streams.checkpoint import Checkpointer
 from streams.clock import wall_clock
 from streams.settings import Settings
-from streams.tables import ColumnTable
-from streams.topics import COHORT_AVERAGES, USAGE_PREFIX
-
-KIND = "data"
-"""The kind whose rules compare closed periods."""
+from streams.tables import ColumnTable, Shard
+from streams.topics import USAGE_PREFIX
 
 CHECK_SECONDS = 20.0
 
@@ -37,7 +34,7 @@ class IdleCloser(Service):
         self.detect = detect
         self.checkpointer = checkpointer
         self.silence_seconds = settings.idle_close_minutes * 60
-        self._seen: dict[int, tuple[int, float]] = {}
+        self._seen: dict[tuple[int, str], tuple[int, float]] = {}
         super().__init__(**kwargs)
 
     @Service.task
@@ -51,16 +48,20 @@ class IdleCloser(Service):
 
     def _close_silent(self) -> None:
         for number, shard in self.table.active().items():
-            offset = shard.state.next_offset.get(KIND, 0)
-            since = self._seen.get(number)
-            if since is None or since[0] != offset:
-                self._seen[number] = (offset, monotonic())
-                continue
-            end = self.app.consumer.highwater(TP(USAGE_PREFIX + KIND, number))
-            if monotonic() - since[1] < self.silence_seconds or (end or 0) > offset:
-                continue
-            partials = shard.state.close_idle(KIND, wall_clock())
-            for partial in partials:
-                self.checkpointer.outbox.put(COHORT_AVERAGES, 0, *encode_partial(partial))
-            if partials:
+            rules = shard.state.closing_rules.values()
+            kinds = {kind for rule in rules for kind in rule.reads}
+            silent = {kind for kind in kinds if self._is_silent(number, kind, shard)}
+            outcome = shard.state.close_idle(silent, wall_clock())
+            self.detect.publish(number, outcome)
+            if outcome.partials or outcome.findings:
                 shard.touched = True
+
+    def _is_silent(self, number: int, kind: str, shard: Shard) -> bool:
+        """Whether all of a kind is read, and nothing came for long."""
+        offset = shard.state.next_offset.get(kind, 0)
+        since = self._seen.get((number, kind))
+        if since is None or since[0] != offset:
+            self._seen[number, kind] = (offset, monotonic())
+            return False
+        end = self.app.consumer.highwater(TP(USAGE_PREFIX + kind, number))
+        return monotonic() - since[1] >= self.silence_seconds and (end or 0) <= offset

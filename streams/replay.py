@@ -132,7 +132,11 @@ class Replay:
         """Close every period that ended before the last event."""
         results = Results()
         last_ms = max(max(p.watermark_ms.values(), default=0) for p in self.partitions)
-        partials = [partial for p in self.partitions for partial in p.end(last_ms)]
+        partials: list[CohortPartial] = []
+        for number, partition in enumerate(self.partitions):
+            outcome = partition.end(last_ms)
+            partials += outcome.partials
+            self._answer(number, outcome.findings, results)
         self._close(partials, results)
         return results
 

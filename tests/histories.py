@@ -160,6 +160,7 @@ def data_with_means(draw):
     for place, month, mean in draw(st.lists(places, max_size=7)):
         average = CohortAverage(
             rule="data_monthly_ratio",
+            cohort="unlimited data",
             period_start_ms=month_start_ms(month),
             period_end_ms=month_start_ms(month + 1),
             **mean,
@@ -298,6 +299,7 @@ def mean_of(month):
     """25 bytes, so that the limit is 38."""
     return CohortAverage(
         rule="data_monthly_ratio",
+        cohort="unlimited data",
         period_start_ms=month_start_ms(month),
         period_end_ms=month_start_ms(month + 1),
         total=50,

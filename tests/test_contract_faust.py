@@ -263,9 +263,10 @@ def test_a_record_comes_as_it_was_parsed():
         builder.append(timestamp=1_000 + number, key=b"7", value=b"%d" % number)
     batch = MemoryRecords(bytes(builder._build()))
     records = list(PlainRecords(USAGE, batch, [], 1, None, None, True, READ_UNCOMMITTED))
-    assert [
-        (r.offset, r.timestamp, r.key, r.value) for r in records
-    ] == [(1, 1_001, b"7", b"1"), (2, 1_002, b"7", b"2")]
+    assert [(r.offset, r.timestamp, r.key, r.value) for r in records] == [
+        (1, 1_001, b"7", b"1"),
+        (2, 1_002, b"7", b"2"),
+    ]
     assert records[-1].timestamp_type == 0
 
 

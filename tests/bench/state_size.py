@@ -9,6 +9,7 @@ from detectors.partition import Partition
 from detectors.policies import load_policy
 from detectors.provenance import Origin
 from schemas.columns import Columns, object_column
+from schemas.fields import Fields
 from schemas.hashing import hash_strings
 from schemas.records import Customer
 from streams.partitioner import partitions_of
@@ -47,7 +48,7 @@ def used(kind: str, ids: list[bytes], offset: int) -> Columns:
         customer_hash=hash_strings(ids),
         event_hash=hash_strings([b"%s/%s" % (kind.encode(), owner) for owner in ids]),
         time_ms=np.full(count, START_MS),
-        fields={name: np.full(count, value) for name, value in FIELDS[kind].items()},
+        fields=Fields.of({name: np.full(count, value) for name, value in FIELDS[kind].items()}),
     )
 
 
