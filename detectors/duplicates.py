@@ -11,6 +11,7 @@ from detectors.rule import Ints, Mask
 from schemas.hashing import Hashes
 
 HOUR_MS = 3_600_000
+PRUNED_SIZE_MIN = 1_024
 ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])
 
 
@@ -36,7 +37,7 @@ class Duplicates:
         self._log = ChunkLog(ENTRY)
         self._new: list[NDArray] = []
         self._hour = 0
-        self._pruned_hour = 0
+        self._pruned_hour, self._pruned_size = 0, PRUNED_SIZE_MIN
         self._rewrite = False
 
     def __len__(self) -> int:
@@ -108,8 +109,10 @@ class Duplicates:
         self._log.take_arrays(arrays)
 
     def _prune(self) -> None:
+        """Drop expired ids when they may be half of all, so that each is moved about once."""
         full = self._map.size > self.entries_max
-        if not full and self._hour - self._pruned_hour < max(1, self.window_hours // 4):
+        is_new_hour = self._hour > self._pruned_hour
+        if not full and not (is_new_hour and self._map.size > 2 * self._pruned_size):
             return
         self._pruned_hour = self._hour
         expiry = self._map.values
@@ -120,3 +123,4 @@ class Duplicates:
             keep &= expiry > floor
             self.evicted += int((alive <= floor).sum())
         self._map.keep(keep)
+        self._pruned_size = max(PRUNED_SIZE_MIN, self._map.size)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from schemas.columns import Columns
 from schemas.decode import AHEAD_MS_MAX, Reject, decode
 from schemas.events import STORAGE_QUANTITIES, TIME_MS_MIN, USAGE_KINDS, Event
-from schemas.fields import FIELDS, Fields
+from schemas.fields import ABSENT, FIELDS, Fields
 from schemas.hashing import hash_strings, mix
 
 encoder = msgspec.json.Encoder()
@@ -55,33 +55,53 @@ READ = tuple(arrow_schema().names)
 
 
 class ArrowSource:
-    """Events of one kind as rows of a record batch."""
+    """Events of one kind: some rows of a batch, of which only what is asked for is copied."""
 
-    def __init__(self, part: pa.RecordBatch, kind: str) -> None:
-        self._part = part
-        self._names = set(part.schema.names)
+    def __init__(self, batch: pa.RecordBatch, kind: str, rows: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self._batch = batch
+        self._all = len(rows) == batch.num_rows
+        self._index = pa.array(rows)
+        self._kind = kind
         self._fields = checked_fields(kind)
+        self._columns: dict[str, pa.Array] = {}
+
+    def column(self, name: str) -> pa.Array | None:
+        """A field as it stands in the batch, or None where no row has it."""
+        if name not in self._columns:
+            if name not in self._batch.schema.names:
+                return None
+            whole = self._batch[name]
+            if whole.null_count == self._batch.num_rows:
+                return None
+            self._columns[name] = whole if self._all else whole.take(self._index)
+        return self._columns[name]
 
     def ints(self, name: str, absent: int) -> NDArray[np.int64]:
         """A whole number of each event."""
-        if name not in self._names:
-            return np.full(self._part.num_rows, absent, np.int64)
-        column = pc.cast(self._part[name], pa.int64())
-        return column.fill_null(absent).to_numpy(zero_copy_only=False)
+        column = self.column(name)
+        if column is None:
+            return np.full(len(self.rows), absent, np.int64)
+        return pc.cast(column, pa.int64()).fill_null(absent).to_numpy(zero_copy_only=False)
 
     def texts(self, name: str) -> NDArray[np.object_]:
         """A text of each event, None where not given."""
-        if name not in self._names:
-            return np.full(self._part.num_rows, None, object)
-        return pc.cast(self._part[name], pa.string()).to_numpy(zero_copy_only=False)
+        column = self.column(name)
+        if column is None:
+            return np.full(len(self.rows), None, object)
+        return pc.cast(column, pa.string()).to_numpy(zero_copy_only=False)
 
     def equals(self, name: str, value: str | bool) -> NDArray[np.bool_]:
         """Whether each event has this value; a field that is not given has its default."""
         is_default = self._fields[name].default == value
-        if name not in self._names:
-            return np.full(self._part.num_rows, is_default, bool)
-        same = pc.equal(self._part[name], value)
-        return same.fill_null(is_default).to_numpy(zero_copy_only=False)
+        column = self.column(name)
+        if column is None:
+            return np.full(len(self.rows), is_default, bool)
+        return pc.equal(column, value).fill_null(is_default).to_numpy(zero_copy_only=False)
+
+    def take(self, rows: NDArray[np.int64]) -> "ArrowSource":
+        """Some of these events."""
+        return ArrowSource(self._batch, self._kind, self.rows[rows])
 
 
 def columns_of(
@@ -107,12 +127,12 @@ def columns_of(
         of_kind = pc.equal(batch["type"], kind).fill_null(False)
         rows = np.flatnonzero(of_kind.to_numpy(zero_copy_only=False))
         if len(rows) and _has_fields(kind, names):
-            part = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
-            good = np.flatnonzero(_is_good(part, kind, now_ms))
+            source = ArrowSource(batch, kind, rows)
+            good = np.flatnonzero(_is_good(source, kind, now_ms))
             if len(good) < len(rows):
-                part, rows = part.take(pa.array(good)), rows[good]
-            taken[rows] = True
-            columns.append(_columns(part, kind, rows, first))
+                source = source.take(good)
+            taken[source.rows] = True
+            columns.append(_columns(source, kind, first))
     left = np.flatnonzero(~taken)
     if len(left):
         values = [raw(row) for row in left.tolist()]
@@ -132,30 +152,23 @@ def _has_fields(kind: str, names: set[str]) -> bool:
     return {name for name, field in checked_fields(kind).items() if field.required} <= names
 
 
-def _is_good(part: pa.RecordBatch, kind: str, now_ms: int) -> NDArray[np.bool_]:
+def _is_good(source: ArrowSource, kind: str, now_ms: int) -> NDArray[np.bool_]:
     """Which rows are certainly within the contract, shape (n,)."""
-    good = np.ones(part.num_rows, bool)
+    good = np.ones(len(source.rows), bool)
     for name, field in checked_fields(kind).items():
-        if name not in part.schema.names:
-            continue
-        column = part[name]
-        nulls = column.null_count
-        if nulls == part.num_rows and not field.required:
-            continue
-        if name in CORRECTIONS:
+        column = source.column(name)
+        if column is None:
+            good &= not field.required
+        elif name in CORRECTIONS:
             good &= column.is_null().to_numpy(zero_copy_only=False)
         else:
-            within = _within(column, field.type)
-            if nulls:
-                within = within.fill_null(not field.required)
+            within = _within(column, field.type).fill_null(not field.required)
             good &= within.to_numpy(zero_copy_only=False)
-    source = ArrowSource(part, kind)
     time_ms = source.ints("event_time_ms", 0)
     good &= (time_ms >= TIME_MS_MIN) & (time_ms <= now_ms + AHEAD_MS_MAX)
     if kind == "storage":
-        given = [name for name in STORAGE_QUANTITIES if name in part.schema.names]
-        valid = [part[name].is_valid().to_numpy(zero_copy_only=False) for name in given]
-        good &= np.any(valid, axis=0) if valid else False
+        given = [source.ints(name, ABSENT) != ABSENT for name in STORAGE_QUANTITIES]
+        good &= np.any(given, axis=0)
     return good
 
 
@@ -183,18 +196,18 @@ def _within(column: pa.Array, type_: inspect.Type) -> pa.Array:
     return pc.if_else(column.is_valid(), True, pa.scalar(None, pa.bool_()))
 
 
-def _columns(part: pa.RecordBatch, kind: str, rows: NDArray[np.int64], first: int) -> Columns:
-    source = ArrowSource(part, kind)
-    event_hash = hash_strings(source.texts("event_id"))
+def _columns(source: ArrowSource, kind: str, first: int) -> Columns:
     fields = Fields(source, FIELDS[kind])
-    if "source" in part.schema.names and part["source"].null_count < part.num_rows:
-        given = part["source"].is_valid().to_numpy(zero_copy_only=False)
+    event_hash = hash_strings(source.texts("event_id"))
+    if (sources := source.column("source")) is not None:
+        given = sources.is_valid().to_numpy(zero_copy_only=False)
         event_hash = np.where(given, mix(event_hash, fields["source"]), event_hash)
-    customer_id = pc.cast(part["customer_id"], pa.binary()).to_numpy(zero_copy_only=False)
+    customers = pc.cast(source.column("customer_id"), pa.binary())
+    customer_id = customers.to_numpy(zero_copy_only=False)
     return Columns(
         kind=kind,
-        record=rows,
-        offset=first + rows,
+        record=source.rows,
+        offset=first + source.rows,
         customer_id=customer_id,
         customer_hash=hash_strings(customer_id),
         event_hash=event_hash,

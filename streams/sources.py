@@ -127,7 +127,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
 def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
     file = pq.ParquetFile(path)
     total, size = max(1, file.metadata.num_rows), path.stat().st_size
-    wanted = [name for name in file.schema_arrow.names if name in READ]
+    wanted = _used_columns(file)
     rows, start = WholeRows(path), first
     for batch in _read_ahead(file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)):
         raw = rows.of(first - start)
@@ -135,6 +135,17 @@ def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Ch
         first += batch.num_rows
         read = size * (first - start) // total
         yield Chunk(origin, columns, rejects, raw, first - batch.num_rows, batch.num_rows, read)
+
+
+def _used_columns(file: pq.ParquetFile) -> list[str]:
+    """The columns that rules may read and that hold any value, as far as the file tells."""
+    used = set()
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            told = column.statistics
+            if told is None or told.null_count != group.num_rows:
+                used.add(column.path_in_schema)
+    return [name for name in file.schema_arrow.names if name in READ and name in used]
 
 
 def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
