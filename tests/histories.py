@@ -6,53 +6,31 @@ year's end, events that come late or too late, ids that come again, amounts of z
 """
 
 from datetime import datetime
-from itertools import product
-from zoneinfo import ZoneInfo
 
-import msgspec
 from hypothesis import strategies as st
 
 from detectors.policies import load_policy
 from schemas.events import CALL_MS_MAX, Data, Flow, Sms, Storage, Voice
-from schemas.records import CohortAverage, Customer
-
-SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
-ZONE = ZoneInfo("Europe/Brussels")
-EVENTS_MAX = 24
-
-MIDNIGHTS_MS = [
-    int(datetime(*day, tzinfo=ZONE).timestamp()) * 1000
-    for day in ((2026, 3, 29), (2026, 3, 30), (2026, 10, 25), (2026, 10, 26), (2027, 1, 1))
-]
-"""Around these everything happens: both ends of the short and of the long day, and of a year."""
-
-JITTERS_MS = (0, -1, 1, MINUTE_MS, -HOUR_MS, HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS, 23 * HOUR_MS)
-CUSTOMERS = ("c0", "c1", "ünlimited/2")
-
-ANNOUNCED = (
-    Customer(customer_id="c1", plan="fast", unlimited=["sms", "voice", "data"]),
-    Customer(customer_id="ünlimited/2", plan="pocket", storage_capacity_bytes=12),
-    Customer(
-        customer_id="new in 2027",
-        plan="fast",
-        unlimited=["data"],
-        valid_from_ms=MIDNIGHTS_MS[-1],
-    ),
+from schemas.records import CohortAverage
+from tests import twins
+from tests.drawing import (
+    CUSTOMERS,
+    DAY_MS,
+    HOUR_MS,
+    MIDNIGHTS_MS,
+    MINUTE_MS,
+    ZONE,
+    choices,
+    events_of,
+    month_of,
+    month_start_ms,
+    only,
+    with_parameters,
 )
-
-
-def with_parameters(policy, **tables):
-    """A policy with some parameters of some rules changed."""
-    changed = {
-        name: msgspec.convert(msgspec.to_builtins(policy.rules[name]) | table, type(rule))
-        for name, rule in policy.rules.items()
-        if (table := tables.get(name)) is not None
-    }
-    return msgspec.structs.replace(policy, rules=policy.rules | changed)
-
 
 LOW = with_parameters(
     load_policy(),
+    **{name: twin.LOW for name, twin in twins.MODULES.items()},
     sms_daily={"limit": 0, "retention_periods": 2, "regular_periods": 2, "regular_window": 3},
     sms_monthly={"limit": 3, "retention_periods": 1},
     voice_daily={
@@ -91,60 +69,6 @@ ROLLING = with_parameters(
     },
 )
 """The counting rules over rolling windows."""
-
-
-def instants(draw, count, spread, jitters):
-    """Times of events in the order they come: some rising, some late, some far too late."""
-    anchor = draw(st.sampled_from(MIDNIGHTS_MS))
-    places = [shift * spread + jitter for shift, jitter in product(range(-3, 4), jitters)]
-    several = {"min_size": count, "max_size": count}
-    times = draw(st.lists(st.sampled_from(sorted(places, key=abs)), **several))
-    if draw(st.booleans()):
-        delays = draw(st.lists(st.sampled_from([0, 0, 0, 1, 3, 80]), **several))
-        order = sorted(range(count), key=lambda row: times[row] + delays[row] * spread)
-        times = [times[row] for row in order]
-    return [anchor + time for time in times]
-
-
-def choices(**fields):
-    """One draw for all of an event's fields; a value that stands twice comes twice as often."""
-    rows = [dict(zip(fields, row, strict=True)) for row in product(*fields.values())]
-    return st.sampled_from(rows)
-
-
-HEADS = choices(
-    back=(0, 0, 0, 0, 0, 1, 2, 5),
-    customer_id=(CUSTOMERS[0], *CUSTOMERS),
-    source=(None, None, None, None, "a", ""),
-)
-
-
-def events_of(structure, fields, spread=DAY_MS, jitters=JITTERS_MS, **fixed):
-    """Histories of one kind of event; an id may be that of an earlier event."""
-
-    @st.composite
-    def histories(draw):
-        count = draw(st.sampled_from((0, 1, 3, 8, 16, EVENTS_MAX, EVENTS_MAX)))
-        events = []
-        for number, time_ms in enumerate(instants(draw, count, spread, jitters)):
-            common = dict(draw(HEADS))
-            event_id = f"e-{max(0, number - common.pop('back'))}"
-            common |= {"event_id": event_id, "event_time_ms": time_ms}
-            events.append(structure(**common, **draw(fields), **fixed))
-        return events
-
-    return histories()
-
-
-def month_of(time_ms):
-    """Months since the year 0."""
-    there = datetime.fromtimestamp(time_ms / 1000, ZONE)
-    return there.year * 12 + there.month - 1
-
-
-def month_start_ms(month):
-    """Start of a month."""
-    return int(datetime(month // 12, month % 12 + 1, 1, tzinfo=ZONE).timestamp()) * 1000
 
 
 MEANS = choices(total=(50, 1, 100, 100, 0, 2**53), customers=(2, 3, 4, 1))
@@ -245,15 +169,25 @@ def mixed(draw):
     return [next(left[turn]) for turn in turns]
 
 
+def cases_of(name, twin):
+    """The cases of one rule's file, each under that rule alone."""
+    for case, (changes, histories) in twin.CASES.items():
+        yield f"{name}_{case}", (only(with_parameters(LOW, **{name: changes}), name), histories)
+
+
+FIRST = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "portscan")
+FIRST_LOW, FIRST_ROLLING = (only(policy, *FIRST, "storage_capacity") for policy in (LOW, ROLLING))
+
 CASES = {
-    "sms": (LOW, SMS),
-    "sms_rolling": (ROLLING, SMS),
-    "voice": (LOW, VOICE),
-    "voice_rolling": (ROLLING, VOICE),
-    "data": (LOW, DATA),
-    "portscan": (LOW, FLOW),
-    "portscan_sweeps": (LOW, sweeps()),
-    "storage": (LOW, STORAGE),
+    "sms": (FIRST_LOW, SMS),
+    "sms_rolling": (FIRST_ROLLING, SMS),
+    "voice": (FIRST_LOW, VOICE),
+    "voice_rolling": (FIRST_ROLLING, VOICE),
+    "data": (FIRST_LOW, DATA),
+    "portscan": (FIRST_LOW, FLOW),
+    "portscan_sweeps": (FIRST_LOW, sweeps()),
+    "storage": (FIRST_LOW, STORAGE),
+    **{name: case for rule, twin in twins.MODULES.items() for name, case in cases_of(rule, twin)},
     "all": (LOW, mixed()),
 }
 """What every promise is checked over: a policy, and histories to run under it."""
@@ -320,9 +254,9 @@ CALLS_OF_DAYS = [
     for days, hours in ((0, 1), (0, 1), (2, 1), (2, 1), (1, 1), (1, 3))
 ]
 
-EDGES = {
+FIRST_EDGES = {
     "an id that comes again a day later, and an hour after that": (
-        LOW,
+        FIRST_LOW,
         numbered(
             [
                 *texts(NOON_MS, event_id="again"),
@@ -333,7 +267,7 @@ EDGES = {
         ),
     ),
     "an id of the checkpoint before the last": (
-        LOW,
+        FIRST_LOW,
         numbered(
             [
                 *texts(NOON_MS, event_id="again"),
@@ -344,7 +278,7 @@ EDGES = {
     ),
     # The repeated record moves the watermark into the next day, the rules see nothing of it.
     "a repeated record that moves the watermark on": (
-        LOW,
+        FIRST_LOW,
         numbered(
             [
                 *texts(NOON_MS - 4 * DAY_MS, customer_id="c1"),
@@ -358,12 +292,12 @@ EDGES = {
     # Hours:   0 . . . . . 6 . . . . . . . . . . . 18     six back from six, twelve back from 18
     #          x           late                    newest
     "a late message whose window begins before what late messages may still reach": (
-        ROLLING,
+        FIRST_ROLLING,
         numbered(texts(NOON_MS, NOON_MS + 18 * HOUR_MS, NOON_MS + 6 * HOUR_MS)),
     ),
     # Seven times 24 hours from just before a midnight of the week that has an hour less.
     "a call of seven days that ends on the ninth": (
-        LOW,
+        FIRST_LOW,
         numbered(
             [
                 (
@@ -380,11 +314,11 @@ EDGES = {
         ),
     ),
     "a late day between two that makes the last one regular, with more use before": (
-        LOW,
+        FIRST_LOW,
         numbered(CALLS_OF_DAYS),
     ),
     "two stretches above the capacity within a millisecond": (
-        LOW,
+        FIRST_LOW,
         numbered(
             snapshots(
                 (NOON_MS, 13),
@@ -398,13 +332,13 @@ EDGES = {
         ),
     ),
     "a stretch above the capacity that ends at midnight in Greenwich": (
-        LOW,
+        FIRST_LOW,
         numbered(
             snapshots((20_000 * DAY_MS - 1, 13), (20_000 * DAY_MS, 0), customer_id=CUSTOMERS[2])
         ),
     ),
     "a stretch above the capacity for longer than days are remembered": (
-        LOW,
+        FIRST_LOW,
         numbered(
             snapshots(
                 *((NOON_MS + day * DAY_MS, 13 if day < 449 else 0) for day in range(450)),
@@ -415,21 +349,21 @@ EDGES = {
     # Steps:   0 . . 3 . . . . . 123     120 back from 123, three back from three
     #          x x   late        newest
     "a late flow whose window begins before what late flows may still reach": (
-        LOW,
+        FIRST_LOW,
         numbered([*flows(0, [1, 2]), *MANY_OTHERS, *flows(3, [3])]),
     ),
     # The first scan's windows end with steps 0 to 3; the next one's begin within three of that.
     "a scan that goes on after an hour's silence is one scan": (
-        LOW,
+        FIRST_LOW,
         numbered([*flows(0, [1, 2, 3]), *flows(125, [7]), *flows(5, [4, 5, 6])]),
     ),
     # Enough ports of a host first, then enough hosts on a port in the very same window.
     "a window in which two scans cross": (
-        LOW,
+        FIRST_LOW,
         numbered([*flows(0, [1, 2, 3]), *flows(0, [1], "10.0.0.2"), *flows(0, [2], "10.0.0.3")]),
     ),
     "late bytes of a month in breach, before the next month's breach": (
-        LOW,
+        FIRST_LOW,
         with_means(
             [*bytes_in(JANUARY, 40), *bytes_in(JANUARY + 1, 30), *bytes_in(JANUARY + 2, 0)],
             [JANUARY, JANUARY + 1],
@@ -437,7 +371,7 @@ EDGES = {
         ),
     ),
     "two months that cross in the wrong order": (
-        LOW,
+        FIRST_LOW,
         with_means(
             [*bytes_in(JANUARY, 30), *bytes_in(JANUARY + 1, 30), *bytes_in(JANUARY + 2, 0)],
             [JANUARY, JANUARY + 1],
@@ -445,12 +379,18 @@ EDGES = {
         ),
     ),
     "a month with a mean of its own is not held against the one before": (
-        LOW,
+        FIRST_LOW,
         with_means(
             [*bytes_in(JANUARY + 1, 30), *bytes_in(JANUARY + 2, 30)],
             [JANUARY, JANUARY + 1],
             [*bytes_in(JANUARY + 1, 10), *bytes_in(JANUARY + 2, 10)],
         ),
     ),
+}
+
+EDGES = FIRST_EDGES | {
+    f"{rule}: {edge}": (only(with_parameters(LOW, **{rule: changes}), rule), history)
+    for rule, twin in twins.MODULES.items()
+    for edge, (changes, history) in getattr(twin, "EDGES", {}).items()
 }
 """Policies and histories, by what is hard about them."""

@@ -255,6 +255,8 @@ class Counting:
 class Messages(Counting):
     """One for each message sent."""
 
+    reads = ("sms",)
+
     def pieces(self, event):
         if event.direction == "mo" and event.service == "sms" and event.segment_number in (None, 1):
             yield self.periods.of(event.event_time_ms), 1
@@ -262,6 +264,8 @@ class Messages(Counting):
 
 class Calls(Counting):
     """What of a call lies in each period."""
+
+    reads = ("voice",)
 
     def pieces(self, event):
         if event.direction != "mo":
@@ -296,7 +300,7 @@ def is_group_address(text):
 class Portscan:
     """Many ports of a host or many hosts on a port, in any window."""
 
-    name = "portscan"
+    name, reads = "portscan", ("flow",)
 
     def __init__(self, policy):
         parameters = policy.rules[self.name]
@@ -351,7 +355,7 @@ class Portscan:
 class StorageCapacity:
     """The newest snapshot against the plan."""
 
-    name = "storage_capacity"
+    name, reads = "storage_capacity", ("storage",)
     UNLIMITED = -1
 
     def __init__(self, plans):
@@ -403,7 +407,7 @@ class Share(NamedTuple):
 class DataMonthlyRatio:
     """Months against the mean of all customers with the unlimited offer."""
 
-    name = "data_monthly_ratio"
+    name, reads = "data_monthly_ratio", ("data",)
 
     def __init__(self, policy, plans):
         self.parameters = parameters = policy.rules[self.name]
@@ -511,6 +515,29 @@ class DataMonthlyRatio:
 # -- the partition --------------------------------------------------------------------------------
 
 
+def rules_of(policy, plans):
+    """The twin of each rule that the policy has."""
+    from tests import twins
+
+    counting = {
+        "sms_daily": (Messages, Days, "limit"),
+        "sms_monthly": (Messages, Months, "limit"),
+        "voice_daily": (Calls, Days, "limit_ms"),
+    }
+    for name, parameters in policy.rules.items():
+        if name in counting:
+            twin, calendar, limit = counting[name]
+            yield twin(name, policy, plans, calendar, getattr(parameters, limit))
+        elif name == DataMonthlyRatio.name:
+            yield DataMonthlyRatio(policy, plans)
+        elif name == Portscan.name:
+            yield Portscan(policy)
+        elif name == StorageCapacity.name:
+            yield StorageCapacity(plans)
+        else:
+            yield twins.MODULES[name].Twin(policy, plans)
+
+
 class Twin:
     """All rules over one partition's events, one event at a time.
 
@@ -519,19 +546,11 @@ class Twin:
 
     def __init__(self, policy, customers=()):
         self.policy = policy
-        plans = Plans(policy, customers)
-        rules = policy.rules
-        self.ratio = DataMonthlyRatio(policy, plans)
-        self.rules = {
-            "sms": [
-                Messages("sms_daily", policy, plans, Days, rules["sms_daily"].limit),
-                Messages("sms_monthly", policy, plans, Months, rules["sms_monthly"].limit),
-            ],
-            "voice": [Calls("voice_daily", policy, plans, Days, rules["voice_daily"].limit_ms)],
-            "data": [self.ratio],
-            "flow": [Portscan(policy)],
-            "storage": [StorageCapacity(plans)],
-        }
+        self.rules = defaultdict(list)
+        for rule in rules_of(policy, Plans(policy, customers)):
+            for kind in rule.reads:
+                self.rules[kind].append(rule)
+        self.ratio = next((r for r in self.rules["data"] if r.name == DataMonthlyRatio.name), None)
         self.watermark_ms = defaultdict(int)
         self.remembered_hour = {}
         self.found, self.too_late, self.duplicates = [], [], 0
@@ -560,7 +579,20 @@ class Twin:
 
     def judge(self, average):
         """Take in a mean."""
-        self.found += self.ratio.judge(average)
+        for rule in self.each():
+            if rule.name == average.rule:
+                self.found += rule.judge(average)
+
+    def end(self):
+        """The input is at its end."""
+        last_ms = max(self.watermark_ms.values(), default=0)
+        for rule in self.each():
+            if hasattr(rule, "end"):
+                self.found += rule.end(last_ms)
+
+    def each(self):
+        """Every rule once."""
+        return {id(rule): rule for rules in self.rules.values() for rule in rules}.values()
 
     def take(self, history):
         """Events and means, in order."""

@@ -10,6 +10,7 @@ import pytest
 from detectors import RULES
 from detectors.policies import default_policy_path, load_policy
 from tests import naive
+from tests.drawing import only
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "tests" / "scenarios"
@@ -111,17 +112,14 @@ def test_one_scenario_runs_under_the_default_policy(rule):
 
 @every_rule
 def test_the_rule_has_a_slow_twin(rule):
-    """A function or class of the rule's name in tests/naive.py, or an entry in its `TWINS`."""
-    camel = "".join(part.capitalize() for part in rule.split("_"))
-    twins = getattr(naive, "TWINS", {})
-    named = rule in twins or hasattr(naive, rule) or hasattr(naive, camel)
-    assert named or rule in twin_names(), f"write the slow twin of {rule} in tests/naive.py"
-
-
-def twin_names():
-    """The rules that `naive.Twin` runs."""
-    twin = naive.Twin(load_policy())
-    return {each.name for rules in twin.rules.values() for each in rules}
+    """In tests/twins/, or for the first six in tests/naive.py."""
+    policy = only(load_policy(), rule)
+    assert rule in policy.rules
+    try:
+        (twin,) = naive.rules_of(policy, naive.Plans(policy, ()))
+    except KeyError:
+        pytest.fail(f"write the slow twin of {rule} in tests/twins/{rule}.py")
+    assert (rule, RULES[rule].reads) == (twin.name, twin.reads)
 
 
 @every_rule
