@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing, Periods, Steps
 from detectors.kernels.rolling import Episodes, fullest_windows
+from detectors.regular import Regularly
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.policy import Policy, Positive, RuleParameters
@@ -87,6 +88,9 @@ class CountingRule:
     def __init__(self, parameters: CountingParameters, policy: Policy) -> None:
         self.parameters = parameters
         self.limit = self.limit_of(parameters)
+        self.regularly = None
+        if parameters.regular_periods is not None:
+            self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.rolling = parameters.window == "rolling"
         if self.rolling:
             step_ms = parameters.step_seconds * 1000
@@ -145,17 +149,20 @@ class CountingRule:
         total = pieces.total
         crossed = np.flatnonzero((total > self.limit) & (total - pieces.amount <= self.limit))
         crossed = crossed[self._applies(customers, pieces.slot[crossed])]
-        if self.parameters.regular_periods is None:
+        if self.regularly is None:
             for at in crossed.tolist():
                 yield self._breach(batch, pieces, at)
             return
         for at, counts in self._counts_at(crossed, cells, pieces):
             yield self._breach(batch, pieces, at)
             breaches = {p: count for p, count in counts.items() if count > self.limit}
-            for last in self._regular(breaches, int(pieces.period[at])):
-                more = self._regular_evidence(breaches, last)
+            for last in self.regularly.completed_by(breaches, int(pieces.period[at])):
+                more = self.regularly.evidence(breaches, last, self._start_ms)
                 row, slot = int(pieces.row[at]), int(pieces.slot[at])
                 yield self._hit(batch, row, slot, "regular", last, breaches[last], more)
+
+    def _start_ms(self, period: int) -> int:
+        return self.periods.bounds(period)[0]
 
     def _breach(self, batch: Batch, pieces: Pieces, at: int) -> Hit:
         row, slot, period, _, total = (int(column[at]) for column in pieces)
@@ -174,32 +181,6 @@ class CountingRule:
             counts[slot][int(pieces.period[at])] = int(pieces.total[at])
             if at in wanted:
                 yield at, counts[slot]
-
-    def _regular(self, breaches: dict[int, int], this: int) -> list[int]:
-        """Periods that became regular breaches by the breach of this one."""
-        needed, window = self.parameters.regular_periods, self.parameters.regular_window
-        if needed is None:
-            return []
-        return [
-            last
-            for last in range(this, this + window)
-            if last in breaches
-            and (count := sum(p in breaches for p in range(last - window + 1, last + 1))) >= needed
-            and (last == this or count - 1 < needed)
-        ]
-
-    def _regular_evidence(self, breaches: dict[int, int], last: int) -> dict[str, Any]:
-        window = range(last - self.parameters.regular_window + 1, last + 1)
-        counts = [
-            {"start_ms": self.periods.bounds(p)[0], "observed": breaches[p]}
-            for p in window
-            if p in breaches
-        ]
-        return {
-            "breaches": counts,
-            "regular_periods": self.parameters.regular_periods,
-            "regular_window": self.parameters.regular_window,
-        }
 
     def _hit(
         self, batch: Batch, row: int, slot: int, level: str, period: int, observed: int, more: dict

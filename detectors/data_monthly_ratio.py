@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing
+from detectors.regular import Regularly, RegularParameters
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
 from detectors.state import Field
-from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.policy import Natural, Policy, Positive
 from schemas.records import CohortAverage, CohortSum, Window
 
 COHORT = "unlimited data"
@@ -23,15 +24,13 @@ NEVER = np.iinfo(np.int64).max
 """A limit that nobody reaches."""
 
 
-class RatioParameters(RuleParameters, kw_only=True, frozen=True):
+class RatioParameters(RegularParameters, kw_only=True, frozen=True):
     """`ratio` times the mean or more counts; a smaller cohort than `cohort_min` has no mean.
 
     A month closes when the watermark is `lateness_hours` past its end.
     """
 
     ratio: Annotated[float, Meta(gt=0)]
-    regular_periods: Positive
-    regular_window: Positive
     cohort_min: Positive
     lateness_hours: Natural
     retention_periods: Positive
@@ -41,8 +40,6 @@ class RatioParameters(RuleParameters, kw_only=True, frozen=True):
         super().__post_init__()
         if not isfinite(self.ratio):
             raise ValueError("`ratio` has to be a finite number")
-        if self.regular_periods > self.regular_window:
-            raise ValueError("`regular_periods` can't be more than `regular_window`")
         if self.retention_periods + self.regular_window > MONTHS_MAX:
             raise ValueError(f"more than {MONTHS_MAX} months can't be kept")
 
@@ -74,6 +71,7 @@ class DataMonthlyRatio:
         self.lateness_ms = parameters.lateness_hours * HOUR_MS
         # One more month than late events and "regularly" need: it is judged when its mean comes.
         self.ring = PeriodRing(parameters.retention_periods + parameters.regular_window)
+        self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.ratio = Fraction(str(parameters.ratio))
         self.averages: dict[int, tuple[int, int]] = {}
         self.closed = -1
@@ -221,27 +219,19 @@ class DataMonthlyRatio:
             return [self._hit(slot, month, mean_month, "early", time_ms, observed, offset, {})]
         hits = [self._hit(slot, month, month, "breach", time_ms, observed, offset, {})]
         breaches = {m: used for m, used in months.items() if self._in_breach(m, used)}
-        needed, window = self.parameters.regular_periods, self.parameters.regular_window
-        for last in range(month, month + window):
-            inside = [m for m in range(last - window + 1, last + 1) if m in breaches]
-            new = last == month or len(inside) - 1 < needed
-            if last in breaches and len(inside) >= needed and new:
-                counts = [self._month_evidence(m, breaches[m]) for m in inside]
-                more = {"breaches": counts, "regular_periods": needed, "regular_window": window}
-                hits.append(
-                    self._hit(slot, last, last, "regular", time_ms, breaches[last], offset, more)
-                )
+        seen = {m: self._month_evidence(m, used) for m, used in breaches.items()}
+        for last in self.regularly.completed_by(breaches, month):
+            more = self.regularly.evidence(seen, last, self._start_ms)
+            hit = self._hit(slot, last, last, "regular", time_ms, breaches[last], offset, more)
+            hits.append(hit)
         return hits
 
     def _month_evidence(self, month: int, observed: int) -> dict[str, Any]:
         total, customers = self.averages[month]
-        start_ms = self.months.bounds(month)[0]
-        return {
-            "start_ms": start_ms,
-            "observed": observed,
-            "cohort_bytes": total,
-            "cohort_customers": customers,
-        }
+        return {"observed": observed, "cohort_bytes": total, "cohort_customers": customers}
+
+    def _start_ms(self, month: int) -> int:
+        return self.months.bounds(month)[0]
 
     def _hit(
         self,
