@@ -1,6 +1,7 @@
 """What the counting rules share: more of something in a period than the contract allows."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing, Periods, Steps
 from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.regular import Regularly
-from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import Batch, Correction, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -248,6 +249,37 @@ class CountingRule:
                 hot[end] = running
             running += counts.get(end + 1, 0) - counts.get(end - self.steps, 0)
         return hot
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take events off their own periods; a full cell does not know its amount and stays.
+
+        A calendar period that is no longer above the limit is "cleared"; a rolling breach stands.
+        """
+        cells = columns[self.name]
+        row, period, amount = self.pieces(batch)
+        newest = self.periods.period_of(batch.watermark_ms)[row]
+        held = self.ring.holds(period, self.ring.newest) & (period >= newest - self.retained)
+        applies = self._applies(customers, batch.slot[row])
+        hits = []
+        for at in np.flatnonzero(held).tolist():
+            cell = int(batch.slot[row[at]]), int(period[at]) % self.ring.width
+            before = int(cells[cell])
+            if before == np.iinfo(CELL).max:
+                continue
+            cells[cell] = after = max(0, before - int(amount[at]))
+            if after <= self.limit < before and applies[at] and not self.rolling:
+                more = {"corrects": correction.corrects}
+                hit = self._hit(
+                    batch, int(row[at]), cell[0], "cleared", int(period[at]), after, more
+                )
+                hits.append(replace(hit, event_time_ms=correction.event_time_ms))
+        return hits
 
     def settle(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints

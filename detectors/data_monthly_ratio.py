@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing
 from detectors.regular import Regularly, RegularParameters
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
+from detectors.rule import Batch, Closed, Correction, Customers, Hit, Ints, Mask, Share, Standing
 from detectors.state import Field
 from schemas.policy import Natural, Policy, Positive
 from schemas.records import CohortAverage, CohortSum, Window
@@ -176,6 +176,37 @@ class DataMonthlyRatio:
             offset = int(batch.offset[row[at]])
             hits += self._hits(int(slot[at]), m, self._mean_for(m), time_ms, offset, months)
         self.ring.write(cells, slot, month, total, int(newest[-1]))
+        return hits
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take events off their months; the frozen mean stays as it is."""
+        cells = columns[self.name]
+        hits = []
+        for row, month in enumerate(self.months.period_of(batch.time_ms).tolist()):
+            if not self.ring.holds(np.array([month]), self.ring.newest)[0]:
+                continue
+            cell = int(batch.slot[row]), month % self.ring.width
+            before = int(cells[cell])
+            cells[cell] = after = max(0, before - int(batch.fields["bytes"][row]))
+            if self._in_breach(month, before) and not self._in_breach(month, after):
+                hit = self._hit(
+                    cell[0],
+                    month,
+                    month,
+                    "cleared",
+                    correction.event_time_ms,
+                    after,
+                    int(batch.offset[row]),
+                    {"corrects": correction.corrects},
+                )
+                if customers.has_unlimited("data", batch.slot[row : row + 1])[0]:
+                    hits.append(hit)
         return hits
 
     def _mean_for(self, month: int) -> int:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from detectors.calendar import DAY_MS
 from detectors.identity import action_id
+from detectors.reasons import reason
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Action, ActionKind, Finding, Notice
 
@@ -19,6 +20,9 @@ SEEN_MAX = 256
 
 GRAVE: frozenset[ActionKind] = frozenset({"suspend"})
 """Kinds with legal or similarly grave effect (GDPR art. 22)."""
+
+UNANNOUNCED: frozenset[ActionKind] = frozenset({"notify", "release", "withdraw", "report_upstream"})
+"""Kinds that take nothing from the customer."""
 
 Stage = Literal["open", "notified", "restricted", "suspended"]
 
@@ -44,15 +48,18 @@ def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Act
 
     A breach -> `notify`. "regular", or a breach in a later window -> the rule's restriction,
     effective when the notice period is over. A breach in a later window once that is in effect ->
-    `suspend`. Rules that restrict at once do so with the notice. "cleared" -> `release`. "early"
-    leads to nothing, nor does a shadow policy's finding or one that was seen before.
+    `suspend`. Rules that restrict at once do so with the notice. "cleared" -> `release`, or
+    `withdraw` where a correction took the breach back. "early" leads to nothing, nor does a shadow
+    policy's finding or one that was seen before.
     """
     if finding.finding_id in case.seen or finding.shadow or finding.level == "early":
         return case, []
     seen = (*case.seen, finding.finding_id)[-SEEN_MAX:]
     case = msgspec.structs.replace(case, seen=seen)
     if finding.level == "cleared":
-        return _release(case, finding, policy)
+        # A state ends by itself; a period's breach only goes when a correction takes it back.
+        kind: ActionKind = "release" if finding.window.kind == "state" else "withdraw"
+        return _undo(case, kind, finding, policy)
     if finding.event_time_ms - case.last_ms > policy.ladder.memory_days * DAY_MS:
         # The ladder begins anew; what is in force stays known, so that a release can undo it.
         case = msgspec.structs.replace(case, stage="open")
@@ -106,11 +113,13 @@ def _suspend(
     return _advanced(case, "suspended", finding, action), [action]
 
 
-def _release(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Action]]:
+def _undo(
+    case: Case, kind: ActionKind, finding: Finding, policy: Policy
+) -> tuple[Case, list[Action]]:
     if case.stage == "open":
         return case, []
     rule = policy.rules[finding.rule]
-    action = _action("release", finding, policy, rule, finding.event_time_ms, case.in_force)
+    action = _action(kind, finding, policy, rule, finding.event_time_ms, case.in_force)
     case = _advanced(case, "open", finding, action)
     return msgspec.structs.replace(case, in_force=None), [action]
 
@@ -147,7 +156,7 @@ def _action(
         decided_ms=finding.event_time_ms,
         effective_ms=effective_ms,
         expires_ms=None,
-        notice=Notice(required=kind not in ("notify", "release"), waived_because=waived),
+        notice=Notice(required=kind not in UNANNOUNCED, waived_because=waived),
         human_review=rule.human_review and kind in GRAVE,
         supersedes=supersedes,
         finding_ids=[finding.finding_id],
@@ -164,38 +173,3 @@ def _parameters(kind: ActionKind, rule: RuleParameters) -> dict[str, Any]:
     if kind == "minimum_service":
         return {"incoming": "national", "outgoing": ["emergency", "free"]}
     return {}
-
-
-WHAT = {
-    "messages": "{observed} messages sent where {limit} are allowed",
-    "ms": "{observed_hours:.1f} hours of calls where {limit_hours:.1f} are allowed",
-    "bytes": "{observed_gb:.2f} GB where the limit is {limit_gb:.2f} GB",
-    "ports": "connection attempts to {observed} ports of one computer within minutes",
-    "hosts": "connection attempts to {observed} computers on one port within minutes",
-}
-NO_LIMIT = {"bytes": "{observed_gb:.2f} GB stored, and your plan has no limit"}
-CONSEQUENCE = {
-    "notify": "please bring your use back within the fair-use terms",
-    "throttle": "your speed is reduced",
-    "minimum_service": "your service is reduced to the minimum service",
-    "restrict_storage": "uploading and sharing are stopped; you can still read and download",
-    "suspend": "your service is suspended as long as the cause lasts",
-    "release": "the cause is gone and every restriction for it is lifted",
-}
-
-
-def reason(kind: ActionKind, finding: Finding) -> str:
-    """One sentence that a customer-care agent can read out."""
-    unlimited = finding.limit < 0
-    what = (NO_LIMIT if unlimited else WHAT)[finding.unit].format(
-        observed=finding.observed,
-        limit=finding.limit,
-        observed_hours=finding.observed / 3_600_000,
-        limit_hours=finding.limit / 3_600_000,
-        observed_gb=finding.observed / 1e9,
-        limit_gb=finding.limit / 1e9,
-    )
-    when = {"day": "in one day", "month": "in one month"}.get(finding.window.kind, "")
-    regularly = "regularly " if finding.level == "regular" else ""
-    said = " ".join(part for part in (f"We {regularly}saw {what}", when) if part)
-    return f"{said}: {CONSEQUENCE[kind]}."

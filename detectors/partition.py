@@ -4,7 +4,7 @@ The live worker and the replay drive this same fold.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,12 +24,15 @@ from detectors.rule import (
     UNLIMITED_BITS,
     Batch,
     Closed,
+    CorrectableRule,
+    Correction,
     Hit,
     Rule,
     Share,
 )
 from detectors.stored import CUSTOMER_GROUP, StoredPartition
 from schemas.columns import Columns
+from schemas.decode import Reject
 from schemas.hashing import hash_strings
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
 
@@ -40,18 +43,35 @@ ENDED = "ended"
 """The `contract_state` of a contract that has ended."""
 
 
+TOO_LATE = "older than every rule still takes"
+UNCORRECTABLE = "the event it corrects is not remembered, or was corrected before"
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What a batch led to; `too_late` are rows of the columns handed in, the rest are numbers."""
+    """What a batch led to; `too_late` and `uncorrectable` are rows of the columns handed in.
+
+    An event is uncorrectable when what it corrects is not remembered, or was corrected before.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     partials: list[CohortPartial] = field(default_factory=list)
     too_late: list[int] = field(default_factory=list)
+    uncorrectable: list[int] = field(default_factory=list)
     counted: int = 0
     late: int = 0
     duplicates: int = 0
     redelivered: int = 0
     unannounced: int = 0
+
+    def rejects(self, columns: Columns) -> list[Reject]:
+        """What could not be used of these columns, and why."""
+        late = ((row, "too_late", TOO_LATE) for row in self.too_late)
+        odd = ((row, "correction", UNCORRECTABLE) for row in self.uncorrectable)
+        return [
+            Reject(int(columns.record[row]), reason, detail)
+            for row, reason, detail in (*late, *odd)
+        ]
 
 
 class Partition(StoredPartition):
@@ -83,10 +103,12 @@ class Partition(StoredPartition):
         outcome.duplicates = int((~fresh).sum())
         rows = kept[fresh]
         outcome.counted = len(rows)
-        outcome.late = int((columns.time_ms[rows] < watermark[rows]).sum())
-        batch = self._batch(columns, rows, watermark, outcome)
-        self.provenance[kind].note(origin, columns.time_ms[rows], columns.offset[rows])
-        hits = self._run(batch, outcome)
+        if len(rows) < len(columns):
+            columns, given = columns.take(rows), given[rows]
+        outcome.late = int((columns.time_ms < watermark[rows]).sum())
+        batch = self._batch(columns, watermark[rows], outcome)
+        self.provenance[kind].note(origin, columns.time_ms, columns.offset)
+        hits = self._corrected(batch, columns, given, outcome)
         self.watermark_ms[kind] = int(watermark[-1])
         for name, hit in hits:
             of = None if hit.offset is None else kind
@@ -126,15 +148,7 @@ class Partition(StoredPartition):
     def _rules_of(self, kind: str) -> Iterator[Rule]:
         return (rule for rule in self.rules.values() if kind in rule.reads)
 
-    def _batch(
-        self,
-        columns: Columns,
-        rows: NDArray[np.int64],
-        watermark: NDArray[np.int64],
-        outcome: Outcome,
-    ) -> Batch:
-        if len(rows) < len(columns):
-            columns, watermark = columns.take(rows), watermark[rows]
+    def _batch(self, columns: Columns, watermark: NDArray[np.int64], outcome: Outcome) -> Batch:
         known = self.directory.size
         slot = self.directory.admit(columns.customer_id, columns.customer_hash)
         self._reserve()
@@ -148,6 +162,56 @@ class Partition(StoredPartition):
             offset=columns.offset,
             fields=columns.fields,
         )
+
+    def _corrected(
+        self, batch: Batch, columns: Columns, given: NDArray[np.int64], outcome: Outcome
+    ) -> list[tuple[str, Hit]]:
+        """Run the rules, and where an event corrects another take that one back first."""
+        ledger = self.ledgers.get(batch.kind)
+        if ledger is None:
+            return self._run(batch, outcome)
+        event, customer = columns.event_hash, columns.customer_hash
+        if columns.corrects is None or not columns.corrects.any():
+            ledger.note(event, customer, batch)
+            return self._run(batch, outcome)
+        hits: list[tuple[str, Hit]] = []
+        correcting = np.flatnonzero(columns.corrects)
+        cuts = sorted({0, len(batch.slot), *correcting.tolist(), *(correcting + 1).tolist()})
+        for start, end in pairwise(cuts):
+            part = batch.part(start, end)
+            if columns.corrects[start]:
+                back = ledger.take_back(
+                    columns.corrects[start:end], customer[start:end], part.newest_ms
+                )
+                if back is None:
+                    outcome.uncorrectable.append(int(given[start]))
+                    outcome.counted -= 1
+                    continue
+                hits += self._taken_back(part, back, outcome)
+                if part.fields["void"][0]:
+                    continue
+            ledger.note(event[start:end], customer[start:end], part)
+            hits += self._run(part, outcome)
+        return hits
+
+    def _taken_back(self, part: Batch, back: NDArray, outcome: Outcome) -> list[tuple[str, Hit]]:
+        """Have the rules undo an event; `part` is the one that corrects it, `back` what counted."""
+        kind = part.kind
+        hits = self._close(kind, part.newest_ms, outcome)
+        undone = replace(
+            part,
+            time_ms=back["time_ms"].astype(np.int64),
+            fields=self.ledgers[kind].fields_of(back),
+        )
+        told = Correction(int(part.time_ms[0]), str(part.fields["corrects_text"][0]))
+        for name, rule in self.rules.items():
+            if kind in rule.reads and isinstance(rule, CorrectableRule):
+                found = rule.take_back(self._columns_of(name), undone, told, self.customers)
+                hits += [(name, hit) for hit in found]
+        self.stepped_ms[kind] = part.newest_ms
+        if kind in self.groups:
+            self.groups[kind].touch(part.slot)
+        return hits
 
     def _run(self, batch: Batch, outcome: Outcome) -> list[tuple[str, Hit]]:
         """Run the kind's rules, cut where a period closes: its sums hold just what came before."""

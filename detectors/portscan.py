@@ -79,6 +79,11 @@ class Portscan:
         self.reported: dict[int, list[int]] = {}
         self.saturated: dict[int, int] = {}
 
+    @property
+    def evicted(self) -> int:
+        """Contacts forgotten early for lack of room."""
+        return self.contacts.evicted
+
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
         """Whether the flow's step is still remembered."""
         return time_ms // self.step_ms >= watermark_ms // self.step_ms - self.retained

@@ -217,6 +217,33 @@ class Rule(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The event that takes another one back: when it is about, and the other one's id."""
+
+    event_time_ms: int
+    corrects: str
+
+
+@runtime_checkable
+class CorrectableRule(Rule, Protocol):
+    """A rule whose counters go back when an event is corrected or taken back."""
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take what these events counted off their own periods; a breach that is gone is "cleared".
+
+        The batch has the watermark and offset of the correction, and of the events' fields those
+        that `detectors.ledger.REMEMBERED` names.
+        """
+        ...
+
+
 @runtime_checkable
 class ClosingRule(Rule, Protocol):
     """A rule that looks at whole periods once they are closed.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from detectors import RULES
 from detectors.duplicates import Duplicates
+from detectors.ledger import REMEMBERED, Ledger
 from detectors.provenance import Provenance
 from detectors.rule import (
     CUSTOMER_FIELDS,
@@ -66,6 +67,10 @@ class StoredPartition:
         self.customers = self._customers()
         window = policy.dedup_window_hours
         self.duplicates = {kind: Duplicates(window, dedup_entries_max) for kind in kinds}
+        hours = policy.corrections_window_hours
+        self.ledgers = {
+            kind: Ledger(kind, hours, dedup_entries_max) for kind in kinds if kind in REMEMBERED
+        }
         self.provenance = {kind: Provenance() for kind in kinds}
         self.watermark_ms = dict.fromkeys(kinds, 0)
         self.next_offset: dict[str, int] = {}
@@ -126,7 +131,10 @@ class StoredPartition:
     def _logs(self) -> dict[bytes, Any]:
         """What is kept in chunks: event ids by kind, and the rules that have a log of their own."""
         ids = {b"ids." + kind.encode(): log for kind, log in self.duplicates.items()}
-        return ids | {n.encode(): r for n, r in self.rules.items() if hasattr(r, "rewrite")}
+        counted = {b"counted." + kind.encode(): log for kind, log in self.ledgers.items()}
+        return (
+            ids | counted | {n.encode(): r for n, r in self.rules.items() if hasattr(r, "rewrite")}
+        )
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole, for the marker that ends a checkpoint."""

@@ -29,6 +29,9 @@ class Columns:
         Hash of source and event id, uint64.
     time_ms
         Start of the use, int64.
+    corrects
+        Hash of the event that each row replaces or takes back, uint64, zero for none; None where
+        no row does.
     fields
         What the rules read of this kind (see schemas/fields.py).
     """
@@ -41,6 +44,7 @@ class Columns:
     event_hash: NDArray[np.uint64]
     time_ms: NDArray[np.int64]
     fields: Fields
+    corrects: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -56,6 +60,7 @@ class Columns:
             event_hash=self.event_hash[rows],
             time_ms=self.time_ms[rows],
             fields=self.fields.take(rows),
+            corrects=None if self.corrects is None else self.corrects[rows],
         )
 
 

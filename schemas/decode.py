@@ -1,7 +1,7 @@
 """From the bytes of records to columns, and the reason for each record that can't be used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -36,6 +36,9 @@ REASONS = (
 
 DETAIL_CHARACTERS_MAX = 200
 """The sender's own text may stand in a detail, so it is cut."""
+
+CORRECTABLE = ("sms", "voice", "data")
+"""Kinds whose use is counted, and so can be corrected."""
 
 decoder = msgspec.json.Decoder(UsageEvent)
 KIND_OF = {structure: kind for kind, structure in USAGE_KINDS.items()}
@@ -178,28 +181,57 @@ def _checked(
         for row in np.flatnonzero(foreign).tolist():
             detail = "the record's key has to be its customer_id"
             rejects.append(Reject(int(columns.record[row]), "wrong_key", detail))
-    corrects = _mask(
-        [
-            events[record].void or events[record].corrects is not None
-            for record in columns.record.tolist()
+    corrects = _corrections(columns, events)
+    if corrects is not None:
+        columns = replace(columns, corrects=corrects)
+        wrong = _wrong_corrections(columns)
+        rejects += [
+            Reject(int(columns.record[row]), "correction", detail)
+            for row, detail in wrong.items()
+            if not bad[row]
         ]
-    )
-    rejects += [
-        Reject(record, "correction", "corrections are not taken yet")
-        for record in columns.record[corrects & ~bad].tolist()
-    ]
-    bad |= corrects
+        bad[list(wrong)] = True
     return columns.take(np.flatnonzero(~bad)) if bad.any() else columns
+
+
+def _corrections(columns: Columns, events: list[Any]) -> NDArray[np.uint64] | None:
+    """Hash of what each row corrects, zero for none; None where no row corrects or voids."""
+    own = [events[record] for record in columns.record.tolist()]
+    if not any(event.void or event.corrects is not None for event in own):
+        return None
+    corrects = np.zeros(len(own), np.uint64)
+    given = [row for row, event in enumerate(own) if event.corrects is not None]
+    corrects[given] = _event_hashes([(own[row].corrects, own[row].source) for row in given])
+    return corrects
+
+
+def _wrong_corrections(columns: Columns) -> dict[int, str]:
+    """What is wrong with corrections, by row; only counted use can be taken back."""
+    voids, corrects = columns.fields["void"], columns.corrects
+    assert corrects is not None
+    wrong = dict.fromkeys(
+        np.flatnonzero(voids & (corrects == 0)).tolist(),
+        "`void` goes with `corrects`, the event to take back",
+    )
+    if columns.kind not in CORRECTABLE:
+        only = f"events of type {columns.kind} can't be corrected: send the next one"
+        wrong |= dict.fromkeys(np.flatnonzero(corrects != 0).tolist(), only)
+    return wrong
+
+
+def _event_hashes(ids: Sequence[tuple[str, str | None]]) -> NDArray[np.uint64]:
+    """Hash of each event id within its source, shape (n,)."""
+    hashes = hash_strings([event_id for event_id, _ in ids])
+    sourced = _mask([source is not None for _, source in ids])
+    if not sourced.any():
+        return hashes
+    mixed = mix(hashes, hash_strings([source or "" for _, source in ids]))
+    return np.where(sourced, mixed, hashes)
 
 
 def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.int64]) -> Columns:
     record = np.array(rows, np.int64)
-    event_hash = hash_strings([event.event_id for event in events])
-    sources = [event.source for event in events]
-    if sources.count(None) < len(sources):
-        mixed = mix(event_hash, hash_strings([source or "" for source in sources]))
-        sourced = _mask([source is not None for source in sources])
-        event_hash = np.where(sourced, mixed, event_hash)
+    event_hash = _event_hashes([(event.event_id, event.source) for event in events])
     customer_id = object_column([event.customer_id.encode() for event in events])
     return Columns(
         kind=kind,

@@ -20,7 +20,7 @@ from schemas.records import ActionKind, Service
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
-DedupHours = Annotated[int, Meta(ge=0, le=366 * 24)]
+Hours = Annotated[int, Meta(ge=0, le=366 * 24)]
 
 FIXED_LINE_KBPS_MIN = 256
 """A fixed line is never slowed down below this (base-general 12.3)."""
@@ -76,7 +76,8 @@ class PolicyDocument(Struct, kw_only=True, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     version: Annotated[str, Meta(min_length=1, max_length=64)]
     timezone: str
-    dedup_window_hours: DedupHours
+    dedup_window_hours: Hours
+    corrections_window_hours: Hours = 24
     default_plan: DefaultPlan
     ladder: Ladder
     rules: dict[str, dict[str, Any]]

@@ -127,10 +127,7 @@ class Detect(BatchAgent):
         state, metrics = shard.state, self.metrics
         for part in columns:
             outcome = state.fold(part, Origin(topic, partition))
-            rejects += [
-                Reject(int(part.record[row]), "too_late", "older than every rule still takes")
-                for row in outcome.too_late
-            ]
+            rejects += outcome.rejects(part)
             metrics.events.labels(kind).inc(outcome.counted)
             metrics.late.labels(kind).inc(outcome.late)
             metrics.duplicates.labels(kind).inc(outcome.duplicates)

@@ -240,6 +240,9 @@ def _interleaved(one: Columns, other: Columns) -> Columns:
     def both(name: str) -> NDArray:
         return np.r_[getattr(one, name), getattr(other, name)][order]
 
+    corrects = None
+    if one.corrects is not None or other.corrects is not None:
+        corrects = np.r_[_corrects(one), _corrects(other)][order]
     return Columns(
         kind=one.kind,
         record=both("record"),
@@ -248,7 +251,12 @@ def _interleaved(one: Columns, other: Columns) -> Columns:
         customer_hash=both("customer_hash"),
         event_hash=both("event_hash"),
         time_ms=both("time_ms"),
+        corrects=corrects,
         fields=Fields.of(
             {n: np.r_[column, other.fields[n]][order] for n, column in one.fields.items()}
         ),
     )
+
+
+def _corrects(part: Columns) -> NDArray[np.uint64]:
+    return np.zeros(len(part), np.uint64) if part.corrects is None else part.corrects

@@ -23,7 +23,6 @@ from streams.partitioner import partitions_of
 from streams.sources import Chunk, chunks
 
 CUSTOMERS_AT_ONCE = 65_536
-TOO_LATE = "older than every rule still takes"
 
 
 @dataclass(slots=True)
@@ -94,10 +93,7 @@ class Replay:
                     partials += outcome.partials
                     self._count(outcome)
                     self._answer(number, outcome.findings, results)
-                    rejects += [
-                        Reject(int(part.record[row]), "too_late", TOO_LATE)
-                        for row in outcome.too_late
-                    ]
+                    rejects += outcome.rejects(part)
                 self._close(partials, results)
         self._refuse(chunk, rejects, results)
         return results

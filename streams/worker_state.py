@@ -1,11 +1,13 @@
 """What the console asks a worker."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
 from faust.types import TP
 
+from detectors.partition import Partition
 from streams.checkpoint import Checkpointer
 from streams.metrics import Metrics
 from streams.tables import ColumnTable
@@ -63,14 +65,8 @@ class WorkerState:
             column for s in states for g in s.groups.values() for column in g.columns.values()
         ]
         metrics.state_bytes.labels("detect").set(sum(column.nbytes for column in columns))
-        ids = sum(held.evicted for state in states for held in state.duplicates.values())
-        scans = sum(
-            state.rules["portscan"].contacts.evicted
-            for state in states
-            if "portscan" in state.rules
-        )
-        metrics.evicted.labels("event ids").set(ids)
-        metrics.evicted.labels("scan contacts").set(scans)
+        for what, count in evicted(states).items():
+            metrics.evicted.labels(what).set(count)
         for number, shard in shards.items():
             for kind, watermark_ms in shard.state.watermark_ms.items():
                 metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
@@ -83,3 +79,14 @@ class WorkerState:
         end = self.app.consumer.highwater(tp) if tp in self.app.consumer.assignment() else None
         if end is not None:
             self.metrics.lag.labels(tp.topic, tp.partition).set(max(0, end - next_offset))
+
+
+def evicted(states: Iterable[Partition]) -> Counter[str]:
+    """What partitions forgot early for lack of room: entries by what they are."""
+    counts: Counter[str] = Counter()
+    for state in states:
+        counts["event ids"] += sum(held.evicted for held in state.duplicates.values())
+        counts["correctable events"] += sum(held.evicted for held in state.ledgers.values())
+        for name, rule in state.rules.items():
+            counts[name] += getattr(rule, "evicted", 0)
+    return counts

@@ -148,9 +148,10 @@ BAD = {
         record("storage", used_bytes=2**63),
     ],
     "correction": [
-        record(corrects="e-0"),
         record(void=True),
+        record("data", void=True),
         record("storage", corrects="e-0", void=True),
+        record("flow", corrects="e-0"),
     ],
 }
 ON_A_TOPIC = {

@@ -143,6 +143,19 @@ def test_a_scan_that_is_found_again_suspends_only_after_the_notice_period():
     assert len(answers(*scans)) == 3
 
 
+def test_a_breach_that_a_correction_took_back_is_withdrawn():
+    days = [finding(0), finding(1), finding(1.5, "cleared", window=1)]
+    _, restriction, withdrawal = answers(*days)
+    assert ("withdraw", at(1.5)) == (withdrawal.kind, withdrawal.effective_ms)
+    assert restriction.action_id == withdrawal.supersedes
+    assert not withdrawal.notice.required
+
+
+def test_after_a_withdrawal_the_ladder_begins_anew():
+    days = [finding(0), finding(0.5, "cleared", window=0), finding(1)]
+    assert kinds(*days) == ["notify", "withdraw", "notify"]
+
+
 def test_storage_that_falls_back_is_released():
     rise, fall = finding(0, rule="storage_capacity"), finding(2, "cleared", "storage_capacity")
     _, release = answers(rise, fall)
@@ -282,11 +295,14 @@ def test_nothing_hard_takes_effect_before_the_notice_period_is_over(story):
                 assert action.notice.waived_because is None
 
 
+UNDONE = ("release", "withdraw")
+
+
 @given(story_of_one_rule())
 def test_the_ladder_is_climbed_one_step_at_a_time(story):
     """Notice, restriction, suspension, in this order; a release or a new notice begins anew."""
     steps = {"notify": 0, "suspend": 2}
-    climbed = [steps.get(kind, 1) for kind in kinds(*story) if kind != "release"]
+    climbed = [steps.get(kind, 1) for kind in kinds(*story) if kind not in UNDONE]
     assert all(after == before + 1 or after == 0 for before, after in pairwise(climbed))
     assert climbed[:1] in ([], [0])
 
@@ -318,7 +334,7 @@ def test_what_is_superseded_is_what_was_in_force(story):
             assert action.supersedes is None
         else:
             assert in_force == action.supersedes
-            in_force = None if action.kind == "release" else action.action_id
+            in_force = None if action.kind in UNDONE else action.action_id
 
 
 @given(story_of_one_rule())

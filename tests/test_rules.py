@@ -52,6 +52,7 @@ class Run:
     findings: list = field(default_factory=list)
     partials: list = field(default_factory=list)
     too_late: list = field(default_factory=list)
+    uncorrectable: list = field(default_factory=list)
     duplicates: int = 0
 
     def __post_init__(self):
@@ -78,6 +79,7 @@ class Run:
             self.findings += outcome.findings
             self.partials += outcome.partials
             self.too_late += columns.offset[outcome.too_late].tolist()
+            self.uncorrectable += columns.offset[outcome.uncorrectable].tolist()
             self.duplicates += outcome.duplicates
 
     def end(self):

@@ -1,0 +1,57 @@
+"""What an action says to the customer: one sentence that a customer-care agent can read out."""
+
+from schemas.records import ActionKind, Finding
+
+WHAT = {
+    "messages": "{observed} messages sent where {limit} are allowed",
+    "ms": "{observed_hours:.1f} hours of calls where {limit_hours:.1f} are allowed",
+    "bytes": "{observed_gb:.2f} GB where the limit is {limit_gb:.2f} GB",
+    "ports": "connection attempts to {observed} ports of one computer within minutes",
+    "hosts": "connection attempts to {observed} computers on one port within minutes",
+}
+"""By the unit of what was observed."""
+
+ANYTHING = "{observed} {unit} where the limit is {limit}"
+NO_LIMIT = "{observed_gb:.2f} GB stored, and your plan has no limit"
+
+WHEN = {
+    "day": "in one day",
+    "week": "in one week",
+    "month": "in one month",
+    "chain": "in calls that followed each other without a break",
+}
+
+CONSEQUENCE: dict[ActionKind, str] = {
+    "notify": "please bring your use back within the fair-use terms",
+    "throttle": "your speed is reduced",
+    "minimum_service": "your service is reduced to the minimum service",
+    "convert_prepaid": "your subscription becomes a prepaid one",
+    "deposit": "we ask for an advance on your next bill",
+    "charge": "the use beyond your plan is charged",
+    "restrict_storage": "uploading and sharing are stopped; you can still read and download",
+    "delete_storage": "the stored data will be deleted",
+    "suspend": "your service is suspended as long as the cause lasts",
+    "propose_termination": "we look into ending your contract",
+    "reclaim_number": "the number will be taken back",
+    "report_upstream": "we report it to the network it came from; you need not do anything",
+    "release": "the cause is gone and every restriction for it is lifted",
+    "withdraw": "a record was corrected, so this no longer stands and what followed is undone",
+}
+
+
+def reason(kind: ActionKind, finding: Finding) -> str:
+    """One sentence for an action that follows from a finding."""
+    is_unlimited = finding.unit == "bytes" and finding.limit < 0
+    what = (NO_LIMIT if is_unlimited else WHAT.get(finding.unit, ANYTHING)).format(
+        observed=finding.observed,
+        limit=finding.limit,
+        unit=finding.unit,
+        observed_hours=finding.observed / 3_600_000,
+        limit_hours=finding.limit / 3_600_000,
+        observed_gb=finding.observed / 1e9,
+        limit_gb=finding.limit / 1e9,
+    )
+    regularly = "regularly " if finding.level == "regular" else ""
+    when = WHEN.get(finding.window.kind, "")
+    said = " ".join(part for part in (f"We {regularly}saw {what}", when) if part)
+    return f"{said}: {CONSEQUENCE[kind]}."

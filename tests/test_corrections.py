@@ -1,0 +1,189 @@
+"""Events that replace others or take them back: the counters after it, and the findings."""
+
+from collections import Counter, defaultdict
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.partition import Partition
+from schemas.events import Data, Sms, Voice
+from schemas.records import CohortAverage
+from tests.drawing import EVENTS_MAX, HOUR_MS, MIDNIGHTS_MS, month_of, month_start_ms, only
+from tests.histories import LOW
+from tests.test_rules import PROPERTY, WRITTEN_BYTES, Run, by_rule, cuts, moved, state_of
+
+NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
+POLICY = only(LOW, "sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio")
+USE = {
+    Sms: {"recipient": "r"},
+    Voice: {"other_party": "o", "duration_ms": 40 * 60_000},
+    Data: {"bytes_uplink": 20, "bytes_downlink": 0},
+}
+
+
+@st.composite
+def corrected(draw):
+    """Events of one kind within a day, of which some correct or take back an earlier one."""
+    structure = draw(st.sampled_from(list(USE)))
+    events = []
+    for number in range(draw(st.integers(0, EVENTS_MAX))):
+        more = {"customer_id": draw(st.sampled_from(("c0", "c1")))}
+        if number and draw(st.booleans()):
+            original = draw(st.sampled_from(events))
+            more = {
+                "customer_id": draw(st.sampled_from((original.customer_id, "c1"))),
+                "corrects": original.event_id,
+                "void": draw(st.booleans()),
+            }
+        time_ms = NOON_MS + number * 60_000 - draw(st.sampled_from((0, 0, HOUR_MS)))
+        head = {"event_id": f"e-{number}", "event_time_ms": time_ms}
+        events.append(structure(**head, **more, **USE[structure]))
+    return events
+
+
+def settled(history):
+    """The history as it would have been without mistakes, and what corrects nothing known."""
+    counted, refused = {}, []
+    for number, event in enumerate(history):
+        key = (event.customer_id, event.corrects)
+        if event.corrects is not None and key not in counted:
+            refused.append(number)
+            continue
+        if event.corrects is not None:
+            del counted[key]
+        if not event.void:
+            plain = msgspec.structs.replace(event, corrects=None)
+            counted[event.customer_id, event.event_id] = plain
+    return list(counted.values()), refused
+
+
+def finished(run, history):
+    """The last word of another customer, so that runs end at the same moment."""
+    if history:
+        structure = type(history[0])
+        head = {"event_id": "last", "customer_id": "last", "event_time_ms": NOON_MS + 6 * HOUR_MS}
+        run.fold([structure(**head, **USE[structure])], [len(history)])
+    return run
+
+
+def counts(partition):
+    """What the rows of every customer with any use hold."""
+    return {
+        key: value[WRITTEN_BYTES:]
+        for keys, values in partition.changes(everything=True)
+        for key, value in zip(keys, values, strict=True)
+        if not key.startswith(b"#") and any(value[WRITTEN_BYTES:])
+    }
+
+
+@PROPERTY
+@given(history=corrected())
+def test_counters_end_as_if_there_had_been_no_mistake(history):
+    right, refused = settled(history)
+    run = finished(Run(POLICY).take(history), history)
+    ideal = finished(Run(POLICY).take(right), history)
+    assert counts(ideal.partition) == counts(run.partition)
+    assert refused == run.uncorrectable
+
+
+@PROPERTY
+@given(history=corrected())
+def test_a_breach_stands_exactly_while_it_is_one(history):
+    """The last word on each window is "breach" if the right history has it, else "cleared"."""
+    right, _ = settled(history)
+    last = defaultdict(str)
+    for finding in Run(POLICY).take(history).findings:
+        if finding.level in ("breach", "cleared"):
+            last[finding.rule, finding.customer_id, finding.window.start_ms] = finding.level
+    standing = {window for window, level in last.items() if level == "breach"}
+    ideal = {
+        (finding.rule, finding.customer_id, finding.window.start_ms)
+        for finding in Run(POLICY).take(right).findings
+        if finding.level == "breach"
+    }
+    assert ideal == standing
+
+
+@PROPERTY
+@given(history=corrected(), places=cuts)
+def test_where_batches_end_and_partitions_move_makes_no_difference(history, places):
+    whole = Run(POLICY).take(history)
+    for other in (Run(POLICY).in_parts(history, places), moved(POLICY, history, places)):
+        assert by_rule(whole.findings) == by_rule(other.findings)
+        assert state_of(whole.partition) == state_of(other.partition)
+
+
+def sms(number, hours=0, **fields):
+    head = {"event_id": f"e-{number}", "customer_id": "c1"}
+    return Sms(**head, event_time_ms=NOON_MS + hours * HOUR_MS, recipient="r", **fields)
+
+
+def test_what_is_corrected_too_late_is_refused():
+    hours = POLICY.corrections_window_hours
+    for later, refused in ((hours, []), (hours + 1, [2])):
+        history = [sms(0), sms(1, later), sms(2, corrects="e-0", void=True)]
+        assert Run(POLICY).take(history).uncorrectable == refused
+
+
+def test_an_event_is_taken_back_once():
+    history = [sms(0), sms(1, corrects="e-0", void=True), sms(2, corrects="e-0", void=True)]
+    assert Run(POLICY).take(history).uncorrectable == [2]
+
+
+def test_a_correction_can_be_corrected():
+    history = [sms(0), sms(1, corrects="e-0"), sms(2, corrects="e-1", void=True)]
+    levels = [finding.level for finding in Run(POLICY).take(history).findings]
+    assert levels == ["breach", "cleared"] * 2
+    assert Run(POLICY).take(history).uncorrectable == []
+
+
+def test_the_source_is_part_of_an_events_name():
+    history = [sms(0, source="a"), sms(1, corrects="e-0", void=True)]
+    assert Run(POLICY).take(history).uncorrectable == [1]
+    history = [sms(0, source="a"), sms(1, corrects="e-0", void=True, source="a")]
+    assert Run(POLICY).take(history).uncorrectable == []
+
+
+def test_without_a_window_nothing_can_be_corrected():
+    policy = msgspec.structs.replace(POLICY, corrections_window_hours=0)
+    assert Run(policy).take([sms(0), sms(1, corrects="e-0", void=True)]).uncorrectable == [1]
+
+
+def test_a_months_breach_goes_when_its_bytes_are_taken_back():
+    month = month_of(NOON_MS)
+    used = [
+        Data(
+            event_id=f"e-{n}",
+            customer_id="c1",
+            event_time_ms=NOON_MS + n,
+            bytes_uplink=40,
+            bytes_downlink=0,
+            corrects=corrects,
+            void=corrects is not None,
+        )
+        for n, corrects in enumerate((None, "e-0"))
+    ]
+    mean = CohortAverage(
+        rule="data_monthly_ratio",
+        cohort="unlimited data",
+        period_start_ms=month_start_ms(month),
+        period_end_ms=month_start_ms(month + 1),
+        total=50,
+        customers=2,
+    )
+    levels = Counter(f.level for f in Run(POLICY).take([used[0], mean, used[1]]).findings)
+    assert Counter(breach=1, cleared=1) == levels
+
+
+@pytest.mark.parametrize("entries_max", [1, 3])
+def test_the_ledger_keeps_to_its_bound(entries_max):
+    run = Run(POLICY)
+    run.partition = Partition(0, POLICY, entries_max)
+    for number in range(8):
+        run.fold([sms(number)], [number])
+    ledger = run.partition.ledgers["sms"]
+    assert (len(ledger), ledger.evicted) == (entries_max, 8 - entries_max)
+    run.fold([sms(8, corrects="e-0", void=True)], [8])
+    assert run.uncorrectable == [8]
