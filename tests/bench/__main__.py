@@ -1,4 +1,4 @@
-"""`python -m tests.bench [worker] [--quick] [--embedded]`, and `python -m tests.bench targets`."""
+"""`python -m tests.bench [worker|rules|targets] [--quick] [--embedded]`."""
 
 import argparse
 import logging
@@ -17,7 +17,11 @@ def arguments() -> argparse.Namespace:
         prog="python -m tests.bench", description="Figures as JSON lines on standard output."
     )
     parser.add_argument(
-        "part", nargs="?", choices=("worker", "targets"), default="worker", help="all by default"
+        "part",
+        nargs="?",
+        choices=("worker", "rules", "targets"),
+        default="worker",
+        help="worker by default",
     )
     parser.add_argument("--quick", action="store_true", help="small enough for a minute")
     parser.add_argument("--embedded", action="store_true", help="on the embedded broker")
@@ -38,7 +42,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fairuse-bench-") as folder:
         try:
             scale = QUICK if asked.quick else FULL
-            return run_suite(scale, embedded=asked.embedded, folder=Path(folder))
+            return run_suite(scale, part=asked.part, embedded=asked.embedded, folder=Path(folder))
         except KeyboardInterrupt:
             note("stopped")
             return 130

@@ -8,41 +8,26 @@ import asyncio
 import gc
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from detectors.policies import default_policy_path
 from schemas.events import Sms
 from streams.partitioner import partition_of
 from streams.topics import ACTIONS
 from tests.bench.figures import BenchError
+from tests.bench.policies import LIMIT
 from tests.bench.producing import Feed, feed
 from tests.bench.scales import PARTITIONS
 from tests.bench.traffic import SPAN_MS, START_MS, Traffic, encode
 
 TICK_SECONDS = 0.05
-LIMIT = 40
-"""Messages a day."""
-
 LOAD_START_MS = START_MS + SPAN_MS
 """After the events of the run before."""
 
 SETTLE_SECONDS = 1.0
 ANSWER_SECONDS_MAX = 30
-
-
-def lowered_policy(folder: Path) -> Path:
-    """The default policy with the lowered limit."""
-    default = default_policy_path().read_text(encoding="utf-8")
-    lowered = default.replace("limit = 350 ", f"limit = {LIMIT} ", 1)
-    if lowered == default:
-        raise BenchError("the default policy has no `limit = 350` any more: mend tests/bench")
-    path = folder / "lowered.toml"
-    path.write_text(lowered, encoding="utf-8")
-    return path
 
 
 @dataclass(slots=True)

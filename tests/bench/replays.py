@@ -12,10 +12,10 @@ from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 
 
-def replayed(path: Path) -> dict[str, Any]:
+def replayed(path: Path, policy: Path) -> dict[str, Any]:
     """Replay one file from an empty state."""
     calm_collector()
-    replay = Replay(load_policy(), PARTITIONS, Settings().dedup_entries_max)
+    replay = Replay(load_policy(policy), PARTITIONS, Settings().dedup_entries_max)
     started = perf_counter()
     findings = sum(len(results.findings) for results in replay.run([path]))
     return {
@@ -27,4 +27,5 @@ def replayed(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    say(files=[replayed(Path(path)) for path in told()["paths"]])
+    asked = told()
+    say(files=[replayed(Path(path), Path(asked["policy"])) for path in asked["paths"]])

@@ -9,7 +9,8 @@ from detectors.partition import Partition
 from detectors.policies import load_policy
 from detectors.provenance import Origin
 from schemas.columns import Columns, object_column
-from schemas.fields import Fields
+from schemas.events import Data, Sms, Storage, Voice
+from schemas.fields import FIELDS, Fields, Structs
 from schemas.hashing import hash_strings
 from schemas.records import Customer
 from streams.partitioner import partitions_of
@@ -21,11 +22,12 @@ from tests.bench.traffic import START_MS, customer_id
 AT_ONCE = 8_192
 """About as many as one fetch brings."""
 
-FIELDS = {
-    "sms": {"is_sent_sms": True},
-    "voice": {"is_originated": True, "duration_ms": 60_000},
-    "data": {"bytes": 1_000_000},
-    "storage": {"used_bytes": 500_000_000, "capacity_bytes": -1},
+HEAD = {"event_id": "e", "customer_id": "c", "event_time_ms": START_MS}
+EVENTS = {
+    "sms": Sms(**HEAD, recipient="32471000000"),
+    "voice": Voice(**HEAD, other_party="32471000000", duration_ms=60_000),
+    "data": Data(**HEAD, bytes_uplink=0, bytes_downlink=1_000_000),
+    "storage": Storage(**HEAD, used_bytes=500_000_000),
 }
 
 
@@ -48,7 +50,7 @@ def used(kind: str, ids: list[bytes], offset: int) -> Columns:
         customer_hash=hash_strings(ids),
         event_hash=hash_strings([b"%s/%s" % (kind.encode(), owner) for owner in ids]),
         time_ms=np.full(count, START_MS),
-        fields=Fields.of({name: np.full(count, value) for name, value in FIELDS[kind].items()}),
+        fields=Fields(Structs([EVENTS[kind]] * count), FIELDS[kind]),
     )
 
 
@@ -59,16 +61,16 @@ def fill(partition: Partition, ids: list[bytes], offset: int) -> None:
         for owner in ids
     ]
     partition.announce(customers)
-    for kind in FIELDS:
+    for kind in EVENTS:
         partition.fold(used(kind, ids, offset), Origin(f"usage.{kind}", partition.number))
     for _ in partition.changes():
         pass
 
 
-def main(customers: int) -> None:
+def main(customers: int, policy: str) -> None:
     """Say what one row holds, and what all of them cost."""
-    policy, dedup_entries_max = load_policy(), Settings().dedup_entries_max
-    partitions = [Partition(n, policy, dedup_entries_max) for n in range(PARTITIONS)]
+    loaded, dedup_entries_max = load_policy(Path(policy)), Settings().dedup_entries_max
+    partitions = [Partition(n, loaded, dedup_entries_max) for n in range(PARTITIONS)]
     rows = {name: group.row_bytes for name, group in partitions[0].groups.items()}
     empty_bytes = rss_bytes()
     held = [0] * PARTITIONS

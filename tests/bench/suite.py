@@ -19,6 +19,7 @@ from tests.bench.brokers import Broker, started_broker
 from tests.bench.children import Child, measured
 from tests.bench.figures import BenchError, Figures, note
 from tests.bench.plain_faust import TOPICS as PLAIN_TOPICS
+from tests.bench.policies import EVERY, SIX, lowered, policy_of
 from tests.bench.producing import publish
 from tests.bench.scales import PARTITIONS, Scale
 from tests.bench.traffic import Traffic, traffic
@@ -39,16 +40,24 @@ FAULTS = (
 
 
 class Suite:
-    """A run of one scale; `failed` tells whether any part could not be measured."""
+    """A run of one scale; `failed` tells whether any part could not be measured.
 
-    def __init__(self, scale: Scale, *, embedded: bool, folder: Path) -> None:
+    Measured is `part`: the worker with the six rules that plain Faust has too, or all rules.
+    """
+
+    def __init__(self, scale: Scale, *, part: str, embedded: bool, folder: Path) -> None:
         self.scale = scale
         self.embedded = embedded
         self.folder = folder
         self.port = free_ports(1)[0]
         self.failed = False
         self.rates: dict[str, float] = {}
-        self.figures = Figures(events=scale.events, partitions=PARTITIONS, quick=scale.quick)
+        self.every_rule = part == "rules"
+        self.policy = policy_of(EVERY if self.every_rule else SIX, folder)
+        context = {"rules": "all"} if self.every_rule else {}
+        self.figures = Figures(
+            events=scale.events, partitions=PARTITIONS, quick=scale.quick, **context
+        )
 
     def run(self) -> None:
         """Measure every part; one that fails is told on standard error and left out."""
@@ -56,6 +65,8 @@ class Suite:
         self.events = traffic(SEED, self.scale.events, self.scale.customers)
         size = sum(map(len, self.events.values)) / self.scale.events
         self.figures.context |= {"customers": self.scale.customers, "event_bytes": round(size)}
+        if self.every_rule:
+            self.attempt("rules", self.rules)
         self.attempt("replay", self.replays)
         self.attempt("state", self.state)
         self.attempt("broker", self.on_broker)
@@ -78,13 +89,27 @@ class Suite:
 
     # -- without a broker -----------------------------------------------------------------------
 
+    def rules(self) -> None:
+        asked = {"events": self.scale.events, "customers": self.scale.customers}
+        found = self.child("rule_costs", **asked, policy=str(self.policy))
+        for each in found["rules"]:
+            self.figures.put(
+                "rule_ns_per_event",
+                each["ns"],
+                "ns",
+                "numpy",
+                rule=each["rule"],
+                events=each["events"],
+                findings=each["findings"],
+            )
+
     def replays(self) -> None:
         ndjson, parquet = self.folder / "events.ndjson", self.folder / "events.parquet"
         ndjson.write_bytes(b"\n".join(self.events.values) + b"\n")
         as_columns = pj.ParseOptions(explicit_schema=arrow_schema())
         pq.write_table(pj.read_json(ndjson, parse_options=as_columns), parquet)
         for path in (ndjson, parquet):
-            (found,) = self.child("replays", paths=[str(path)])["files"]
+            (found,) = self.child("replays", paths=[str(path)], policy=str(self.policy))["files"]
             if found["events"] != self.scale.events:
                 raise BenchError(f"{found['format']}: only {found['events']} events counted")
             self.figures.put(
@@ -101,7 +126,9 @@ class Suite:
         parquet.unlink()
 
     def state(self) -> None:
-        found = self.child("state_size", customers=self.scale.state_customers)
+        found = self.child(
+            "state_size", customers=self.scale.state_customers, policy=str(self.policy)
+        )
         rows, customers = found["rows"], found["customers"]
         self.figures.put("row_bytes", sum(rows.values()), "bytes", groups=rows)
         self.figures.put(
@@ -121,7 +148,8 @@ class Suite:
             note("publishing")
             create_topics(broker.bootstrap, PARTITIONS, 1, APP_ID)
             asyncio.run(publish(broker.bootstrap, self.events))
-            for part in (self.plain_faust, self.bare_aiokafka, self.librdkafka, self.worker):
+            parts = [self.plain_faust, self.bare_aiokafka, self.librdkafka, self.worker]
+            for part in [self.plain_faust, self.worker] if self.every_rule else parts:
                 self.attempt(part.__name__, lambda part=part: part(broker))
             if "worker" in self.rates:
                 self.attempt("ratios", self.ratios)
@@ -168,6 +196,7 @@ class Suite:
             "instance_id": "bench-1",
             "data_dir": str(self.folder / name),
             "port": self.port,
+            "policy": str(self.policy),
             **broker.worker_settings,
             **more,
         }
@@ -218,7 +247,7 @@ class Suite:
             start_ms=latency.LOAD_START_MS,
             breaching=False,
         )
-        policy = str(latency.lowered_policy(self.folder))
+        policy = str(lowered(self.policy))
         with self.started_worker(broker, "restarted", -1, policy=policy) as child:
             found = child.says(PART_SECONDS_MAX)
             self.figures.put(
@@ -250,8 +279,8 @@ class Suite:
             )
 
 
-def run_suite(scale: Scale, *, embedded: bool, folder: Path) -> int:
+def run_suite(scale: Scale, *, part: str, embedded: bool, folder: Path) -> int:
     """Exit code of a run."""
-    suite = Suite(scale, embedded=embedded, folder=folder)
+    suite = Suite(scale, part=part, embedded=embedded, folder=folder)
     suite.run()
     return 1 if suite.failed else 0
