@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-ENTRIES_MAX = 32_768
+CHUNK_BYTES_MAX = 393_216
+"""The open chunk is written anew at each checkpoint, so it is not to grow large."""
+
 NONE = -1
 
 
@@ -24,6 +26,7 @@ class ChunkLog:
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
+        self.entries_max = CHUNK_BYTES_MAX // dtype.itemsize
         self._expiry: dict[int, int] = {}
         self._close()
 
@@ -40,8 +43,8 @@ class ChunkLog:
             del self._expiry[number]
         stored = []
         together = np.concatenate([self._open, entries])
-        for start in range(0, len(together), ENTRIES_MAX):
-            chunk = together[start : start + ENTRIES_MAX]
+        for start in range(0, len(together), self.entries_max):
+            chunk = together[start : start + self.entries_max]
             if start or self._open_number not in self._expiry:
                 self._open_number = self._free_number()
             self._open = chunk
