@@ -222,7 +222,7 @@ def test_a_row_written_earlier_settles_to_what_a_ring_that_turned_holds(back, ah
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES_MAX", 3 * 20)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES_MAX", 3 * 12)
 
 
 CHUNK_ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])
