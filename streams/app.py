@@ -103,6 +103,7 @@ def create_app(settings: Settings) -> FairUse:
 
 def _faust_app(settings: Settings) -> FairUse:
     LaneConsumer.leading_topics = frozenset({CUSTOMERS})
+    BatchScheduler.urgent_topics = frozenset({FINDINGS, USAGE_PREFIX + "flow"})
     brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
     app = FairUse(
         settings.app_id,

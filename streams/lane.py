@@ -44,11 +44,15 @@ class FetchedBatch:
 
 
 class BatchScheduler(DefaultSchedulingStrategy):
-    """Hands on what was fetched, batch by batch."""
+    """Hands on what was fetched, batch by batch, those of `urgent_topics` first."""
+
+    urgent_topics: ClassVar[frozenset[str]] = frozenset()
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, FetchedBatch]]:
         """One batch of each partition that has any record."""
-        return ((tp, FetchedBatch(tp, fetched)) for tp, fetched in records.items() if fetched)
+        filled = [(tp, fetched) for tp, fetched in records.items() if fetched]
+        filled.sort(key=lambda each: each[0].topic not in self.urgent_topics)
+        return ((tp, FetchedBatch(tp, fetched)) for tp, fetched in filled)
 
 
 class PassThrough(faust.Schema):
@@ -73,6 +77,9 @@ it left. Faust lets it wait 1,500 ms, so idle partitions keep the busy ones wait
 
 REBALANCE_POLL_SECONDS = 0.05
 
+BATCHES_AT_ONCE = 4
+"""Batches handed on before what is urgent is looked for again, those that wait longest first."""
+
 
 class PlainRecords(fetcher.PartitionRecords):
     """Hands on each record as it was parsed: offset, timestamp, key, value and headers.
@@ -95,6 +102,19 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
         return consumer
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: set[TP] | None, **options: Any
+    ) -> Any:
+        fetched = [
+            tp
+            for tp in consumer._fetcher._records
+            if active_partitions is None or tp in active_partitions
+        ]
+        urgent = {tp for tp in fetched if tp.topic in BatchScheduler.urgent_topics}
+        others = [tp for tp in fetched if tp not in urgent]
+        taken = urgent | set(others[:BATCHES_AT_ONCE]) or active_partitions
+        return await super()._fetch_records(consumer, taken, **options)
 
 
 class LaneConsumer(driver.Consumer):

@@ -41,9 +41,11 @@ from mode.utils.queues import FlowControlEvent
 from streams import app as app_module
 from streams.app import create_app
 from streams.lane import (
+    BATCHES_AT_ONCE,
     BatchScheduler,
     FetchedBatch,
     LaneConsumer,
+    LaneConsumerThread,
     LaneProducer,
     LaneTransport,
     PlainRecords,
@@ -107,6 +109,12 @@ NAMES = [
     (LANE, driver.Producer, "_settings_extra", "self"),
     (LANE, driver.Producer, "_ensure_producer", "self"),
     (LANE, PartitionRecords, "_consumer_record", "self tp record"),
+    (
+        LANE,
+        driver.AIOKafkaConsumerThread,
+        "_fetch_records",
+        "async self consumer active_partitions timeout max_records",
+    ),
     (LANE, DefaultSchedulingStrategy, "iterate", "self records"),
     (LANE, faust.Schema, "loads_key", "self app message *, loads serializer"),
     (LANE, faust.Schema, "loads_value", "self app message *, loads serializer"),
@@ -276,6 +284,40 @@ def test_a_fetch_goes_on_as_one_batch_of_each_partition():
     batches = dict(BatchScheduler().iterate(fetched))
     assert {USAGE, other} == set(batches)
     assert (9, fetched[USAGE]) == (batches[USAGE].offset, batches[USAGE].value)
+
+
+def test_what_is_urgent_goes_first(monkeypatch):
+    monkeypatch.setattr(BatchScheduler, "urgent_topics", frozenset({"findings"}))
+    finding, other = TP("findings", 3), TP("usage.data", 0)
+    fetched = {USAGE: [record(7)], finding: [record(0)], other: [record(1)]}
+    assert [finding, USAGE, other] == [tp for tp, _ in BatchScheduler().iterate(fetched)]
+
+
+def test_a_few_batches_are_taken_at_once_and_all_that_is_urgent(app, monkeypatch):
+    """`_fetch_records` names the partitions; those that were fetched first stand first."""
+    asked = []
+
+    async def fetch(self, consumer, active_partitions, **options):
+        asked.append(active_partitions)
+        return {}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(BatchScheduler, "urgent_topics", frozenset({"findings"}))
+    finding, lost = TP("findings", 3), TP("usage.sms", 0)
+    waiting = [TP("usage.data", n) for n in range(9)]
+    fetched = dict.fromkeys([lost, *waiting, finding])
+    thread = object.__new__(LaneConsumerThread)
+    active = {*waiting, finding}
+    for held in (fetched, {}):
+        consumer = SimpleNamespace(_fetcher=SimpleNamespace(_records=held))
+        app.run_here(thread._fetch_records(consumer, active, timeout=1.0))
+    assert [{finding, *waiting[:BATCHES_AT_ONCE]}, active] == asked, LANE
+
+
+def test_a_fetcher_keeps_what_it_fetched_by_partition_in_the_order_it_came():
+    names = Fetcher.fetched_records.__code__.co_names
+    assert "_records" in names, LANE
+    assert "self._records = collections.OrderedDict()" in inspect.getsource(Fetcher), LANE
 
 
 def test_faust_makes_a_message_of_a_batch(app):
