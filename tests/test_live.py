@@ -29,8 +29,11 @@ APP_ID = "fairuse"
 GOOD = b'{"type":"sms","event_id":"%s","customer_id":"%s","event_time_ms":%s,"recipient":"r"%s}'
 
 
-def bad_records(number: int, time_ms: int) -> list[tuple[str, bytes, bytes, str]]:
-    """One record of every kind of bad: topic, key, value, reason."""
+def bad_records(number: int, time_ms: int, known: bytes) -> list[tuple[str, bytes, bytes, str]]:
+    """One record of every kind of bad: topic, key, value, reason; `known` is an announced customer.
+
+    Whoever is named only in bad records is nobody's customer, but who corrects is one.
+    """
     customer, event_id, when = b"bad%d" % (number % 7), b"bad-%d" % number, b"%d" % time_ms
     good = GOOD % (event_id, customer, when, b"")
     changed = [
@@ -45,13 +48,14 @@ def bad_records(number: int, time_ms: int) -> list[tuple[str, bytes, bytes, str]
         (good.replace(event_id, b"x" * 65), "string_length"),
         (GOOD % (event_id, customer, when, b',"direction":"up"'), "unknown_value"),
         (GOOD % (event_id, customer, when, b',"segment_number":-1'), "negative_amount"),
-        (GOOD % (event_id, customer, when, b',"corrects":"e1"'), "correction"),
         (good + b" " * 1_048_576, "oversized"),
         (good.replace(when, b"%d" % (time_ms - 400 * 86_400_000)), "too_late"),
     ]
     rows = [("usage.sms", customer, value, reason) for value, reason in changed]
     rows.append(("usage.voice", customer, good, "wrong_topic"))
     rows.append(("usage.sms", b"someone", good, "wrong_key"))
+    unknown = GOOD % (event_id, known, when, b',"corrects":"never sent"')
+    rows.append(("usage.sms", known, unknown, "correction"))
     return rows
 
 
@@ -68,10 +72,11 @@ def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
     last_ms = msgspec.json.decode(lines[-1])["event_time_ms"]
     fresh_topics(kafka.bootstrap, APP_ID, PARTITIONS)
     allow_large_records(kafka.bootstrap)
+    known = operator.customers()[0].customer_id.encode()
     records, salted = [], []
     for position, record in enumerate(usage_records(lines)):
         if chance.random() < 0.05 and position > len(lines) // 2:
-            topic, key, value, reason = chance.choice(bad_records(position, last_ms))
+            topic, key, value, reason = chance.choice(bad_records(position, last_ms, known))
             if reason != "oversized" or sum(len(s[2]) > 10**6 for s in salted) < 20:
                 salted.append((topic, key, value, reason))
                 records.append((topic, key, value))
