@@ -7,6 +7,7 @@ from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.voice_daily import VoiceDaily
+from detectors.voice_weekly import VoiceWeekly
 
 RULES: dict[str, type[Rule]] = {
     "sms_daily": SmsDaily,
@@ -15,5 +16,6 @@ RULES: dict[str, type[Rule]] = {
     "data_monthly_ratio": DataMonthlyRatio,
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
+    "voice_weekly": VoiceWeekly,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -18,9 +18,13 @@ from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
 
 CELL = np.dtype("<u4")
+HOUR_MS = 3_600_000
 
 PERIODS_MAX = 4_096
 """Cells of a customer's row at most: ten million customers have to fit a machine."""
+
+SHORTEST_MS = {"day": 23 * HOUR_MS, "week": 167 * HOUR_MS, "month": 671 * HOUR_MS}
+"""The shortest period of each unit: one in which the clocks go an hour forward."""
 
 Limit = Annotated[int, Meta(ge=0, lt=np.iinfo(CELL).max)]
 """Highest amount that is still allowed; a cell that is full stands above every limit."""
@@ -104,7 +108,7 @@ class CountingRule:
             self.steps = 0
             self.retained = parameters.retention_periods
             back = self.retained + (parameters.regular_window or 1) - 1
-            ahead = -(-self.longest_ms // 82_800_000)
+            ahead = -(-self.longest_ms // SHORTEST_MS[self.calendar_unit])
         self.ring = PeriodRing(back, ahead)
         self.episodes = Episodes(self.steps)
         self.fields = (Field(self.name, CELL.str, self.ring.width),)

@@ -111,6 +111,18 @@ class Days:
         return instant_ms(day.year, day.month, day.day, self.zone)
 
 
+class Weeks(Days):
+    """Local weeks, numbered by their Mondays."""
+
+    kind = "week"
+
+    def of(self, time_ms):
+        return (super().of(time_ms) - 1) // 7
+
+    def start_ms(self, number):
+        return super().start_ms(number * 7 + 1)
+
+
 class Months:
     """Local months, numbered from the year 0."""
 

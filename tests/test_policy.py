@@ -96,6 +96,7 @@ def test_the_default_policy_holds_the_numbers_of_the_contract():
         ("sms_daily", "base-mobile 6.3.3(ii)", "sms", "minimum_service", None, False),
         ("sms_monthly", "base-mobile 6.3.3(ii)", "sms", "minimum_service", None, False),
         ("voice_daily", "base-mobile 6.3.3(iii)", "voice", "minimum_service", None, False),
+        ("voice_weekly", "base-mobile 6.3.3(iii)", "voice", "minimum_service", None, False),
         ("data_monthly_ratio", "base-mobile 6.3.3(i)", "data", "throttle", 128, False),
         ("portscan", "base-internet/aup 2", "internet", "throttle", 256, True),
         ("storage_capacity", "base-cloud 3.10, 3.13", "storage", "restrict_storage", None, False),
@@ -192,12 +193,12 @@ MISTAKES = {
     ),
     "out of range": (
         changed(("rules.voice_daily", "limit_ms", "limit_ms = -1")),
-        "limit_ms",
+        "limit_ms = -1",
         ("rules.voice_daily.limit_ms", "Expected `int` >= 0", "give a value it allows"),
     ),
     "more than a cell holds": (
         changed(("rules.voice_daily", "limit_ms", "limit_ms = 4_294_967_295")),
-        "limit_ms",
+        "limit_ms = 4_294_967_295",
         ("rules.voice_daily.limit_ms", "<= 4294967294", "give a value it allows"),
     ),
     "unknown choice": (

@@ -15,6 +15,7 @@ from schemas.records import Customer
 from streams import sources
 from streams.replay import Replay
 from streams.sources import read_customers
+from tests.drawing import only
 
 FOLDER = Path(__file__).parent / "scenarios"
 SCENARIOS = sorted(path.parent for path in FOLDER.glob("*/*/expected.json"))
@@ -41,10 +42,15 @@ def expected_of(folder):
     return json.loads((folder / "expected.json").read_text(encoding="utf-8"))
 
 
+def policy_of(folder):
+    """The scenario's own policy, or of the default one the rule that the scenario is about."""
+    own = folder / "policy.toml"
+    return load_policy(own) if own.exists() else only(load_policy(), folder.parent.name)
+
+
 def replayed(folder, partitions):
     """Findings, actions and dead letters of a scenario, in the shape of `expected.json`."""
-    policy = folder / "policy.toml"
-    replay = Replay(load_policy(policy if policy.exists() else None), partitions, IDS_MAX)
+    replay = Replay(policy_of(folder), partitions, IDS_MAX)
     if (customers := folder / "customers.ndjson").exists():
         replay.announce(read_customers(customers, msgspec.json.Decoder(Customer)))
     results = list(replay.run([input_of(folder)], clock=lambda: NOW_MS))
