@@ -6,6 +6,7 @@ from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
+from detectors.voice_continuous import VoiceContinuous
 from detectors.voice_daily import VoiceDaily
 from detectors.voice_weekly import VoiceWeekly
 
@@ -17,5 +18,6 @@ RULES: dict[str, type[Rule]] = {
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
     "voice_weekly": VoiceWeekly,
+    "voice_continuous": VoiceContinuous,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

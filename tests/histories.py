@@ -183,6 +183,8 @@ CASES = {
     "sms_rolling": (FIRST_ROLLING, SMS),
     "voice": (FIRST_LOW, VOICE),
     "voice_rolling": (FIRST_ROLLING, VOICE),
+    # Rules that do not agree on what is too late.
+    "calls": (only(LOW, "voice_daily", "voice_weekly", "voice_continuous", "monitoring"), VOICE),
     "data": (FIRST_LOW, DATA),
     "portscan": (FIRST_LOW, FLOW),
     "portscan_sweeps": (FIRST_LOW, sweeps()),

@@ -1,0 +1,89 @@
+"""Chains: stretches of use that a short gap does not end, the newest few of each customer."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.running import group_starts
+
+Ints = NDArray[np.int64]
+NEVER = np.iinfo(np.int64).max
+
+
+class Chains(NamedTuple):
+    """A customer's newest chains in each row, oldest first; a chain that ends at zero is none.
+
+    `start_ms`, `end_ms` and `total` have shape (n, chains). What starts at or before `closed_ms`,
+    shape (n, 1), would belong to a chain that is not kept any more.
+    """
+
+    start_ms: NDArray
+    end_ms: NDArray
+    total: NDArray
+    closed_ms: NDArray
+
+
+class Joined(NamedTuple):
+    """The chain that each row became a part of: total after it, and the largest total before it."""
+
+    start_ms: Ints
+    end_ms: Ints
+    total: Ints
+    before: Ints
+
+
+def join(chains: Chains, start_ms: Ints, end_ms: Ints, gap_ms: int) -> tuple[Chains, Joined]:
+    """Put a stretch of use into each customer's chains; one that touches several makes them one.
+
+    Chains touch where the gap between them is at most `gap_ms`. The oldest chain makes room for one
+    more; use of a closed time changes nothing and has a total of zero.
+
+    Examples
+    --------
+    >>> old = Chains(*(np.array([row]) for row in ([0, 100], [0, 150], [0, 50], [0])))
+    >>> new, joined = join(old, np.array([160]), np.array([190]), gap_ms=10)
+    >>> new.start_ms.tolist(), new.end_ms.tolist(), new.total.tolist()
+    ([[0, 100]], [[0, 190]], [[0, 80]])
+    >>> joined.total.tolist(), joined.before.tolist()
+    ([80], [50])
+    """
+    start, end, total = (column.astype(np.int64) for column in chains[:3])
+    closed = chains.closed_ms[:, 0].astype(np.int64)
+    touches = (end > 0) & (start <= (end_ms + gap_ms)[:, None])
+    touches &= start_ms[:, None] <= end + gap_ms
+    joined = Joined(
+        start_ms=np.minimum(start_ms, np.where(touches, start, NEVER).min(axis=1)),
+        end_ms=np.maximum(end_ms, np.where(touches, end, 0).max(axis=1)),
+        total=end_ms - start_ms + np.where(touches, total, 0).sum(axis=1),
+        before=np.where(touches, total, 0).max(axis=1),
+    )
+    held = [np.where(touches, 0, column) for column in (start, end, total)]
+    more = [np.c_[column, new] for column, new in zip(held, joined[:3], strict=True)]
+    order = np.argsort(more[0], axis=1, kind="stable")
+    start, end, total = (np.take_along_axis(column, order, axis=1) for column in more)
+    oldest_end = end[:, 0]
+    now_closed = np.where(oldest_end > 0, oldest_end + gap_ms, closed)
+    open_ = start_ms > closed
+    largest = np.iinfo(chains.total.dtype).max
+    made = (start[:, 1:], end[:, 1:], np.minimum(total[:, 1:], largest), now_closed[:, None])
+    kept = (np.where(open_[:, None], n, old) for n, old in zip(made, chains, strict=True))
+    return Chains(*kept), Joined(*(np.where(open_, column, 0) for column in joined))
+
+
+def rounds(group: Ints) -> list[Ints]:
+    """Rows that may be folded together: the first row of each group, then the second ones.
+
+    Examples
+    --------
+    >>> [rows.tolist() for rows in rounds(np.array([7, 3, 7, 7]))]
+    [[0, 1], [2], [3]]
+    """
+    if len(group) == 0:
+        return []
+    order = np.argsort(group, kind="stable")
+    first = group_starts(group[order])
+    turn = np.empty_like(order)
+    turn[order] = np.arange(len(group)) - np.repeat(first, np.diff(np.r_[first, len(group)]))
+    by_turn = np.argsort(turn, kind="stable")
+    return np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])
