@@ -6,6 +6,10 @@ from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
+from detectors.storage_contacts import StorageContacts
+from detectors.storage_file_size import StorageFileSize
+from detectors.storage_linked_items import StorageLinkedItems
+from detectors.storage_shared_items import StorageSharedItems
 from detectors.voice_daily import VoiceDaily
 
 RULES: dict[str, type[Rule]] = {
@@ -15,5 +19,9 @@ RULES: dict[str, type[Rule]] = {
     "data_monthly_ratio": DataMonthlyRatio,
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
+    "storage_file_size": StorageFileSize,
+    "storage_contacts": StorageContacts,
+    "storage_linked_items": StorageLinkedItems,
+    "storage_shared_items": StorageSharedItems,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""
