@@ -8,6 +8,7 @@ from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.storage_contacts import StorageContacts
 from detectors.storage_file_size import StorageFileSize
+from detectors.storage_flood import StorageFlood
 from detectors.storage_linked_items import StorageLinkedItems
 from detectors.storage_shared_items import StorageSharedItems
 from detectors.voice_daily import VoiceDaily
@@ -23,5 +24,6 @@ RULES: dict[str, type[Rule]] = {
     "storage_contacts": StorageContacts,
     "storage_linked_items": StorageLinkedItems,
     "storage_shared_items": StorageSharedItems,
+    "storage_flood": StorageFlood,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""
