@@ -7,6 +7,7 @@ from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.storage_contacts import StorageContacts
+from detectors.storage_downgrade import StorageDowngrade
 from detectors.storage_file_size import StorageFileSize
 from detectors.storage_flood import StorageFlood
 from detectors.storage_linked_items import StorageLinkedItems
@@ -25,5 +26,6 @@ RULES: dict[str, type[Rule]] = {
     "storage_linked_items": StorageLinkedItems,
     "storage_shared_items": StorageSharedItems,
     "storage_flood": StorageFlood,
+    "storage_downgrade": StorageDowngrade,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""
