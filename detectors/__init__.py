@@ -7,6 +7,12 @@ from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.voice_continuous import VoiceContinuous
+from detectors.storage_contacts import StorageContacts
+from detectors.storage_downgrade import StorageDowngrade
+from detectors.storage_file_size import StorageFileSize
+from detectors.storage_flood import StorageFlood
+from detectors.storage_linked_items import StorageLinkedItems
+from detectors.storage_shared_items import StorageSharedItems
 from detectors.voice_daily import VoiceDaily
 from detectors.voice_weekly import VoiceWeekly
 
@@ -19,5 +25,11 @@ RULES: dict[str, type[Rule]] = {
     "storage_capacity": StorageCapacity,
     "voice_weekly": VoiceWeekly,
     "voice_continuous": VoiceContinuous,
+    "storage_file_size": StorageFileSize,
+    "storage_contacts": StorageContacts,
+    "storage_linked_items": StorageLinkedItems,
+    "storage_shared_items": StorageSharedItems,
+    "storage_flood": StorageFlood,
+    "storage_downgrade": StorageDowngrade,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

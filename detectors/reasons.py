@@ -8,6 +8,8 @@ WHAT = {
     "bytes": "{observed_gb:.2f} GB where the limit is {limit_gb:.2f} GB",
     "ports": "connection attempts to {observed} ports of one computer within minutes",
     "hosts": "connection attempts to {observed} computers on one port within minutes",
+    "linked_items": "{observed} linked items where the limit is {limit}",
+    "shared_items": "{observed} shared files or folders where the limit is {limit}",
 }
 """By the unit of what was observed."""
 
