@@ -1,11 +1,15 @@
 """The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
 
 from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.mail_spam import MailSpam
 from detectors.portscan import Portscan
 from detectors.rule import Rule
+from detectors.sharing import Sharing
 from detectors.sms_daily import SmsDaily
+from detectors.sms_group import SmsGroup
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
+from detectors.stream_devices import StreamDevices
 from detectors.voice_daily import VoiceDaily
 
 RULES: dict[str, type[Rule]] = {
@@ -15,5 +19,9 @@ RULES: dict[str, type[Rule]] = {
     "data_monthly_ratio": DataMonthlyRatio,
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
+    "sms_group": SmsGroup,
+    "mail_spam": MailSpam,
+    "sharing": Sharing,
+    "stream_devices": StreamDevices,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -160,8 +160,7 @@ class DistinctRule:
 
     def told(self, batch: Batch, customer: int, start: Start) -> Iterator[Hit]:
         """The finding, and what else it leads to."""
-        first = start.end - self.spans[start.span].steps
-        yield self.hit(batch, start, "breach", first, self.evidence(batch, start))
+        yield self.hit(batch, start, "breach", self.evidence(batch, start))
 
     def _starts(self, batch: Batch, seen: Seen) -> list[Start]:
         step = self.periods.period_of(batch.time_ms[seen.row])
@@ -228,12 +227,16 @@ class DistinctRule:
 
     def _is_news(self, customer: int, start: Start) -> bool:
         """Whether nothing of the customer was reported in this window yet; it is from now on."""
-        first = start.end - self.spans[start.span].steps
+        first = self._first(start)
         reported = self.reported.setdefault(customer, [])
         if any(first == other for other, *_ in reported):
             return False
         reported.append([first, start.span, start.observed, self._limit(start)])
         return True
+
+    def _first(self, start: Start) -> int:
+        """The step that the window begins with."""
+        return start.end - self.spans[start.span].steps
 
     def _limit(self, start: Start) -> int:
         return start.enough if self.limit_counts else start.enough - 1
@@ -241,7 +244,7 @@ class DistinctRule:
     def _forget(self, newest: int) -> None:
         """Drop what no event that still counts can reach."""
         floor = newest - self.retained - 2 * self.longest
-        self.contacts.forget(floor)
+        self.contacts.forget(floor + self.longest)
         for episodes in self.episodes:
             episodes.forget(floor)
         self.saturated = {key: step for key, step in self.saturated.items() if step >= floor}
@@ -249,13 +252,13 @@ class DistinctRule:
         kept = ((c, [r for r in held if r[0] >= oldest]) for c, held in self.reported.items())
         self.reported = {customer: held for customer, held in kept if held}
 
-    def hit(self, batch: Batch, start: Start, level: str, first: int, more: dict[str, Any]) -> Hit:
-        """The finding about the window that begins with step `first`."""
+    def hit(self, batch: Batch, start: Start, level: str, more: dict[str, Any]) -> Hit:
+        """The finding about the first hot window of a stretch."""
         return Hit(
             slot=int(batch.slot[start.row]),
             event_time_ms=int(batch.time_ms[start.row]),
             level=level,
-            window=self._window(first, start.span),
+            window=self._window(self._first(start), start.span),
             observed=start.observed,
             limit=self._limit(start),
             unit=self.units[start.span],
