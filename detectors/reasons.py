@@ -8,6 +8,9 @@ WHAT = {
     "bytes": "{observed_gb:.2f} GB where the limit is {limit_gb:.2f} GB",
     "ports": "connection attempts to {observed} ports of one computer within minutes",
     "hosts": "connection attempts to {observed} computers on one port within minutes",
+    "recipients": "messages to {observed} recipients at a time where {limit} are allowed",
+    "servers": "mail sent straight to {observed} mail servers",
+    "devices": "use on {observed} different devices",
 }
 """By the unit of what was observed."""
 
