@@ -5,6 +5,7 @@ from detectors.mail_spam import MailSpam
 from detectors.portscan import Portscan
 from detectors.rule import Rule
 from detectors.sharing import Sharing
+from detectors.sms_bulk import SmsBulk
 from detectors.sms_daily import SmsDaily
 from detectors.sms_group import SmsGroup
 from detectors.sms_monthly import SmsMonthly
@@ -23,5 +24,6 @@ RULES: dict[str, type[Rule]] = {
     "mail_spam": MailSpam,
     "sharing": Sharing,
     "stream_devices": StreamDevices,
+    "sms_bulk": SmsBulk,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

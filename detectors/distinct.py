@@ -130,7 +130,7 @@ class DistinctRule:
         """What tells the group from others of the customer."""
         return {}
 
-    def is_breach(self, batch: Batch, row: int, observed: int) -> bool:
+    def is_breach(self, batch: Batch, row: int) -> bool:
         """Whether a window that holds too many elements at this row is a breach."""
         return True
 
@@ -197,7 +197,7 @@ class DistinctRule:
         for row, element, step in new:
             by_step.setdefault(step, set()).add(element)
             hot = self._hot_windows(by_step, key, span, step, enough)
-            if hot and not self.is_breach(batch, row, max(hot.values())):
+            if hot and not self.is_breach(batch, row):
                 continue
             if len(by_step[step]) >= enough:
                 self._saturate(key, step, enough)

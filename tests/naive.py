@@ -333,7 +333,7 @@ class Distinct:
             inside = {e for e, s in self.elements[group] if end - steps <= s <= end}
             if len(inside) >= enough:
                 hot[end] = len(inside)
-        if not is_new or (hot and not self.is_breach(event, max(hot.values()))):
+        if not is_new or (hot and not self.is_breach(event)):
             return
         for end in self.episodes[variant].note(group, hot):
             # A window is reported once, whatever else of the customer gets hot in it.
@@ -344,7 +344,7 @@ class Distinct:
                 found = self.found(event, "breach", start_ms, hot[end], limit)
                 yield from self.told(event, found)
 
-    def is_breach(self, event, observed):
+    def is_breach(self, event):
         return True
 
     def told(self, event, found):
