@@ -1,9 +1,13 @@
 """The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
 
 from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.mail_spam import MailSpam
 from detectors.portscan import Portscan
 from detectors.rule import Rule
+from detectors.sharing import Sharing
+from detectors.sms_bulk import SmsBulk
 from detectors.sms_daily import SmsDaily
+from detectors.sms_group import SmsGroup
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.voice_continuous import VoiceContinuous
@@ -13,6 +17,7 @@ from detectors.storage_file_size import StorageFileSize
 from detectors.storage_flood import StorageFlood
 from detectors.storage_linked_items import StorageLinkedItems
 from detectors.storage_shared_items import StorageSharedItems
+from detectors.stream_devices import StreamDevices
 from detectors.voice_daily import VoiceDaily
 from detectors.voice_weekly import VoiceWeekly
 
@@ -31,5 +36,10 @@ RULES: dict[str, type[Rule]] = {
     "storage_shared_items": StorageSharedItems,
     "storage_flood": StorageFlood,
     "storage_downgrade": StorageDowngrade,
+    "sms_group": SmsGroup,
+    "mail_spam": MailSpam,
+    "sharing": Sharing,
+    "stream_devices": StreamDevices,
+    "sms_bulk": SmsBulk,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

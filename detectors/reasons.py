@@ -10,6 +10,9 @@ WHAT = {
     "hosts": "connection attempts to {observed} computers on one port within minutes",
     "linked_items": "{observed} linked items where the limit is {limit}",
     "shared_items": "{observed} shared files or folders where the limit is {limit}",
+    "recipients": "messages to {observed} recipients at a time where {limit} are allowed",
+    "servers": "mail sent straight to {observed} mail servers",
+    "devices": "use on {observed} different devices",
 }
 """By the unit of what was observed."""
 

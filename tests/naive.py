@@ -309,59 +309,97 @@ def is_group_address(text):
     return address.is_multicast or (address.version == 4 and text.endswith(".255"))
 
 
-class Portscan:
+class Distinct:
+    """Too many distinct elements of a group, in any window: `portscan` and its like.
+
+    `windows`: for each variant its periods, and how many of them a window has besides its last.
+    """
+
+    kind = "rolling"
+    limit_counts = False
+
+    def __init__(self, periods, windows, retained):
+        self.periods, self.windows, self.retained = periods, windows, retained
+        self.elements = defaultdict(set)
+        self.episodes = {variant: Episodes(steps) for variant, (_, steps) in windows.items()}
+        self.reported = set()
+
+    def accepts(self, event, watermark_ms):
+        newest = self.periods.of(watermark_ms)
+        return self.periods.of(event.event_time_ms) >= newest - self.retained
+
+    def feed(self, event, watermark_ms):
+        """`touched` gives variant, key, element, and how many elements are too many."""
+        if not self.accepts(event, watermark_ms):
+            return
+        for variant, key, element, enough in self.touched(event):
+            yield from self.contacted(event, variant, key, element, enough)
+
+    def contacted(self, event, variant, key, element, enough):
+        periods, steps = self.windows[variant]
+        group, step = (event.customer_id, variant, key), periods.of(event.event_time_ms)
+        is_new = (element, step) not in self.elements[group]
+        self.elements[group].add((element, step))
+        hot = {}
+        for end in range(step, step + steps + 1):
+            inside = {e for e, s in self.elements[group] if end - steps <= s <= end}
+            if len(inside) >= enough:
+                hot[end] = len(inside)
+        if not is_new or (hot and not self.is_breach(event)):
+            return
+        for end in self.episodes[variant].note(group, hot):
+            # A window is reported once, whatever else of the customer gets hot in it.
+            start_ms = periods.start_ms(end - steps)
+            if (event.customer_id, start_ms) not in self.reported:
+                self.reported.add((event.customer_id, start_ms))
+                limit = enough if self.limit_counts else enough - 1
+                found = self.found(event, "breach", start_ms, hot[end], limit)
+                yield from self.told(event, found)
+
+    def is_breach(self, event):
+        return True
+
+    def told(self, event, found):
+        yield found
+
+    def found(self, event, level, start_ms, observed, limit):
+        return Found(
+            rule=self.name,
+            customer_id=event.customer_id,
+            level=level,
+            kind=self.kind,
+            start_ms=start_ms,
+            event_time_ms=event.event_time_ms,
+            observed=observed,
+            limit=limit,
+        )
+
+
+def rolling(parameters, *variants):
+    """What `Distinct` wants to know of a rolling window that is the same for all variants."""
+    periods = Steps(parameters.step_seconds * 1000)
+    steps = parameters.length_seconds // parameters.step_seconds
+    retained = parameters.retention_hours * HOUR_MS // periods.step_ms
+    return periods, dict.fromkeys(variants, (periods, steps)), retained
+
+
+class Portscan(Distinct):
     """Many ports of a host or many hosts on a port, in any window."""
 
     name, reads = "portscan", ("flow",)
+    limit_counts = True
 
     def __init__(self, policy):
-        parameters = policy.rules[self.name]
-        self.periods = Steps(parameters.step_seconds * 1000)
-        self.steps = parameters.length_seconds // parameters.step_seconds
-        self.retained = parameters.retention_hours * HOUR_MS // self.periods.step_ms
-        self.limits = {
-            "vertical": parameters.vertical_ports,
-            "horizontal": parameters.horizontal_hosts,
-        }
-        self.contacts = defaultdict(set)
-        self.episodes = Episodes(self.steps)
-        self.reported = set()
+        self.parameters = policy.rules[self.name]
+        super().__init__(*rolling(self.parameters, "vertical", "horizontal"))
 
-    def accepts(self, flow, watermark_ms):
-        step = self.periods.of(flow.event_time_ms)
-        return step >= self.periods.of(watermark_ms) - self.retained
-
-    def feed(self, flow, watermark_ms):
+    def touched(self, flow):
         host, port = flow.destination_address, flow.destination_port
         if not is_failed(flow) or flow.direction != "outbound" or port is None:
             return
-        if is_group_address(host):
-            return
-        for variant, key, element in (("vertical", host, port), ("horizontal", port, host)):
-            yield from self.contacted(flow, (flow.customer_id, variant, key), element)
-
-    def contacted(self, flow, group, element):
-        step = self.periods.of(flow.event_time_ms)
-        self.contacts[group].add((element, step))
-        limit, hot = self.limits[group[1]], {}
-        for end in range(step, step + self.steps + 1):
-            inside = {e for e, s in self.contacts[group] if end - self.steps <= s <= end}
-            if len(inside) >= limit:
-                hot[end] = len(inside)
-        for end in self.episodes.note(group, hot):
-            # A window is reported once, whatever else of the customer gets hot in it.
-            if (flow.customer_id, end) not in self.reported:
-                self.reported.add((flow.customer_id, end))
-                yield Found(
-                    rule=self.name,
-                    customer_id=flow.customer_id,
-                    level="breach",
-                    kind="rolling",
-                    start_ms=self.periods.start_ms(end - self.steps),
-                    event_time_ms=flow.event_time_ms,
-                    observed=hot[end],
-                    limit=limit,
-                )
+        if not is_group_address(host):
+            yield "vertical", host, port, self.parameters.vertical_ports
+            yield "horizontal", port, host, self.parameters.horizontal_hosts
 
 
 class StorageCapacity:

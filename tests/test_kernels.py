@@ -150,6 +150,16 @@ def test_contacts_give_up_the_oldest_when_full():
     assert 150 - contacts.size - 20 == contacts.evicted
 
 
+def test_contacts_of_one_step_give_up_the_earlier_half_when_full():
+    """A step of a day may hold more than there is room for; its newer half stays."""
+    contacts = Contacts(entries_max=100)
+    contacts.add(hashes([1] * 150), hashes(range(150)), np.full(150, 7))
+    contacts.forget(7)
+    elements, _ = contacts.of(1)
+    assert list(range(100, 150)) == elements.tolist()
+    assert contacts.evicted == 100
+
+
 @PROPERTY
 @given(rows(groups, steps, st.sets(st.integers(0, 3), max_size=4)), st.integers(1, 4))
 def test_episodes_equal_their_definition(rows, length):

@@ -26,10 +26,13 @@ class Contacts:
     ----------
     entries_max
         Entries remembered at most; past it the oldest steps go early, and `evicted` counts them.
+    slack
+        Steps by which the floor has to rise before what is below it is cleared away.
     """
 
-    def __init__(self, entries_max: int) -> None:
+    def __init__(self, entries_max: int, slack: int = 0) -> None:
         self.entries_max = entries_max
+        self.slack = slack
         self.evicted = 0
         self._log = ChunkLog(ENTRY)
         self._rewrite = False
@@ -75,15 +78,18 @@ class Contacts:
     def forget(self, floor: int) -> None:
         """Entries of steps before `floor` are not needed; they go when it is worth the work."""
         full = self.size > self.entries_max
-        if full or (floor - self._floor > 120 and self.size > 64):
+        if full or (floor - self._floor > self.slack and self.size > 64):
             steps = self._entries["expiry"][: self.size]
-            if full:
-                newest_half = int(np.partition(steps, self.size // 2)[self.size // 2]) + 1
-                self.evicted += int(((steps >= floor) & (steps < newest_half)).sum())
-                floor = max(floor, newest_half)
+            keep = steps >= floor
+            if keep.sum() > self.entries_max:
+                # Half of the room is made free; of one step's entries the later ones stay.
+                oldest = np.argsort(steps, kind="stable")
+                oldest = oldest[: self.size - max(1, self.entries_max // 2)]
+                self.evicted += int(keep[oldest].sum())
+                keep[oldest] = False
+                floor = int(steps[keep].min())
             self._floor = floor
             unsaved = np.arange(self.size) >= self._stored
-            keep = steps >= floor
             if not keep.all():
                 self._rebuild(self._entries[: self.size][keep], int((~unsaved & keep).sum()))
 

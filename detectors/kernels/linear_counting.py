@@ -1,0 +1,31 @@
+"""Distinct elements, counted by the bits they set (linear counting; Whang et al., 1990)."""
+
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def estimates(bits: int) -> NDArray[np.int64]:
+    """Distinct elements that a map of so many bits stands for, by how many bits are set.
+
+    Each element sets one bit, chosen by its hash; some share one. A full map stands for
+    `bits * log(bits)` elements or more. Up to four elements a bit the standard error stays below
+    12 % for 256 bits and below 24 % for 64.
+
+    Parameters
+    ----------
+    bits
+        Size of the map.
+
+    Returns
+    -------
+    Estimates, shape (bits + 1,), rising.
+
+    Examples
+    --------
+    >>> estimates(64)[[0, 1, 10, 63, 64]].tolist()
+    [0, 1, 11, 266, 266]
+    """
+    unset = (bits - np.arange(bits + 1)).tolist()
+    return np.array([round(-bits * log(max(1, n) / bits)) for n in unset], np.int64)

@@ -1,0 +1,62 @@
+"""TV watched on more devices than the plan allows."""
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from msgspec import Meta
+
+from detectors.calendar import DAY_MS
+from detectors.distinct import DistinctRule, Seen, Span, Windows
+from detectors.kernels.periods import Steps
+from detectors.rule import NONE, Batch, Customers
+from schemas.policy import Natural, Policy, Positive, RuleParameters
+
+Days = Annotated[int, Meta(ge=1, le=366)]
+
+
+class StreamDevicesParameters(RuleParameters, kw_only=True, frozen=True):
+    """`devices` within `length_days` are still allowed where the plan does not set a number.
+
+    `contacts_max` bounds what one partition remembers, `retention_days` is how late viewing may be.
+    """
+
+    devices: Natural
+    length_days: Days
+    retention_days: Days
+    contacts_max: Positive
+
+
+class StreamDevices(DistinctRule):
+    """Report the viewing on one device more than the plan allows, within a rolling window of days.
+
+    What it catches: an account that is used on too many devices, at the first viewing on one too
+    many. As long as the window holds too many it is one finding.
+    What it misses: few devices in many homes; a change of plan shows with the next device or day.
+    False alarms: a device that takes a new `device_id` when it is reset counts twice.
+
+    References
+    ----------
+    Clause base-tv 2.3(iii).
+    """
+
+    name: ClassVar[str] = "stream_devices"
+    reads: ClassVar[tuple[str, ...]] = ("stream",)
+    Parameters: ClassVar[type[StreamDevicesParameters]] = StreamDevicesParameters
+    units: ClassVar[tuple[str, ...]] = ("devices",)
+
+    def windows(self, policy: Policy) -> Windows:
+        """Steps of a day."""
+        span = Span(self.parameters.length_days)
+        return Windows(Steps(DAY_MS), (span,), self.parameters.retention_days)
+
+    def seen(self, batch: Batch, customers: Customers) -> Seen:
+        """The device of each viewing, against the number of the customer's plan."""
+        number = customers.number("stream_devices", batch.slot)
+        limit = np.where(number == NONE, self.parameters.devices, number)
+        return Seen(
+            row=np.arange(len(batch.slot)),
+            span=np.zeros(len(batch.slot), np.int64),
+            group=customers.directory.hashes(batch.slot),
+            element=batch.fields["device_id"],
+            enough=limit + 1,
+        )

@@ -1,0 +1,32 @@
+"""Devices of an account, in any window of days."""
+
+from schemas.events import Stream
+from tests import naive
+from tests.drawing import DAY_MS, choices, events_of
+
+LOW = {"devices": 1, "length_days": 3, "retention_days": 2}
+
+
+class Twin(naive.Distinct):
+    """A set of devices and days for each customer."""
+
+    name, reads = "stream_devices", ("stream",)
+
+    def __init__(self, policy, plans):
+        self.parameters, self.plans = policy.rules[self.name], plans
+        days, length = naive.Steps(DAY_MS), self.parameters.length_days
+        super().__init__(days, {"all": (days, length)}, self.parameters.retention_days)
+
+    def touched(self, viewing):
+        limit = self.plans.of(viewing.customer_id).stream_devices
+        limit = self.parameters.devices if limit is None else limit
+        yield "all", "all", viewing.device_id, limit + 1
+
+
+VIEWINGS = choices(device_id=("tv", "tablet", "phone", "", "tv" * 128))
+
+CASES = {
+    "days": ({}, events_of(Stream, VIEWINGS, DAY_MS, duration_ms=1)),
+    "weeks": ({"devices": 2}, events_of(Stream, VIEWINGS, 5 * DAY_MS, duration_ms=0)),
+    "none_allowed": ({"devices": 0}, events_of(Stream, VIEWINGS, 2 * DAY_MS, duration_ms=1)),
+}
