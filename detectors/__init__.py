@@ -1,7 +1,9 @@
 """The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
 
+from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.portscan import Portscan
+from detectors.roaming_volume import RoamingVolume
 from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
@@ -15,5 +17,7 @@ RULES: dict[str, type[Rule]] = {
     "data_monthly_ratio": DataMonthlyRatio,
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
+    "data_bundle": DataBundle,
+    "roaming_volume": RoamingVolume,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -85,12 +85,8 @@ class Partition(StoredPartition):
         outcome.counted = len(rows)
         outcome.late = int((columns.time_ms[rows] < watermark[rows]).sum())
         batch = self._batch(columns, rows, watermark, outcome)
-        self.provenance[kind].note(origin, columns.time_ms[rows], columns.offset[rows])
-        hits = self._run(batch, outcome)
+        self._run(batch, origin, outcome)
         self.watermark_ms[kind] = int(watermark[-1])
-        for name, hit in hits:
-            of = None if hit.offset is None else kind
-            outcome.findings.append(self._finding(name, hit, of))
         return outcome
 
     def _behind_fence(
@@ -149,36 +145,37 @@ class Partition(StoredPartition):
             fields=columns.fields,
         )
 
-    def _run(self, batch: Batch, outcome: Outcome) -> list[tuple[str, Hit]]:
-        """Run the kind's rules, cut where a period closes: its sums hold just what came before."""
+    def _run(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
+        """Run the kind's rules, cut where a period closes: it rests on just what came before."""
         if len(batch.slot) == 0:
-            return []
-        hits: list[tuple[str, Hit]] = []
+            return
+        kind = batch.kind
         for part in self._cut_at_closings(batch):
-            hits += self._close(batch.kind, int(part.watermark_ms[0]), outcome)
+            self._close(kind, int(part.watermark_ms[0]), outcome)
+            self.provenance[kind].note(origin, part.time_ms, part.offset)
             for name, rule in self.rules.items():
-                if batch.kind in rule.reads:
-                    found = rule.step(self._columns_of(name), part, self.customers)
-                    hits += [(name, hit) for hit in found]
-            self.stepped_ms[batch.kind] = part.newest_ms
-        if batch.kind in self.groups:
-            self.groups[batch.kind].touch(batch.slot)
-        return hits
+                if kind in rule.reads:
+                    hits = rule.step(self._columns_of(name), part, self.customers)
+                    outcome.findings += [
+                        self._finding(name, hit, None if hit.offset is None else kind)
+                        for hit in hits
+                    ]
+            self.stepped_ms[kind] = part.newest_ms
+        if kind in self.groups:
+            self.groups[kind].touch(batch.slot)
 
-    def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> list[tuple[str, Hit]]:
+    def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> None:
         """Close the periods that every kind a rule reads has passed."""
-        hits: list[tuple[str, Hit]] = []
         for name, rule in self.closing_rules.items():
             if kind in rule.reads:
                 others = (self.stepped_ms[other] for other in rule.reads if other != kind)
                 reached_ms = min([watermark_ms, *others])
                 closed = rule.close(self._columns_of(name), reached_ms, self.customers)
-                hits += self._closed(name, closed, outcome)
-        return hits
+                self._closed(name, closed, outcome)
 
-    def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> list[tuple[str, Hit]]:
+    def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> None:
         outcome.partials += [self._partial(rule, share) for share in closed.shares]
-        return [(rule, hit) for hit in closed.hits]
+        outcome.findings += [self._finding(rule, hit) for hit in closed.hits]
 
     def _cut_at_closings(self, batch: Batch) -> Iterator[Batch]:
         closes = np.zeros(len(batch.slot), bool)
@@ -220,8 +217,7 @@ class Partition(StoredPartition):
         outcome = Outcome()
         for name, rule in self.closing_rules.items():
             closed = rule.close_ended(self._columns_of(name), last_event_ms, self.customers)
-            hits = self._closed(name, closed, outcome)
-            outcome.findings += [self._finding(of, hit) for of, hit in hits]
+            self._closed(name, closed, outcome)
         return outcome
 
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
@@ -231,8 +227,7 @@ class Partition(StoredPartition):
             if not silent.isdisjoint(rule.reads):
                 times = (now_ms if k in silent else self.stepped_ms[k] for k in rule.reads)
                 closed = rule.close(self._columns_of(name), min(times), self.customers)
-                hits = self._closed(name, closed, outcome)
-                outcome.findings += [self._finding(of, hit) for of, hit in hits]
+                self._closed(name, closed, outcome)
         return outcome
 
     def _partial(self, rule: str, share: Share) -> CohortPartial:
