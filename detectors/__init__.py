@@ -2,6 +2,7 @@
 
 from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.overload import Overload
 from detectors.portscan import Portscan
 from detectors.roaming_volume import RoamingVolume
 from detectors.rule import Rule
@@ -19,5 +20,6 @@ RULES: dict[str, type[Rule]] = {
     "storage_capacity": StorageCapacity,
     "data_bundle": DataBundle,
     "roaming_volume": RoamingVolume,
+    "overload": Overload,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -200,21 +200,23 @@ class CountingRule:
         limit: int,
         more: dict[str, Any],
     ) -> Hit:
-        start_ms, end_ms = self.periods.bounds(period)
-        kind = self.calendar_unit
-        if self.rolling:
-            kind, start_ms = "rolling", self.periods.bounds(period - self.steps)[0]
         return Hit(
             slot=slot,
             event_time_ms=int(batch.time_ms[row]),
             level=level,
-            window=Window(kind=kind, start_ms=start_ms, end_ms=end_ms),
+            window=self._window(period),
             observed=observed,
             limit=limit,
             unit=self.amount_unit,
             offset=int(batch.offset[row]),
             evidence=more,
         )
+
+    def _window(self, period: int) -> Window:
+        """The calendar period, or the rolling window that ends with a step."""
+        kind = "rolling" if self.rolling else self.calendar_unit
+        start_ms = self.periods.bounds(period - self.steps)[0]
+        return Window(kind=kind, start_ms=start_ms, end_ms=self.periods.bounds(period)[1])
 
     def _roll(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
@@ -283,12 +285,9 @@ class CountingRule:
         newest = self.ring.newest
         held = self.ring.history(columns[self.name][slot])
         observed = sum(held.get(p, 0) for p in range(newest - self.steps, newest + 1))
-        start_ms, end_ms = self.periods.bounds(newest)
-        kind = "rolling" if self.rolling else self.calendar_unit
-        start_ms = self.periods.bounds(newest - self.steps)[0]
-        window = Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
         limit = int(self.limits(np.array([slot]), customers)[0])
         known = None if limit == NEVER else limit
+        window = self._window(newest)
         return [Standing(window=window, observed=observed, limit=known, unit=self.amount_unit)]
 
     def remember(self) -> Any:
