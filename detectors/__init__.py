@@ -9,6 +9,7 @@ from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
+from detectors.usage_double import UsageDouble
 from detectors.voice_daily import VoiceDaily
 
 RULES: dict[str, type[Rule]] = {
@@ -21,5 +22,6 @@ RULES: dict[str, type[Rule]] = {
     "data_bundle": DataBundle,
     "roaming_volume": RoamingVolume,
     "overload": Overload,
+    "usage_double": UsageDouble,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -29,16 +29,15 @@ class Closing:
         self.lateness_ms = lateness_ms
         self.kept = kept
         self.closed = -1
-        self.began: int | None = None
+        self.began: dict[str, int] = {}
 
     def last(self, watermark_ms: Ints) -> Ints:
         """The last period closed at each watermark, shape (n,)."""
         return self.periods.period_of(watermark_ms - self.lateness_ms) - 1
 
-    def begin(self, watermark_ms: Ints) -> None:
-        """A kind's first watermark is the first of these."""
-        first = int(self.last(watermark_ms[:1])[0])
-        self.began = first if self.began is None else min(first, self.began)
+    def begin(self, kind: str, watermark_ms: Ints) -> None:
+        """A kind's first watermark is the first of these: older periods were closed before it."""
+        self.began[kind] = int(self.last(watermark_ms[:1])[0])
 
     def reached(self, watermark_ms: int) -> range:
         """The periods that this watermark closes now, oldest first."""
@@ -51,15 +50,14 @@ class Closing:
     def _through(self, last: int) -> range:
         first = self.closed + 1
         if self.closed < 0:
-            began = last if self.began is None else min(last, self.began)
-            first = max(0, began - self.kept + 1)
+            first = max(0, min([last, *self.began.values()]) - self.kept + 1)
         self.closed = max(self.closed, last)
         return range(first, last + 1)
 
     def remember(self) -> Any:
         """The last closed period, and where the kinds began."""
-        return [self.closed, self.began]
+        return [self.closed, list(self.began.items())]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.closed, self.began = memory
+        self.closed, self.began = memory[0], dict(memory[1])
