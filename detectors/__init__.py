@@ -4,6 +4,7 @@ from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.overload import Overload
 from detectors.portscan import Portscan
+from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
 from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
@@ -23,5 +24,6 @@ RULES: dict[str, type[Rule]] = {
     "roaming_volume": RoamingVolume,
     "overload": Overload,
     "usage_double": UsageDouble,
+    "roaming_permanent": RoamingPermanent,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""
