@@ -1,8 +1,12 @@
 """The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
 
+from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.mail_spam import MailSpam
+from detectors.overload import Overload
 from detectors.portscan import Portscan
+from detectors.roaming_permanent import RoamingPermanent
+from detectors.roaming_volume import RoamingVolume
 from detectors.rule import Rule
 from detectors.sharing import Sharing
 from detectors.sms_bulk import SmsBulk
@@ -10,7 +14,6 @@ from detectors.sms_daily import SmsDaily
 from detectors.sms_group import SmsGroup
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
-from detectors.voice_continuous import VoiceContinuous
 from detectors.storage_contacts import StorageContacts
 from detectors.storage_downgrade import StorageDowngrade
 from detectors.storage_file_size import StorageFileSize
@@ -18,6 +21,8 @@ from detectors.storage_flood import StorageFlood
 from detectors.storage_linked_items import StorageLinkedItems
 from detectors.storage_shared_items import StorageSharedItems
 from detectors.stream_devices import StreamDevices
+from detectors.usage_double import UsageDouble
+from detectors.voice_continuous import VoiceContinuous
 from detectors.voice_daily import VoiceDaily
 from detectors.voice_weekly import VoiceWeekly
 
@@ -41,5 +46,10 @@ RULES: dict[str, type[Rule]] = {
     "sharing": Sharing,
     "stream_devices": StreamDevices,
     "sms_bulk": SmsBulk,
+    "data_bundle": DataBundle,
+    "roaming_volume": RoamingVolume,
+    "overload": Overload,
+    "usage_double": UsageDouble,
+    "roaming_permanent": RoamingPermanent,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

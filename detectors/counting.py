@@ -12,7 +12,7 @@ from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing, Periods, Steps
 from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.regular import Regularly
-from detectors.rule import Batch, Correction, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import NEVER, Batch, Correction, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -80,7 +80,8 @@ class Pieces(NamedTuple):
 class CountingRule:
     """Report the event that takes a customer's period past the limit, once for each period.
 
-    A subclass says what is counted (`pieces`), in which calendar unit, and what the limit is.
+    A subclass says what is counted (`pieces`), in which calendar unit, and what the limit is: one
+    for all (`limit_of`), or one for each customer (`limits`). Full cells of `cell` stay full.
     """
 
     name: ClassVar[str]
@@ -88,6 +89,7 @@ class CountingRule:
     Parameters: ClassVar[type[CountingParameters]] = CountingParameters
     calendar_unit: ClassVar[Literal["day", "week", "month"]]
     amount_unit: ClassVar[str]
+    cell: ClassVar[str] = CELL.str
     longest_ms: ClassVar[int] = 0
 
     def __init__(self, parameters: CountingParameters, policy: Policy) -> None:
@@ -111,11 +113,18 @@ class CountingRule:
             ahead = -(-self.longest_ms // SHORTEST_MS[self.calendar_unit])
         self.ring = PeriodRing(back, ahead)
         self.episodes = Episodes(self.steps)
-        self.fields = (Field(self.name, CELL.str, self.ring.width),)
+        self.fields = (Field(self.name, self.cell, self.ring.width),)
 
     def limit_of(self, parameters: Any) -> int:
-        """Highest amount of a period that is still allowed."""
+        """Highest amount of a period that is still allowed; nobody's limit is below it."""
         return parameters.limit
+
+    def limits(self, slot: Ints, customers: Customers) -> Ints:
+        """Highest amount that each customer is still allowed, `NEVER` without a limit, (n,)."""
+        if self.parameters.applies_to == "all":
+            return np.full(len(slot), self.limit)
+        applies = customers.has_unlimited(self.parameters.service, slot)
+        return np.where(applies, self.limit, NEVER)
 
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
         """Row, period and amount of everything that counts, in the order of rows, shape (k,)."""
@@ -143,35 +152,33 @@ class CountingRule:
             self.episodes.forget(int(newest[-1]) - self.retained)
         return hits
 
-    def _applies(self, customers: Customers, slot: Ints) -> Mask:
-        if self.parameters.applies_to == "all":
-            return np.ones(len(slot), bool)
-        return customers.has_unlimited(self.parameters.service, slot)
-
     def _cross(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
-        total = pieces.total
-        crossed = np.flatnonzero((total > self.limit) & (total - pieces.amount <= self.limit))
-        crossed = crossed[self._applies(customers, pieces.slot[crossed])]
+        above = np.flatnonzero(pieces.total > self.limit)
+        limit = self.limits(pieces.slot[above], customers)
+        total, before = pieces.total[above], pieces.total[above] - pieces.amount[above]
+        crossing = (total > limit) & (before <= limit)
+        crossed, limits = above[crossing], limit[crossing].tolist()
         if self.regularly is None:
-            for at in crossed.tolist():
-                yield self._breach(batch, pieces, at)
+            for at, limit in zip(crossed.tolist(), limits, strict=True):
+                yield self._breach(batch, pieces, at, limit)
             return
-        for at, counts in self._counts_at(crossed, cells, pieces):
-            yield self._breach(batch, pieces, at)
-            breaches = {p: count for p, count in counts.items() if count > self.limit}
+        counted = self._counts_at(crossed, cells, pieces)
+        for (at, counts), limit in zip(counted, limits, strict=True):
+            yield self._breach(batch, pieces, at, limit)
+            breaches = {p: count for p, count in counts.items() if count > limit}
             for last in self.regularly.completed_by(breaches, int(pieces.period[at])):
                 more = self.regularly.evidence(breaches, last, self._start_ms)
                 row, slot = int(pieces.row[at]), int(pieces.slot[at])
-                yield self._hit(batch, row, slot, "regular", last, breaches[last], more)
+                yield self._hit(batch, row, slot, "regular", last, breaches[last], limit, more)
 
     def _start_ms(self, period: int) -> int:
         return self.periods.bounds(period)[0]
 
-    def _breach(self, batch: Batch, pieces: Pieces, at: int) -> Hit:
+    def _breach(self, batch: Batch, pieces: Pieces, at: int, limit: int) -> Hit:
         row, slot, period, _, total = (int(column[at]) for column in pieces)
-        return self._hit(batch, row, slot, "breach", period, total, {})
+        return self._hit(batch, row, slot, "breach", period, total, limit, {})
 
     def _counts_at(
         self, crossed: Ints, cells: NDArray, pieces: Pieces
@@ -188,51 +195,63 @@ class CountingRule:
                 yield at, counts[slot]
 
     def _hit(
-        self, batch: Batch, row: int, slot: int, level: str, period: int, observed: int, more: dict
+        self,
+        batch: Batch,
+        row: int,
+        slot: int,
+        level: str,
+        period: int,
+        observed: int,
+        limit: int,
+        more: dict[str, Any],
     ) -> Hit:
-        start_ms, end_ms = self.periods.bounds(period)
-        kind = self.calendar_unit
-        if self.rolling:
-            kind, start_ms = "rolling", self.periods.bounds(period - self.steps)[0]
         return Hit(
             slot=slot,
             event_time_ms=int(batch.time_ms[row]),
             level=level,
-            window=Window(kind=kind, start_ms=start_ms, end_ms=end_ms),
+            window=self._window(period),
             observed=observed,
-            limit=self.limit,
+            limit=limit,
             unit=self.amount_unit,
             offset=int(batch.offset[row]),
             evidence=more,
         )
 
+    def _window(self, period: int) -> Window:
+        """The calendar period, or the rolling window that ends with a step."""
+        kind = "rolling" if self.rolling else self.calendar_unit
+        start_ms = self.periods.bounds(period - self.steps)[0]
+        return Window(kind=kind, start_ms=start_ms, end_ms=self.periods.bounds(period)[1])
+
     def _roll(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
-        candidates = self._hot_slots(cells, pieces)
-        candidates = candidates[self._applies(customers, candidates)]
         hits = []
-        for slot in candidates.tolist():
+        for slot, limit in self._hot_slots(cells, customers, pieces):
             counts = self.ring.history(cells[slot])
             key = int(customers.directory.hashes(np.array([slot]))[0])
             for at in np.flatnonzero(pieces.slot == slot).tolist():
                 this = int(pieces.period[at])
                 counts[this] = counts.get(this, 0) + int(pieces.amount[at])
-                hot = self._hot_windows(counts, this)
+                hot = self._hot_windows(counts, this, limit)
                 new = self.episodes.note(key, hot)
                 if new is not None:
                     row = int(pieces.row[at])
-                    hits.append((at, self._hit(batch, row, slot, "breach", new, hot[new], {})))
+                    hit = self._hit(batch, row, slot, "breach", new, hot[new], limit, {})
+                    hits.append((at, hit))
         yield from (hit for _, hit in sorted(hits, key=lambda pair: pair[0]))
 
-    def _hot_slots(self, cells: NDArray, pieces: Pieces) -> Ints:
-        """Slots with a window above the limit once the whole batch is in: the only ones to walk."""
+    def _hot_slots(
+        self, cells: NDArray, customers: Customers, pieces: Pieces
+    ) -> list[tuple[int, int]]:
+        """Slots with a window above their limit once the batch is in, and the limit: the only ones
+        to walk."""
         touched, inverse = np.unique(pieces.slot, return_inverse=True)
         sums = cells[touched].sum(axis=1, dtype=np.int64)
         np.add.at(sums, inverse, pieces.amount)
         likely = touched[sums > self.limit]
         if len(likely) == 0:
-            return likely
+            return []
         rows = np.isin(pieces.slot, likely)
         held = [(s, p, c) for s in likely.tolist() for p, c in self.ring.history(cells[s]).items()]
         old = np.array(held, np.int64).reshape(-1, 3)
@@ -242,14 +261,16 @@ class CountingRule:
             np.r_[old[:, 2], pieces.amount[rows]],
             self.steps,
         )
-        return groups[sums > self.limit]
+        limits = self.limits(groups, customers)
+        hot = sums > limits
+        return list(zip(groups[hot].tolist(), limits[hot].tolist(), strict=True))
 
-    def _hot_windows(self, counts: dict[int, int], this: int) -> dict[int, int]:
+    def _hot_windows(self, counts: dict[int, int], this: int, limit: int) -> dict[int, int]:
         """Ends and sums of the windows above the limit that hold step `this`."""
         running = sum(counts.get(p, 0) for p in range(this - self.steps, this + 1))
         hot = {}
         for end in range(this, this + self.steps + 1):
-            if running > self.limit:
+            if running > limit:
                 hot[end] = running
             running += counts.get(end + 1, 0) - counts.get(end - self.steps, 0)
         return hot
@@ -269,19 +290,17 @@ class CountingRule:
         row, period, amount = self.pieces(batch)
         newest = self.periods.period_of(batch.watermark_ms)[row]
         held = self.ring.holds(period, self.ring.newest) & (period >= newest - self.retained)
-        applies = self._applies(customers, batch.slot[row])
+        limits = self.limits(batch.slot[row], customers)
         hits = []
         for at in np.flatnonzero(held).tolist():
             cell = int(batch.slot[row[at]]), int(period[at]) % self.ring.width
-            before = int(cells[cell])
-            if before == np.iinfo(CELL).max:
+            before, limit = int(cells[cell]), int(limits[at])
+            if before == np.iinfo(cells.dtype).max:
                 continue
             cells[cell] = after = max(0, before - int(amount[at]))
-            if after <= self.limit < before and applies[at] and not self.rolling:
-                more = {"corrects": correction.corrects}
-                hit = self._hit(
-                    batch, int(row[at]), cell[0], "cleared", int(period[at]), after, more
-                )
+            if after <= limit < before and not self.rolling:
+                told, more = int(period[at]), {"corrects": correction.corrects}
+                hit = self._hit(batch, int(row[at]), cell[0], "cleared", told, after, limit, more)
                 hits.append(replace(hit, event_time_ms=correction.event_time_ms))
         return hits
 
@@ -300,13 +319,10 @@ class CountingRule:
         newest = self.ring.newest
         held = self.ring.history(columns[self.name][slot])
         observed = sum(held.get(p, 0) for p in range(newest - self.steps, newest + 1))
-        start_ms, end_ms = self.periods.bounds(newest)
-        kind = "rolling" if self.rolling else self.calendar_unit
-        start_ms = self.periods.bounds(newest - self.steps)[0]
-        applies = bool(self._applies(customers, np.array([slot]))[0])
-        window = Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
-        limit = self.limit if applies else None
-        return [Standing(window=window, observed=observed, limit=limit, unit=self.amount_unit)]
+        limit = int(self.limits(np.array([slot]), customers)[0])
+        known = None if limit == NEVER else limit
+        window = self._window(newest)
+        return [Standing(window=window, observed=observed, limit=known, unit=self.amount_unit)]
 
     def remember(self) -> Any:
         """The newest period, and the stretches of hot windows."""

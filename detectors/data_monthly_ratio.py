@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from detectors.calendar import calendar
 from detectors.kernels.periods import PeriodRing
 from detectors.regular import Regularly, RegularParameters
-from detectors.rule import Batch, Closed, Correction, Customers, Hit, Ints, Mask, Share, Standing
+from detectors.rule import (
+    NEVER,
+    Batch,
+    Closed,
+    Correction,
+    Customers,
+    Hit,
+    Ints,
+    Mask,
+    Share,
+    Standing,
+)
 from detectors.state import Field
 from schemas.policy import Natural, Policy, Positive
 from schemas.records import CohortAverage, CohortSum, Window
@@ -20,8 +31,6 @@ from schemas.records import CohortAverage, CohortSum, Window
 COHORT = "unlimited data"
 HOUR_MS = 3_600_000
 MONTHS_MAX = 120
-NEVER = np.iinfo(np.int64).max
-"""A limit that nobody reaches."""
 
 
 class RatioParameters(RegularParameters, kw_only=True, frozen=True):

@@ -26,6 +26,9 @@ ANNOUNCED_BIT, PROFESSIONAL_BIT, FIXED_BIT, ENDED_BIT = 8, 16, 32, 64
 NONE = -1
 """A number that a plan does not set; for storage, without limit."""
 
+NEVER = int(np.iinfo(np.int64).max)
+"""A limit that nobody reaches."""
+
 PLAN_NUMBERS = {
     "storage_capacity_bytes": "<i8",
     "data_bundle_bytes": "<i8",

@@ -23,8 +23,21 @@ JITTERS_MS = (0, -1, 1, MINUTE_MS, -HOUR_MS, HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS, 
 CUSTOMERS = ("c0", "c1", "ünlimited/2")
 
 ANNOUNCED = (
-    Customer(customer_id="c1", plan="fast", unlimited=["sms", "voice", "data"], stream_devices=2),
-    Customer(customer_id="ünlimited/2", plan="pocket", storage_capacity_bytes=12),
+    Customer(
+        customer_id="c1",
+        plan="fast",
+        unlimited=["sms", "voice", "data"],
+        data_bundle_bytes=125,
+        roaming_bundle_bytes=100,
+        stream_devices=2,
+    ),
+    Customer(
+        customer_id="ünlimited/2",
+        plan="pocket",
+        storage_capacity_bytes=12,
+        data_bundle_bytes=99,
+        roaming_bundle_bytes=0,
+    ),
     Customer(
         customer_id="new in 2027",
         plan="fast",
