@@ -4,6 +4,7 @@ A failing example is printed with its blob: `@reproduce_failure(...)` on the tes
 """
 
 import itertools
+import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -28,17 +29,20 @@ ORIGIN = Origin("usage.test", 0)
 IDS_MAX = 1 << 16
 WRITTEN_BYTES = 8
 
+THOROUGHNESS = int(os.environ.get("FAIRUSE_THOROUGHNESS", "1"))
+"""How many times the usual number of examples is tried: each run draws others."""
+
 settings.register_profile(
     "rules",
     derandomize=False,
     print_blob=True,
     deadline=None,
-    max_examples=30,
+    max_examples=8 * THOROUGHNESS,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 PROPERTY = settings(settings.get_profile("rules"))
-TWIN = settings(PROPERTY, max_examples=100)
-HABIT = settings(PROPERTY, max_examples=10)
+TWIN = settings(PROPERTY, max_examples=30 * THOROUGHNESS)
+HABIT = settings(PROPERTY, max_examples=4 * THOROUGHNESS)
 every_case = pytest.mark.parametrize("case", CASES)
 cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
 
