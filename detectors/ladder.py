@@ -170,14 +170,18 @@ WHAT = {
     "messages": "{observed} messages sent where {limit} are allowed",
     "ms": "{observed_hours:.1f} hours of calls where {limit_hours:.1f} are allowed",
     "bytes": "{observed_gb:.2f} GB where the limit is {limit_gb:.2f} GB",
+    "kilobytes": "{observed_mb:.0f} MB within minutes where the network bears {limit_mb:.0f} MB",
+    "per_mille_abroad": "{observed_percent:.0f} % of use abroad or more, month after month",
     "ports": "connection attempts to {observed} ports of one computer within minutes",
     "hosts": "connection attempts to {observed} computers on one port within minutes",
 }
-NO_LIMIT = {"bytes": "{observed_gb:.2f} GB stored, and your plan has no limit"}
+NO_LIMIT = {"bytes": "{observed_gb:.2f} GB, and your plan has no limit"}
 CONSEQUENCE = {
     "notify": "please bring your use back within the fair-use terms",
     "throttle": "your speed is reduced",
     "minimum_service": "your service is reduced to the minimum service",
+    "deposit": "we ask for a deposit",
+    "charge": "what is above the limit is charged",
     "restrict_storage": "uploading and sharing are stopped; you can still read and download",
     "suspend": "your service is suspended as long as the cause lasts",
     "release": "the cause is gone and every restriction for it is lifted",
@@ -194,6 +198,9 @@ def reason(kind: ActionKind, finding: Finding) -> str:
         limit_hours=finding.limit / 3_600_000,
         observed_gb=finding.observed / 1e9,
         limit_gb=finding.limit / 1e9,
+        observed_mb=finding.observed / 1e3,
+        limit_mb=finding.limit / 1e3,
+        observed_percent=finding.observed / 10,
     )
     when = {"day": "in one day", "month": "in one month"}.get(finding.window.kind, "")
     regularly = "regularly " if finding.level == "regular" else ""

@@ -154,7 +154,7 @@ MISTAKES = {
     "unknown rule in quotes": (
         changed(("rules.sms_daily", "[rules.sms_daily]", '[ rules . "fax" ]')),
         "[ rules",
-        ("rules.fax", "no such rule", "choose from data_monthly_ratio"),
+        ("rules.fax", "no such rule", "choose from data_bundle, "),
     ),
     "rule that is no table": (
         changed(
