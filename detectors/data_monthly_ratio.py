@@ -10,6 +10,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
+from detectors.closing import Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.regular import Regularly, RegularParameters
 from detectors.rule import (
@@ -80,10 +81,10 @@ class DataMonthlyRatio:
         self.lateness_ms = parameters.lateness_hours * HOUR_MS
         # One more month than late events and "regularly" need: it is judged when its mean comes.
         self.ring = PeriodRing(parameters.retention_periods + parameters.regular_window)
+        self.closing = Closing(self.months, self.lateness_ms, self.ring.back)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.ratio = Fraction(str(parameters.ratio))
         self.averages: dict[int, tuple[int, int]] = {}
-        self.closed = -1
         self.fields = (Field(self.name, "<i8", self.ring.width),)
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
@@ -93,42 +94,30 @@ class DataMonthlyRatio:
 
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last month closed at each watermark, shape (n,)."""
-        return self.months.period_of(watermark_ms - self.lateness_ms) - 1
+        return self.closing.last(watermark_ms)
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> Closed:
         """This partition's share of every month that the watermark closes now."""
-        return self.close_through(
-            columns, int(self.closing_period(np.array([watermark_ms]))[0]), customers
-        )
+        return self._shares(columns, self.closing.reached(watermark_ms), customers)
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
     ) -> Closed:
         """Shares of every month that ended before the last event: the input is at its end."""
-        last = int(self.months.period_of(np.array([last_event_ms]))[0]) - 1
-        return self.close_through(columns, last, customers)
+        return self._shares(columns, self.closing.ended(last_event_ms), customers)
 
-    def close_through(
-        self, columns: Mapping[str, NDArray], last: int, customers: Customers
+    def _shares(
+        self, columns: Mapping[str, NDArray], months: range, customers: Customers
     ) -> Closed:
-        """Shares of the months up to `last` that are not closed yet.
-
-        A new partition begins with the months that it could still hold.
-        """
-        first = self.closed + 1 if self.closed >= 0 else max(0, last - self.ring.back + 1)
-        self.closed = max(self.closed, last)
-        months = range(first, last + 1)
         return Closed(shares=tuple(self._share(columns, month, customers) for month in months))
 
     def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:
         start_ms, end_ms = self.months.bounds(month)
         used = self._month(columns, month)[: customers.directory.size]
         slot = np.arange(customers.directory.size)
-        # Who was never announced is only known by use.
-        there = customers.valid_from_ms(slot) < end_ms
-        counted = np.where(customers.is_announced(slot), there, used > 0)
+        counted = customers.were_there(slot, end_ms, used > 0)
         counted &= customers.has_unlimited("data", slot)
         total, count = int(used[counted].sum()), int(counted.sum())
         return Share(start_ms, end_ms, (CohortSum(cohort=COHORT, total=total, customers=count),))
@@ -343,9 +332,10 @@ class DataMonthlyRatio:
 
     def remember(self) -> Any:
         """The newest month, the last closed one, and the means known so far."""
-        return [self.ring.newest, self.closed, list(self.averages.items())]
+        return [self.ring.newest, self.closing.remember(), list(self.averages.items())]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest, self.closed, averages = memory
+        self.ring.newest, closed, averages = memory
+        self.closing.recall(closed)
         self.averages = {month: (total, customers) for month, (total, customers) in averages}

@@ -12,6 +12,8 @@ WHAT = {
     "shared_items": "{observed} shared files or folders where the limit is {limit}",
     "recipients": "messages to {observed} recipients at a time where {limit} are allowed",
     "servers": "mail sent straight to {observed} mail servers",
+    "kilobytes": "{observed_mb:.0f} MB within minutes where the network bears {limit_mb:.0f} MB",
+    "per_mille_abroad": "{observed_percent:.0f} % of use abroad or more, month after month",
     "devices": "use on {observed} different devices",
 }
 """By the unit of what was observed."""
@@ -55,6 +57,9 @@ def reason(kind: ActionKind, finding: Finding) -> str:
         limit_hours=finding.limit / 3_600_000,
         observed_gb=finding.observed / 1e9,
         limit_gb=finding.limit / 1e9,
+        observed_mb=finding.observed / 1e3,
+        limit_mb=finding.limit / 1e3,
+        observed_percent=finding.observed / 10,
     )
     regularly = "regularly " if finding.level == "regular" else ""
     when = WHEN.get(finding.window.kind, "")

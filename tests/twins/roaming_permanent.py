@@ -3,6 +3,7 @@
 from collections import defaultdict
 from fractions import Fraction
 from math import ceil
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -27,26 +28,6 @@ def event(number, kind, time_ms, **fields):
     return structure(**(head | fixed | fields))
 
 
-@st.composite
-def histories(draw):
-    """Events of all kinds over half a year, some late, mostly abroad."""
-    draws = choices(
-        kind=KINDS,
-        day=(0, 3, 29, 31, 32, 33, 59, 60, 70, 92, 93, 121, 124, 152, 160),
-        late_days=(0, 0, 0, 0, 33, 90),
-        customer_id=(CUSTOMERS[0], *CUSTOMERS),
-        visited_plmn=(None, "20801", "20801", "310260"),
-    )
-    events = []
-    for drawn in draw(st.lists(draws, max_size=40)):
-        row = dict(drawn)
-        came_ms = month_start_ms(JANUARY) + row.pop("day") * DAY_MS
-        row["time_ms"] = came_ms - row.pop("late_days") * DAY_MS
-        events.append((came_ms, row))
-    events.sort(key=lambda pair: pair[0])
-    return [event(number, **row) for number, (_, row) in enumerate(events)]
-
-
 def abroad_in(months, start=0, **fields):
     """A text on the 9th, a call at night and data on the 10th of each of these months."""
     events = []
@@ -56,6 +37,26 @@ def abroad_in(months, start=0, **fields):
             number = start + len(events)
             events.append(event(number, kind, at_ms, **({"visited_plmn": "20801"} | fields)))
     return events
+
+
+@st.composite
+def histories(draw):
+    """Somebody abroad for some months, and events of all kinds through it, some of them late."""
+    draws = choices(
+        kind=KINDS,
+        day=(0, 3, 29, 31, 32, 33, 59, 60, 70, 92, 93, 121, 124, 152, 160),
+        late_days=(0, 0, 0, 0, 33, 90),
+        customer_id=(CUSTOMERS[0], *CUSTOMERS),
+        visited_plmn=(None, "20801", "20801", "310260"),
+    )
+    months = range(JANUARY, JANUARY + draw(st.sampled_from((0, 3, 5, 6))))
+    events = [(each.event_time_ms, each) for each in abroad_in(months)]
+    for drawn in draw(st.lists(draws, max_size=16)):
+        row = dict(drawn)
+        came_ms = month_start_ms(JANUARY) + row.pop("day") * DAY_MS
+        row["time_ms"] = came_ms - row.pop("late_days") * DAY_MS
+        events.append((came_ms, event(len(events), **row)))
+    return [each for _, each in sorted(events, key=itemgetter(0))]
 
 
 EDGES = {

@@ -40,8 +40,8 @@ SESSIONS = events_of(
     Data, choices(bytes_uplink=(0, 1, 40), bytes_downlink=(0, 60, 2**53)), spread=17 * DAY_MS
 )
 MEANS = {
-    kind: choices(total=(1, *totals, 0), customers=(2, 2, 3, 1))
-    for kind, totals in {"sms": (2, 3), "voice": (3, 3 * HOUR_MS), "data": (100, 2**50)}.items()
+    kind: choices(total=(1, *totals), customers=(2, 2, 2, 3, 4, 1))
+    for kind, totals in {"sms": (2, 3), "voice": (0, 3 * HOUR_MS), "data": (100, 2**50)}.items()
 }
 
 
@@ -63,7 +63,7 @@ def histories(draw):
     turns = draw(st.permutations([n for n, h in enumerate(kinds) for _ in h]))
     history = [next(left[turn]) for turn in turns]
     months = sorted({month_of(event.event_time_ms) for event in history}) or [24_312]
-    for month in draw(st.lists(st.sampled_from(months), max_size=4)):
+    for month in draw(st.lists(st.sampled_from(months), max_size=8)):
         for kind in draw(st.permutations(KINDS)):
             place = draw(st.sampled_from((len(history), len(history) // 2)))
             history.insert(place, average_of(kind, month, draw(MEANS[kind])))
