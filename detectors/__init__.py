@@ -16,6 +16,7 @@ from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.storage_contacts import StorageContacts
 from detectors.storage_downgrade import StorageDowngrade
+from detectors.storage_ended import StorageEnded
 from detectors.storage_file_size import StorageFileSize
 from detectors.storage_flood import StorageFlood
 from detectors.storage_linked_items import StorageLinkedItems
@@ -51,5 +52,6 @@ RULES: dict[str, type[Rule]] = {
     "overload": Overload,
     "usage_double": UsageDouble,
     "roaming_permanent": RoamingPermanent,
+    "storage_ended": StorageEnded,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -82,7 +82,10 @@ class Gauge:
         return {}
 
     def note(self, columns: Mapping[str, NDArray], shown: Shown) -> None:
-        """Keep more of the newest snapshots than the amount."""
+        """Keep the newest snapshots."""
+        columns[self.newest][shown.slot, 0] = shown.time_ms
+        full = np.iinfo(self.stored).max
+        columns[self.amount][shown.slot, 0] = np.minimum(shown.amount, full)
 
     def known_limit(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
@@ -96,18 +99,16 @@ class Gauge:
 
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Follow each customer's gauge through the batch and report where it changes sides."""
-        shown = self._shown(columns, batch, customers)
+        shown = self.shown(columns, batch, customers)
         above = self.above(columns, shown)
         was_above = columns[self.since][shown.slot[shown.first], 0] > 0
         turned = np.flatnonzero(above != shown.before(above, was_above))
         hits = self._turns(columns, batch, shown, above, turned)
-        columns[self.newest][shown.slot, 0] = shown.time_ms
-        full = np.iinfo(self.stored).max
-        columns[self.amount][shown.slot, 0] = np.minimum(shown.amount, full)
         self.note(columns, shown)
         return sorted(hits, key=lambda hit: hit.offset)
 
-    def _shown(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> Shown:
+    def shown(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> Shown:
+        """The snapshots of a batch that are the newest when they come."""
         row = np.flatnonzero(batch.fields[self.quantity] != ABSENT)
         slot = batch.slot[row]
         newest = columns[self.newest][slot, 0]
@@ -209,7 +210,8 @@ class CapacityGauge(Gauge):
         return np.where(stated == ABSENT, of_plan, stated)
 
     def note(self, columns: Mapping[str, NDArray], shown: Shown) -> None:
-        """Keep the capacity that held."""
+        """Keep the capacity that held, too."""
+        super().note(columns, shown)
         columns[self.capacity][shown.slot, 0] = shown.limit
 
     def known_limit(

@@ -18,7 +18,9 @@ from schemas.records import Action, ActionKind, Finding, Notice
 SEEN_MAX = 256
 """Findings a case remembers by id, so that one that comes twice is answered once."""
 
-GRAVE: frozenset[ActionKind] = frozenset({"suspend"})
+GRAVE: frozenset[ActionKind] = frozenset(
+    {"suspend", "delete_storage", "propose_termination", "reclaim_number"}
+)
 """Kinds with legal or similarly grave effect (GDPR art. 22)."""
 
 UNANNOUNCED: frozenset[ActionKind] = frozenset({"notify", "release", "withdraw", "report_upstream"})

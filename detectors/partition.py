@@ -247,6 +247,11 @@ class Partition(StoredPartition):
     def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> None:
         outcome.partials += [self._partial(rule, share) for share in closed.shares]
         outcome.findings += [self._finding(rule, hit) for hit in closed.hits]
+        # A rule may note in their rows whom it reported.
+        slots = np.array([hit.slot for hit in closed.hits], np.int64)
+        for kind in self.rules[rule].reads:
+            if kind in self.groups:
+                self.groups[kind].touch(slots)
 
     def _cut_at_closings(self, batch: Batch) -> Iterator[Batch]:
         closes = np.zeros(len(batch.slot), bool)
@@ -361,7 +366,7 @@ class Partition(StoredPartition):
     def _finding(self, rule: str, hit: Hit, kind: str | None = None) -> Finding:
         """A finding of a hit; without a kind it rests on every kind that the rule reads."""
         customer_id = self.directory.name(hit.slot).decode()
-        end_ms = hit.window.end_ms or 0
+        end_ms = hit.window.end_ms or hit.event_time_ms
         if hit.offset is not None:
             end_ms = max(end_ms, hit.event_time_ms + 1)
         start_ms = min(

@@ -269,7 +269,10 @@ class ClosingRule(Rule, Protocol):
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> Closed:
-        """What every period leads to that the watermark closes now; writes no columns."""
+        """What every period leads to that the watermark closes now.
+
+        It writes no columns but those of the customers whom it reports.
+        """
         ...
 
     def close_ended(

@@ -44,6 +44,18 @@ ANNOUNCED = (
         unlimited=["data"],
         valid_from_ms=MIDNIGHTS_MS[-1],
     ),
+    Customer(
+        customer_id="gone in March",
+        plan="pocket",
+        contract_state="ended",
+        valid_from_ms=MIDNIGHTS_MS[0] - DAY_MS,
+    ),
+    Customer(
+        customer_id="gone in October",
+        plan="pocket",
+        contract_state="ended",
+        valid_from_ms=MIDNIGHTS_MS[2] - HOUR_MS,
+    ),
 )
 
 

@@ -1,0 +1,118 @@
+"""Something still stored when the time to fetch it after the contract's end is over."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.calendar import DAY_MS, calendar
+from detectors.gauge import Gauge
+from detectors.rule import Batch, Closed, Customers, Hit, Ints
+from schemas.policy import Policy, Positive, RuleParameters
+from schemas.records import Window
+
+
+class EndedParameters(RuleParameters, kw_only=True, frozen=True):
+    """What is stored can be read for `readable_days` of 24 hours after the contract's end."""
+
+    readable_days: Positive
+
+
+class StorageEnded(Gauge):
+    """Report once for each contract's end who still stores something `readable_days` after it.
+
+    A timer: the other customers' events move the partition's watermark on, and with each local day
+    that it closes everybody is looked at. The event time is the moment the days ran out.
+
+    What it catches: every ended contract whose newest snapshot shows bytes stored, at the first
+    closing of a day at which that is known: also where the end is told late, or the bytes are.
+    What it misses: who never sent a snapshot with `used_bytes`, for then nothing is known to be
+    stored; an end without a time (`valid_from_ms`); whatever is stored again after the report.
+    Delay: to the end of the local day, and until an event of the partition is past it.
+    False alarms: bytes that were deleted without a snapshot that says so; a contract that was
+    ended by mistake, or taken up again without a word on `customers`. A person decides.
+
+    References
+    ----------
+    Clauses proximus-cloud 15 and base-cloud 5.5.
+    """
+
+    name: ClassVar[str] = "storage_ended"
+    Parameters: ClassVar[type[RuleParameters]] = EndedParameters
+    quantity: ClassVar[str] = "used_bytes"
+    unit: ClassVar[str] = "bytes"
+
+    def __init__(self, parameters: EndedParameters, policy: Policy) -> None:
+        super().__init__(parameters, policy)
+        self.days = calendar(policy.timezone, "day")
+        self.readable_ms = parameters.readable_days * DAY_MS
+        self.closed = -1
+
+    def limits(self, batch: Batch, row: Ints, customers: Customers) -> Ints:
+        """Nothing may be stored in the end."""
+        return np.zeros(len(row), np.int64)
+
+    def known_limit(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> int | None:
+        """Nothing once the contract has ended; before that this rule has no limit."""
+        return 0 if customers.has_ended(np.array([slot]))[0] else None
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Keep the newest snapshots; nobody is judged before a day is closed."""
+        self.note(columns, self.shown(columns, batch, customers))
+        return []
+
+    def closing_period(self, watermark_ms: Ints) -> Ints:
+        """The last day closed at each watermark, shape (n,)."""
+        return self.days.period_of(watermark_ms) - 1
+
+    def close(
+        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    ) -> Closed:
+        """Report who ran out of days by the end of the last day that the watermark closes."""
+        last = int(self.closing_period(np.array([watermark_ms]))[0])
+        if last <= self.closed:
+            return Closed()
+        self.closed = last
+        slot = np.arange(customers.directory.size)
+        ended_ms = customers.valid_from_ms(slot)
+        amount, reported = columns[self.amount][slot, 0], columns[self.since][slot, 0]
+        is_over = ended_ms + self.readable_ms <= self.days.bounds(last)[1]
+        is_due = customers.has_ended(slot) & is_over & (amount > 0) & (reported != ended_ms)
+        due = slot[is_due]
+        columns[self.since][due, 0] = ended_ms[due]
+        hits = [self._hit(columns, s) for s in due.tolist()]
+        return Closed(hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot))))
+
+    def close_ended(
+        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
+    ) -> Closed:
+        """The same by the last event of all partitions: the input is at its end."""
+        return self.close(columns, last_event_ms, customers)
+
+    def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
+        ended_ms = int(columns[self.since][slot, 0])
+        return Hit(
+            slot=slot,
+            event_time_ms=ended_ms + self.readable_ms,
+            level="breach",
+            window=Window(kind="state", start_ms=ended_ms, end_ms=None),
+            observed=int(columns[self.amount][slot, 0]),
+            limit=0,
+            unit=self.unit,
+            offset=None,
+            evidence={
+                "snapshot_ms": int(columns[self.newest][slot, 0]),
+                "readable_days": self.parameters.readable_days,
+            },
+        )
+
+    def remember(self) -> Any:
+        """The last closed day."""
+        return self.closed
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        self.closed = memory
