@@ -6,6 +6,7 @@ from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
+from detectors.stream_concurrent import StreamConcurrent
 from detectors.voice_daily import VoiceDaily
 
 RULES: dict[str, type[Rule]] = {
@@ -15,5 +16,6 @@ RULES: dict[str, type[Rule]] = {
     "data_monthly_ratio": DataMonthlyRatio,
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
+    "stream_concurrent": StreamConcurrent,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

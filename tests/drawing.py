@@ -24,7 +24,9 @@ CUSTOMERS = ("c0", "c1", "ünlimited/2")
 
 ANNOUNCED = (
     Customer(customer_id="c1", plan="fast", unlimited=["sms", "voice", "data"]),
-    Customer(customer_id="ünlimited/2", plan="pocket", storage_capacity_bytes=12),
+    Customer(
+        customer_id="ünlimited/2", plan="pocket", storage_capacity_bytes=12, stream_concurrent=2
+    ),
     Customer(
         customer_id="new in 2027",
         plan="fast",
