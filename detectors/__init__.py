@@ -7,6 +7,7 @@ from detectors.sms_daily import SmsDaily
 from detectors.sms_monthly import SmsMonthly
 from detectors.storage_capacity import StorageCapacity
 from detectors.stream_concurrent import StreamConcurrent
+from detectors.stream_elsewhere import StreamElsewhere
 from detectors.voice_daily import VoiceDaily
 
 RULES: dict[str, type[Rule]] = {
@@ -17,5 +18,6 @@ RULES: dict[str, type[Rule]] = {
     "portscan": Portscan,
     "storage_capacity": StorageCapacity,
     "stream_concurrent": StreamConcurrent,
+    "stream_elsewhere": StreamElsewhere,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -3,7 +3,7 @@
 The live worker and the replay drive this same fold.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -27,6 +27,7 @@ from detectors.rule import (
     CorrectableRule,
     Correction,
     Hit,
+    Ints,
     Rule,
     Share,
 )
@@ -107,12 +108,8 @@ class Partition(StoredPartition):
             columns, given = columns.take(rows), given[rows]
         outcome.late = int((columns.time_ms < watermark[rows]).sum())
         batch = self._batch(columns, watermark[rows], outcome)
-        self.provenance[kind].note(origin, columns.time_ms, columns.offset)
-        hits = self._corrected(batch, columns, given, outcome)
+        self._correct_and_run(batch, columns, given, origin, outcome)
         self.watermark_ms[kind] = int(watermark[-1])
-        for name, hit in hits:
-            of = None if hit.offset is None else kind
-            outcome.findings.append(self._finding(name, hit, of))
         return outcome
 
     def _behind_fence(
@@ -163,18 +160,17 @@ class Partition(StoredPartition):
             fields=columns.fields,
         )
 
-    def _corrected(
-        self, batch: Batch, columns: Columns, given: NDArray[np.int64], outcome: Outcome
-    ) -> list[tuple[str, Hit]]:
+    def _correct_and_run(
+        self, batch: Batch, columns: Columns, given: Ints, origin: Origin, outcome: Outcome
+    ) -> None:
         """Run the rules, and where an event corrects another take that one back first."""
         ledger = self.ledgers.get(batch.kind)
-        if ledger is None:
-            return self._run(batch, outcome)
         event, customer = columns.event_hash, columns.customer_hash
-        if columns.corrects is None or not columns.corrects.any():
-            ledger.note(event, customer, batch)
-            return self._run(batch, outcome)
-        hits: list[tuple[str, Hit]] = []
+        if ledger is None or columns.corrects is None or not columns.corrects.any():
+            if ledger is not None:
+                ledger.note(event, customer, batch)
+            self._run(batch, origin, outcome)
+            return
         correcting = np.flatnonzero(columns.corrects)
         cuts = sorted({0, len(batch.slot), *correcting.tolist(), *(correcting + 1).tolist()})
         for start, end in pairwise(cuts):
@@ -187,17 +183,17 @@ class Partition(StoredPartition):
                     outcome.uncorrectable.append(int(given[start]))
                     outcome.counted -= 1
                     continue
-                hits += self._taken_back(part, back, outcome)
+                self._take_back(part, back, origin, outcome)
                 if part.fields["void"][0]:
                     continue
             ledger.note(event[start:end], customer[start:end], part)
-            hits += self._run(part, outcome)
-        return hits
+            self._run(part, origin, outcome)
 
-    def _taken_back(self, part: Batch, back: NDArray, outcome: Outcome) -> list[tuple[str, Hit]]:
+    def _take_back(self, part: Batch, back: NDArray, origin: Origin, outcome: Outcome) -> None:
         """Have the rules undo an event; `part` is the one that corrects it, `back` what counted."""
         kind = part.kind
-        hits = self._close(kind, part.newest_ms, outcome)
+        self._close(kind, part.newest_ms, outcome)
+        self.provenance[kind].note(origin, part.time_ms, part.offset)
         undone = replace(
             part,
             time_ms=back["time_ms"].astype(np.int64),
@@ -206,43 +202,40 @@ class Partition(StoredPartition):
         told = Correction(int(part.time_ms[0]), str(part.fields["corrects_text"][0]))
         for name, rule in self.rules.items():
             if kind in rule.reads and isinstance(rule, CorrectableRule):
-                found = rule.take_back(self._columns_of(name), undone, told, self.customers)
-                hits += [(name, hit) for hit in found]
+                hits = rule.take_back(self._columns_of(name), undone, told, self.customers)
+                outcome.findings += self._findings(name, hits, kind)
         self.stepped_ms[kind] = part.newest_ms
         if kind in self.groups:
             self.groups[kind].touch(part.slot)
-        return hits
 
-    def _run(self, batch: Batch, outcome: Outcome) -> list[tuple[str, Hit]]:
-        """Run the kind's rules, cut where a period closes: its sums hold just what came before."""
+    def _run(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
+        """Run the kind's rules, cut where a period closes: it rests on just what came before."""
         if len(batch.slot) == 0:
-            return []
-        hits: list[tuple[str, Hit]] = []
+            return
+        kind = batch.kind
         for part in self._cut_at_closings(batch):
-            hits += self._close(batch.kind, int(part.watermark_ms[0]), outcome)
+            self._close(kind, int(part.watermark_ms[0]), outcome)
+            self.provenance[kind].note(origin, part.time_ms, part.offset)
             for name, rule in self.rules.items():
-                if batch.kind in rule.reads:
-                    found = rule.step(self._columns_of(name), part, self.customers)
-                    hits += [(name, hit) for hit in found]
-            self.stepped_ms[batch.kind] = part.newest_ms
-        if batch.kind in self.groups:
-            self.groups[batch.kind].touch(batch.slot)
-        return hits
+                if kind in rule.reads:
+                    hits = rule.step(self._columns_of(name), part, self.customers)
+                    outcome.findings += self._findings(name, hits, kind)
+            self.stepped_ms[kind] = part.newest_ms
+        if kind in self.groups:
+            self.groups[kind].touch(batch.slot)
 
-    def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> list[tuple[str, Hit]]:
+    def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> None:
         """Close the periods that every kind a rule reads has passed."""
-        hits: list[tuple[str, Hit]] = []
         for name, rule in self.closing_rules.items():
             if kind in rule.reads:
                 others = (self.stepped_ms[other] for other in rule.reads if other != kind)
                 reached_ms = min([watermark_ms, *others])
                 closed = rule.close(self._columns_of(name), reached_ms, self.customers)
-                hits += self._closed(name, closed, outcome)
-        return hits
+                self._closed(name, closed, outcome)
 
-    def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> list[tuple[str, Hit]]:
+    def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> None:
         outcome.partials += [self._partial(rule, share) for share in closed.shares]
-        return [(rule, hit) for hit in closed.hits]
+        outcome.findings += self._findings(rule, closed.hits)
 
     def _cut_at_closings(self, batch: Batch) -> Iterator[Batch]:
         closes = np.zeros(len(batch.slot), bool)
@@ -277,15 +270,14 @@ class Partition(StoredPartition):
         if rule is None:
             return []
         hits = rule.judge(self._columns_of(average.rule), average, self.customers)
-        return [self._finding(average.rule, hit) for hit in hits]
+        return self._findings(average.rule, hits)
 
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""
         outcome = Outcome()
         for name, rule in self.closing_rules.items():
             closed = rule.close_ended(self._columns_of(name), last_event_ms, self.customers)
-            hits = self._closed(name, closed, outcome)
-            outcome.findings += [self._finding(of, hit) for of, hit in hits]
+            self._closed(name, closed, outcome)
         return outcome
 
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
@@ -295,8 +287,7 @@ class Partition(StoredPartition):
             if not silent.isdisjoint(rule.reads):
                 times = (now_ms if k in silent else self.stepped_ms[k] for k in rule.reads)
                 closed = rule.close(self._columns_of(name), min(times), self.customers)
-                hits = self._closed(name, closed, outcome)
-                outcome.findings += [self._finding(of, hit) for of, hit in hits]
+                self._closed(name, closed, outcome)
         return outcome
 
     def _partial(self, rule: str, share: Share) -> CohortPartial:
@@ -356,7 +347,11 @@ class Partition(StoredPartition):
 
     # -- findings -------------------------------------------------------------------------------
 
-    def _finding(self, rule: str, hit: Hit, kind: str | None = None) -> Finding:
+    def _findings(self, rule: str, hits: Iterable[Hit], kind: str | None = None) -> list[Finding]:
+        """Findings of hits; those of a closed period rest on every kind that the rule reads."""
+        return [self._finding(rule, hit, kind if hit.offset is not None else None) for hit in hits]
+
+    def _finding(self, rule: str, hit: Hit, kind: str | None) -> Finding:
         """A finding of a hit; without a kind it rests on every kind that the rule reads."""
         customer_id = self.directory.name(hit.slot).decode()
         end_ms = hit.window.end_ms or 0
