@@ -1,6 +1,7 @@
 """The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
 
 from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.inactive import Inactive
 from detectors.portscan import Portscan
 from detectors.rule import Rule
 from detectors.sms_daily import SmsDaily
@@ -19,5 +20,6 @@ RULES: dict[str, type[Rule]] = {
     "storage_capacity": StorageCapacity,
     "stream_concurrent": StreamConcurrent,
     "stream_elsewhere": StreamElsewhere,
+    "inactive": Inactive,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

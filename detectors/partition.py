@@ -354,7 +354,7 @@ class Partition(StoredPartition):
     def _finding(self, rule: str, hit: Hit, kind: str | None) -> Finding:
         """A finding of a hit; without a kind it rests on every kind that the rule reads."""
         customer_id = self.directory.name(hit.slot).decode()
-        end_ms = hit.window.end_ms or 0
+        end_ms = hit.window.end_ms or hit.event_time_ms
         if hit.offset is not None:
             end_ms = max(end_ms, hit.event_time_ms + 1)
         start_ms = min(
