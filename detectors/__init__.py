@@ -2,6 +2,7 @@
 
 from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.inactive import Inactive
 from detectors.mail_spam import MailSpam
 from detectors.overload import Overload
 from detectors.portscan import Portscan
@@ -21,7 +22,9 @@ from detectors.storage_file_size import StorageFileSize
 from detectors.storage_flood import StorageFlood
 from detectors.storage_linked_items import StorageLinkedItems
 from detectors.storage_shared_items import StorageSharedItems
+from detectors.stream_concurrent import StreamConcurrent
 from detectors.stream_devices import StreamDevices
+from detectors.stream_elsewhere import StreamElsewhere
 from detectors.usage_double import UsageDouble
 from detectors.voice_continuous import VoiceContinuous
 from detectors.voice_daily import VoiceDaily
@@ -53,5 +56,8 @@ RULES: dict[str, type[Rule]] = {
     "usage_double": UsageDouble,
     "roaming_permanent": RoamingPermanent,
     "storage_ended": StorageEnded,
+    "stream_concurrent": StreamConcurrent,
+    "stream_elsewhere": StreamElsewhere,
+    "inactive": Inactive,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from detectors.counting import CountingParameters, CountingRule
-from detectors.rule import NEVER, NONE, Batch, Customers, Ints, Mask
+from detectors.customers import NONE
+from detectors.rule import NEVER, Batch, Customers, Ints, Mask
 
 
 class BundleParameters(CountingParameters, kw_only=True, frozen=True):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from detectors.bundle import BundleParameters, BundleRule
 from detectors.closing import Closing
 from detectors.counting import Pieces
-from detectors.rule import NEVER, NONE, Batch, Closed, Customers, Hit, Ints, Mask
+from detectors.customers import NONE
+from detectors.rule import NEVER, Batch, Closed, Customers, Hit, Ints, Mask
 from detectors.state import Field
 from schemas.policy import Policy
 from schemas.records import Window

@@ -7,8 +7,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from detectors.customers import NONE
 from detectors.kernels.running import group_starts, running_maxima
-from detectors.rule import NONE, Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.events import AMOUNT_MAX
 from schemas.fields import ABSENT

@@ -3,7 +3,7 @@
 The live worker and the replay drive this same fold.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -15,33 +15,19 @@ from numpy.typing import NDArray
 from detectors.identity import finding_id
 from detectors.provenance import Origin
 from detectors.rule import (
-    ANNOUNCED_BIT,
-    ENDED_BIT,
-    FIXED_BIT,
-    NONE,
-    PLAN_NUMBERS,
-    PROFESSIONAL_BIT,
-    UNLIMITED_BITS,
     Batch,
     Closed,
     CorrectableRule,
     Correction,
     Hit,
+    Ints,
     Rule,
     Share,
 )
 from detectors.stored import CUSTOMER_GROUP, StoredPartition
 from schemas.columns import Columns
 from schemas.decode import Reject
-from schemas.hashing import hash_strings
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
-
-COHORTS_MAX = 10_000
-"""Names of cohorts that a partition remembers; the others go by their hash."""
-
-ENDED = "ended"
-"""The `contract_state` of a contract that has ended."""
-
 
 TOO_LATE = "older than every rule still takes"
 UNCORRECTABLE = "the event it corrects is not remembered, or was corrected before"
@@ -107,7 +93,7 @@ class Partition(StoredPartition):
             columns, given = columns.take(rows), given[rows]
         outcome.late = int((columns.time_ms < watermark[rows]).sum())
         batch = self._batch(columns, watermark[rows], outcome)
-        self._corrected(batch, columns, given, origin, outcome)
+        self._correct_and_run(batch, columns, given, origin, outcome)
         self.watermark_ms[kind] = int(watermark[-1])
         return outcome
 
@@ -159,22 +145,15 @@ class Partition(StoredPartition):
             fields=columns.fields,
         )
 
-    def _corrected(
-        self,
-        batch: Batch,
-        columns: Columns,
-        given: NDArray[np.int64],
-        origin: Origin,
-        outcome: Outcome,
+    def _correct_and_run(
+        self, batch: Batch, columns: Columns, given: Ints, origin: Origin, outcome: Outcome
     ) -> None:
         """Run the rules, and where an event corrects another take that one back first."""
         ledger = self.ledgers.get(batch.kind)
-        if ledger is None:
-            self._run(batch, origin, outcome)
-            return
         event, customer = columns.event_hash, columns.customer_hash
-        if columns.corrects is None or not columns.corrects.any():
-            ledger.note(event, customer, batch)
+        if ledger is None or columns.corrects is None or not columns.corrects.any():
+            if ledger is not None:
+                ledger.note(event, customer, batch)
             self._run(batch, origin, outcome)
             return
         correcting = np.flatnonzero(columns.corrects)
@@ -189,13 +168,13 @@ class Partition(StoredPartition):
                     outcome.uncorrectable.append(int(given[start]))
                     outcome.counted -= 1
                     continue
-                self._taken_back(part, back, origin, outcome)
+                self._take_back(part, back, origin, outcome)
                 if part.fields["void"][0]:
                     continue
             ledger.note(event[start:end], customer[start:end], part)
             self._run(part, origin, outcome)
 
-    def _taken_back(self, part: Batch, back: NDArray, origin: Origin, outcome: Outcome) -> None:
+    def _take_back(self, part: Batch, back: NDArray, origin: Origin, outcome: Outcome) -> None:
         """Have the rules undo an event; `part` is the one that corrects it, `back` what counted."""
         kind = part.kind
         self._close(kind, part.newest_ms, outcome)
@@ -209,7 +188,7 @@ class Partition(StoredPartition):
         for name, rule in self.rules.items():
             if kind in rule.reads and isinstance(rule, CorrectableRule):
                 hits = rule.take_back(self._columns_of(name), undone, told, self.customers)
-                self._found(name, hits, kind, outcome)
+                outcome.findings += self._findings(name, hits, kind)
         self.stepped_ms[kind] = part.newest_ms
         if kind in self.groups:
             self.groups[kind].touch(part.slot)
@@ -225,15 +204,10 @@ class Partition(StoredPartition):
             for name, rule in self.rules.items():
                 if kind in rule.reads:
                     hits = rule.step(self._columns_of(name), part, self.customers)
-                    self._found(name, hits, kind, outcome)
+                    outcome.findings += self._findings(name, hits, kind)
             self.stepped_ms[kind] = part.newest_ms
         if kind in self.groups:
             self.groups[kind].touch(batch.slot)
-
-    def _found(self, rule: str, hits: Sequence[Hit], kind: str, outcome: Outcome) -> None:
-        for hit in hits:
-            of = None if hit.offset is None else kind
-            outcome.findings.append(self._finding(rule, hit, of))
 
     def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> None:
         """Close the periods that every kind a rule reads has passed."""
@@ -246,7 +220,7 @@ class Partition(StoredPartition):
 
     def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> None:
         outcome.partials += [self._partial(rule, share) for share in closed.shares]
-        outcome.findings += [self._finding(rule, hit) for hit in closed.hits]
+        outcome.findings += self._findings(rule, closed.hits)
         # A rule may note in their rows whom it reported.
         slots = np.array([hit.slot for hit in closed.hits], np.int64)
         for kind in self.rules[rule].reads:
@@ -286,7 +260,7 @@ class Partition(StoredPartition):
         if rule is None:
             return []
         hits = rule.judge(self._columns_of(average.rule), average, self.customers)
-        return [self._finding(average.rule, hit) for hit in hits]
+        return self._findings(average.rule, hits)
 
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""
@@ -323,24 +297,7 @@ class Partition(StoredPartition):
             return
         slots = self.directory.admit([customer.customer_id.encode() for customer in customers])
         self._reserve()
-        plans = self.groups[CUSTOMER_GROUP]
-        plans.columns["flags"][slots, 0] = [_flags(customer) for customer in customers]
-        plans.columns["valid_from_ms"][slots, 0] = [c.valid_from_ms for c in customers]
-        for name, dtype in PLAN_NUMBERS.items():
-            numbers = (getattr(customer, name) for customer in customers)
-            most = np.iinfo(dtype).max
-            plans.columns[name][slots, 0] = [NONE if n is None else min(n, most) for n in numbers]
-        cohorts = [customer.cohort or customer.plan for customer in customers]
-        hashes = hash_strings(cohorts)
-        plans.columns["cohort"][slots, 0] = hashes
-        self._name_cohorts(dict(zip(hashes.tolist(), cohorts, strict=True)))
-        plans.touch(slots)
-
-    def _name_cohorts(self, names: dict[int, str]) -> None:
-        known = self.customers.cohort_names
-        for number, name in names.items():
-            if len(known) < COHORTS_MAX:
-                known.setdefault(number, name)
+        self.customers.announce(slots, customers)
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
         """A customer's current numbers against every limit, or None for one never seen."""
@@ -363,7 +320,11 @@ class Partition(StoredPartition):
 
     # -- findings -------------------------------------------------------------------------------
 
-    def _finding(self, rule: str, hit: Hit, kind: str | None = None) -> Finding:
+    def _findings(self, rule: str, hits: Iterable[Hit], kind: str | None = None) -> list[Finding]:
+        """Findings of hits; those of a closed period rest on every kind that the rule reads."""
+        return [self._finding(rule, hit, kind if hit.offset is not None else None) for hit in hits]
+
+    def _finding(self, rule: str, hit: Hit, kind: str | None) -> Finding:
         """A finding of a hit; without a kind it rests on every kind that the rule reads."""
         customer_id = self.directory.name(hit.slot).decode()
         end_ms = hit.window.end_ms or hit.event_time_ms
@@ -398,14 +359,3 @@ class Partition(StoredPartition):
                 **hit.evidence,
             },
         )
-
-
-def _flags(customer: Customer) -> int:
-    """What a plan allows and is, as bits."""
-    return (
-        ANNOUNCED_BIT
-        | sum(UNLIMITED_BITS[service] for service in set(customer.unlimited))
-        | (customer.segment == "professional") * PROFESSIONAL_BIT
-        | (customer.access == "fixed") * FIXED_BIT
-        | (customer.contract_state == ENDED) * ENDED_BIT
-    )

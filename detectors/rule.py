@@ -11,38 +11,17 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.state import ColumnGroup, Directory, Field
+from detectors.customers import Customers
+from detectors.state import Field
 from schemas.fields import Fields
-from schemas.hashing import Hashes, hash_strings
 from schemas.policy import Policy, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Level, Window
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-UNLIMITED_BITS = {"sms": 1, "voice": 2, "data": 4}
-ANNOUNCED_BIT, PROFESSIONAL_BIT, FIXED_BIT, ENDED_BIT = 8, 16, 32, 64
-
-NONE = -1
-"""A number that a plan does not set; for storage, without limit."""
-
 NEVER = int(np.iinfo(np.int64).max)
 """A limit that nobody reaches."""
-
-PLAN_NUMBERS = {
-    "storage_capacity_bytes": "<i8",
-    "data_bundle_bytes": "<i8",
-    "roaming_bundle_bytes": "<i8",
-    "stream_devices": "<i4",
-    "stream_concurrent": "<i4",
-}
-CUSTOMER_FIELDS = (
-    Field("flags", "<u1"),
-    Field("valid_from_ms", "<i8"),
-    Field("cohort", "<u8"),
-    *(Field(name, dtype) for name, dtype in PLAN_NUMBERS.items()),
-)
-"""What the rules need of a customer's plan; `cohort` is a hash, `NONE` a number it does not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,68 +99,6 @@ class Closed:
 
     hits: tuple[Hit, ...] = ()
     shares: tuple[Share, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Customers:
-    """Who the slots of a partition belong to, and their plans.
-
-    `default_numbers` and `default_flags` are those of customers who were never announced.
-    """
-
-    directory: Directory
-    plans: ColumnGroup
-    default_flags: int
-    default_numbers: Mapping[str, int]
-    default_cohort: str
-    cohort_names: dict[int, str]
-
-    def has_unlimited(self, service: str, slot: Ints) -> Mask:
-        """Whether each customer's plan is unlimited for a service, shape (n,)."""
-        return self._has(UNLIMITED_BITS[service], slot)
-
-    def is_professional(self, slot: Ints) -> Mask:
-        """Whether each customer has a professional contract, shape (n,)."""
-        return self._has(PROFESSIONAL_BIT, slot)
-
-    def is_fixed(self, slot: Ints) -> Mask:
-        """Whether each customer's access is a fixed line, shape (n,)."""
-        return self._has(FIXED_BIT, slot)
-
-    def has_ended(self, slot: Ints) -> Mask:
-        """Whether each customer's contract has ended, at its `valid_from_ms`, shape (n,)."""
-        return self._has(ENDED_BIT, slot)
-
-    def is_announced(self, slot: Ints) -> Mask:
-        """Whether each customer stands on the topic `customers`, shape (n,)."""
-        return (self.plans.columns["flags"][slot, 0] & ANNOUNCED_BIT) != 0
-
-    def valid_from_ms(self, slot: Ints) -> Ints:
-        """Since when each customer's plan holds, 0 for those never announced, shape (n,)."""
-        return self.plans.columns["valid_from_ms"][slot, 0]
-
-    def were_there(self, slot: Ints, before_ms: int, used: Mask) -> Mask:
-        """Whether each customer's plan held before an instant, shape (n,).
-
-        Who was never announced is only known by having used something.
-        """
-        return np.where(self.is_announced(slot), self.valid_from_ms(slot) < before_ms, used)
-
-    def number(self, name: str, slot: Ints) -> Ints:
-        """A number of each customer's plan, one of `PLAN_NUMBERS`; `NONE` if not set, (n,)."""
-        of_plan = self.plans.columns[name][slot, 0].astype(np.int64)
-        return np.where(self.is_announced(slot), of_plan, self.default_numbers[name])
-
-    def cohort(self, slot: Ints) -> Hashes:
-        """Hash of each customer's cohort, shape (n,); `cohort_names` has the names."""
-        of_plan = self.plans.columns["cohort"][slot, 0]
-        default = hash_strings([self.default_cohort])[0]
-        return np.where(self.is_announced(slot), of_plan, default)
-
-    def _has(self, bit: int, slot: Ints) -> Mask:
-        flags = self.plans.columns["flags"][slot, 0]
-        known = (flags & ANNOUNCED_BIT) != 0
-        return (np.where(known, flags, self.default_flags) & bit) != 0
 
 
 class Rule(Protocol):

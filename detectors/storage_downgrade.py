@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.customers import NONE
 from detectors.gauge import CapacityGauge, Shown, exceeds
-from detectors.rule import NONE, Ints, Mask
+from detectors.rule import Ints, Mask
 
 ENDLESS = np.iinfo(np.int64).max
 

@@ -8,19 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import RULES
+from detectors.customers import CUSTOMER_FIELDS, NONE, PLAN_NUMBERS, UNLIMITED_BITS, Customers
 from detectors.duplicates import Duplicates
 from detectors.ledger import REMEMBERED, Ledger
 from detectors.provenance import Provenance
-from detectors.rule import (
-    CUSTOMER_FIELDS,
-    NONE,
-    PLAN_NUMBERS,
-    UNLIMITED_BITS,
-    ClosingRule,
-    CohortRule,
-    Customers,
-    Rule,
-)
+from detectors.rule import ClosingRule, CohortRule, Rule
 from detectors.state import STATE_VERSION, ColumnGroup, Directory
 from schemas.policy import Policy
 from schemas.records import PolicyRef

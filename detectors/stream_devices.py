@@ -6,9 +6,10 @@ import numpy as np
 from msgspec import Meta
 
 from detectors.calendar import DAY_MS
+from detectors.customers import NONE
 from detectors.distinct import DistinctRule, Seen, Span, Windows
 from detectors.kernels.periods import Steps
-from detectors.rule import NONE, Batch, Customers
+from detectors.rule import Batch, Customers
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 
 Days = Annotated[int, Meta(ge=1, le=366)]

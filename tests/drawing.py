@@ -37,6 +37,7 @@ ANNOUNCED = (
         storage_capacity_bytes=12,
         data_bundle_bytes=99,
         roaming_bundle_bytes=0,
+        stream_concurrent=2,
     ),
     Customer(
         customer_id="new in 2027",

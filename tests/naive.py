@@ -50,6 +50,20 @@ def fullest_windows(group, step, weight, steps):
     return list(fullest), list(fullest.values())
 
 
+def most_at_once(group, start, end):
+    """Count who is there whenever someone comes."""
+    rows = list(zip(group, start, end, strict=True))
+    most = {
+        g: max(
+            sum(other == g and s <= at < e for other, s, e in rows)
+            for g_at, at, _ in rows
+            if g_at == g
+        )
+        for g in sorted(set(group))
+    }
+    return list(most), list(most.values())
+
+
 class Contacts:
     """A set of elements and steps for each group."""
 

@@ -9,6 +9,7 @@ from detectors.kernels import chunks
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.contacts import Contacts
 from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.kernels.running import running_maxima, running_totals
@@ -84,6 +85,16 @@ def test_fullest_windows_equal_trying_every_window(rows, length):
     expected = naive.fullest_windows(group.tolist(), step.tolist(), weight.tolist(), length)
     found = fullest_windows(group, step, weight, length)
     assert expected == tuple(column.tolist() for column in found)
+
+
+@PROPERTY
+@given(rows(groups, steps, st.integers(1, 9)))
+def test_most_at_once_equals_counting_at_every_start(rows):
+    """The ends are left out: who leaves is not there together with who comes."""
+    group, start, length = columns(rows, 3)
+    groups, most = most_at_once(group, start, start + length)
+    expected = naive.most_at_once(group.tolist(), start.tolist(), (start + length).tolist())
+    assert expected == (groups.tolist(), most.tolist())
 
 
 @PROPERTY
