@@ -4,6 +4,7 @@ from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.mail_spam import MailSpam
 from detectors.overload import Overload
+from detectors.monitoring import Monitoring
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
@@ -51,5 +52,6 @@ RULES: dict[str, type[Rule]] = {
     "overload": Overload,
     "usage_double": UsageDouble,
     "roaming_permanent": RoamingPermanent,
+    "monitoring": Monitoring,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""
