@@ -100,9 +100,8 @@ class Monitoring:
         """Put each call's part of each day to that day's vote."""
         newest = self.days.period_of(batch.watermark_ms)
         self._turn(columns, int(newest[-1]))
-        counts = self.accepts(batch.time_ms, batch.watermark_ms)
-        counts &= self.days.period_of(batch.time_ms) > self.closed
-        row = np.flatnonzero(counts & (batch.fields["duration_ms"] > 0))
+        is_open = self.days.period_of(batch.time_ms) > self.closed
+        row = np.flatnonzero(is_open & (batch.fields["duration_ms"] > 0))
         start = batch.time_ms[row]
         call, day, weight = split(self.days, start, start + batch.fields["duration_ms"][row])
         row = row[call]
