@@ -4,6 +4,7 @@ from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.inactive import Inactive
 from detectors.mail_spam import MailSpam
+from detectors.monitoring import Monitoring
 from detectors.overload import Overload
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
@@ -59,5 +60,6 @@ RULES: dict[str, type[Rule]] = {
     "stream_concurrent": StreamConcurrent,
     "stream_elsewhere": StreamElsewhere,
     "inactive": Inactive,
+    "monitoring": Monitoring,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

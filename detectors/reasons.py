@@ -6,6 +6,7 @@ WHAT = {
     "messages": "{observed} messages sent where {limit} are allowed",
     "ms": "{observed_hours:.1f} hours of calls where {limit_hours:.1f} are allowed",
     "bytes": "{observed_gb:.2f} GB where the limit is {limit_gb:.2f} GB",
+    "per mille with one number": "{observed_percent:.0f} % of hours of calls with one number",
     "ports": "connection attempts to {observed} ports of one computer within minutes",
     "hosts": "connection attempts to {observed} computers on one port within minutes",
     "linked_items": "{observed} linked items where the limit is {limit}",

@@ -6,9 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.kernels import chunks
+from detectors.kernels.chains import rounds
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.contacts import Contacts
 from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.majority import Votes, vote
 from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.rolling import Episodes, fullest_windows
@@ -306,3 +308,29 @@ def test_mixed_hashes_tell_pairs_apart(rows):
     mixed = mix(one, other)
     assert len(set(rows)) == len(set(mixed.tolist()))
     assert 0 not in mixed.tolist()
+
+
+@PROPERTY
+@given(st.lists(groups, max_size=20))
+def test_rounds_take_each_group_once_and_in_order(group):
+    """Folded round by round, a group's rows come one after the other."""
+    taken = [turn.tolist() for turn in rounds(ints(group))]
+    assert sorted(n for turn in taken for n in turn) == list(range(len(group)))
+    for number, turn in enumerate(taken):
+        assert [group[:row].count(group[row]) for row in turn] == [number] * len(turn)
+
+
+@PROPERTY
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from((1, 2, 5, 40))), min_size=1))
+def test_a_vote_finds_who_has_more_than_half_and_never_says_too_much(ballots):
+    """Of a share s it sees 2 s - 1 at least, in whatever order the weights come."""
+    votes = Votes(*(np.zeros(1, dtype) for dtype in ("<u4", "<u4", "<u4", "<u4")))
+    for candidate, weight in ballots:
+        votes = vote(votes, np.array([candidate], np.uint32), ints([weight]))
+    leader, lead, own, total = (int(column[0]) for column in votes)
+    weights = {c: sum(w for other, w in ballots if other == c) for c in range(4)}
+    assert total == sum(weights.values())
+    assert lead <= own <= weights[leader]
+    for candidate, weight in weights.items():
+        if 2 * weight > total:
+            assert (candidate, 2 * weight - total <= own) == (leader, True)

@@ -98,6 +98,7 @@ def test_the_default_policy_holds_the_numbers_of_the_contract():
         ("voice_daily", "base-mobile 6.3.3(iii)", "voice", "minimum_service", None, False),
         ("voice_weekly", "base-mobile 6.3.3(iii)", "voice", "minimum_service", None, False),
         ("voice_continuous", "base-mobile 6.3.3(iii)", "voice", "minimum_service", None, False),
+        ("monitoring", "base-mobile 6.3.1(viii)", "voice", "minimum_service", None, False),
         ("data_monthly_ratio", "base-mobile 6.3.3(i)", "data", "throttle", 128, False),
         ("portscan", "base-internet/aup 2", "internet", "throttle", 256, True),
         ("storage_capacity", "base-cloud 3.10, 3.13", "storage", "restrict_storage", None, False),
