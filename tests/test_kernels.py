@@ -9,6 +9,7 @@ from detectors.kernels import chunks
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.contacts import Contacts
 from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.linear_counting import estimates
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.kernels.running import running_maxima, running_totals
@@ -295,3 +296,19 @@ def test_mixed_hashes_tell_pairs_apart(rows):
     mixed = mix(one, other)
     assert len(set(rows)) == len(set(mixed.tolist()))
     assert 0 not in mixed.tolist()
+
+
+@pytest.mark.parametrize(("bits", "error"), [(256, 0.1), (64, 0.2)])
+@pytest.mark.parametrize("share", [0.1, 0.4, 1, 2, 3])
+def test_linear_counting_errs_as_little_as_it_says(bits, error, share):
+    """The standard error, over many maps of as many elements; and no bias to speak of."""
+    seed = np.random.SeedSequence().entropy
+    distinct, maps = round(share * bits), 2_000
+    chosen = np.random.default_rng(seed).integers(0, bits, (maps, distinct))
+    is_set = np.zeros((maps, bits), bool)
+    np.put_along_axis(is_set, chosen, True, axis=1)
+    found = estimates(bits)[is_set.sum(axis=1)]
+    off = (found - distinct) / distinct
+    assert np.sqrt((off**2).mean()) < error, f"seed {seed}"
+    assert abs(off.mean()) < error / 3, f"seed {seed}"
+    assert (np.diff(estimates(bits)) >= 0).all()
