@@ -104,7 +104,7 @@ class DistinctRule:
         self.periods, self.spans, self.retained = self.windows(policy)
         self.longest = max(span.steps for span in self.spans)
         self.strides = np.array([span.stride for span in self.spans])
-        self.reported_back = self.longest
+        self.reported_back = 0
         self.contacts = Contacts(parameters.contacts_max, slack=self.retained // 24)
         self.episodes = [Episodes(span.steps) for span in self.spans]
         self.reported: dict[int, list[list[int]]] = {}

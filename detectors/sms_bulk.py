@@ -59,10 +59,10 @@ class SmsBulk(DistinctRule):
     more than 100 distinct recipients within the hour, and under a tenth of the recipients of the
     last 30 days (45 at most) have answered. SMS and MMS count.
     What it misses: senders below 100 an hour; those who write mostly to people that answer. Both
-    counts of the 30 days are estimates with a standard error below 12 % up to 1,000 recipients;
-    past 1,420 the estimate stays there, so whoever has 142 answers then is taken for a
-    correspondent. Who writes first and is not a recipient counts as an answer by chance, a third of
-    them at 100 recipients.
+    counts of the 30 days are estimates: recipients with a standard error below 10 % up to 750,
+    those who answered below 20 % up to 190. The estimates end at 1,420 and 266, so whoever has 142
+    answers is taken for a correspondent however many they write to. A stranger's message counts as
+    an answer with the chance that a bit is set: a third at 100 recipients.
     False alarms: an invitation to 101 people by somebody who texts with few of them otherwise.
 
     References

@@ -125,6 +125,9 @@ MESSAGES = choices(
     service=(*["sms"] * 6, "mms"),
     segment_number=(*[None] * 4, 1, 2),
 )
+RECIPIENTS = choices(
+    recipient=("a", "b", "c", "d"), direction=("mo", "mo", "mt"), message_reference=("m",)
+)
 CALLS = choices(
     duration_ms=(
         *(0, 1, HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS + 1, 5 * HOUR_MS),
@@ -190,6 +193,11 @@ CASES = {
     "portscan_sweeps": (FIRST_LOW, sweeps()),
     "storage": (FIRST_LOW, STORAGE),
     **{name: case for rule, twin in twins.MODULES.items() for name, case in cases_of(rule, twin)},
+    # Two days late is in time for one of them, an hour late for the others.
+    "sms_late_for_some": (
+        only(LOW, "sms_daily", "sms_group", "sms_bulk"),
+        events_of(Sms, RECIPIENTS, HOUR_MS // 3),
+    ),
     "all": (LOW, mixed()),
 }
 """What every promise is checked over: a policy, and histories to run under it."""
@@ -318,6 +326,20 @@ FIRST_EDGES = {
     "a late day between two that makes the last one regular, with more use before": (
         FIRST_LOW,
         numbered(CALLS_OF_DAYS),
+    ),
+    # Only the counting of days takes the message of three hours ago, so nobody answers it.
+    "an answer to a message that is too late to count": (
+        only(LOW, "sms_daily", "sms_bulk"),
+        numbered(
+            [
+                *texts(NOON_MS + 3 * HOUR_MS, customer_id="c1"),
+                *texts(NOON_MS, recipient="a"),
+                *texts(NOON_MS + 3 * HOUR_MS, recipient="a", direction="mt"),
+                *texts(NOON_MS + 3 * HOUR_MS, recipient="a"),
+                *texts(NOON_MS + 3 * HOUR_MS, recipient="b"),
+                *texts(NOON_MS + 3 * HOUR_MS, recipient="c"),
+            ]
+        ),
     ),
     "two stretches above the capacity within a millisecond": (
         FIRST_LOW,

@@ -10,6 +10,7 @@ from detectors.kernels.chains import rounds
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.contacts import Contacts
 from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.linear_counting import estimates
 from detectors.kernels.majority import Votes, vote
 from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
@@ -334,3 +335,19 @@ def test_a_vote_finds_who_has_more_than_half_and_never_says_too_much(ballots):
     for candidate, weight in weights.items():
         if 2 * weight > total:
             assert (candidate, 2 * weight - total <= own) == (leader, True)
+
+
+@pytest.mark.parametrize(("bits", "error"), [(256, 0.1), (64, 0.2)])
+@pytest.mark.parametrize("share", [0.1, 0.4, 1, 2, 3])
+def test_linear_counting_errs_as_little_as_it_says(bits, error, share):
+    """The standard error, over many maps of as many elements; and no bias to speak of."""
+    seed = np.random.SeedSequence().entropy
+    distinct, maps = round(share * bits), 2_000
+    chosen = np.random.default_rng(seed).integers(0, bits, (maps, distinct))
+    is_set = np.zeros((maps, bits), bool)
+    np.put_along_axis(is_set, chosen, True, axis=1)
+    found = estimates(bits)[is_set.sum(axis=1)]
+    off = (found - distinct) / distinct
+    assert np.sqrt((off**2).mean()) < error, f"seed {seed}"
+    assert abs(off.mean()) < error / 3, f"seed {seed}"
+    assert (np.diff(estimates(bits)) >= 0).all()

@@ -74,3 +74,24 @@ CASES = {
         events_of(Flow, FLOWS, 20 * MINUTE_MS, JITTERS_MS, source_address="192.0.2.1"),
     ),
 }
+
+
+def flow(number, second):
+    return Flow(
+        event_id=f"e-{number}",
+        customer_id="c0",
+        event_time_ms=MIDNIGHTS_MS[0] + second * SECOND_MS,
+        source_address="192.0.2.1",
+        destination_address=f"198.51.100.{number}",
+        destination_port=25,
+        protocol=6,
+    )
+
+
+EDGES = {
+    # The minute ends with the step of its third server, the hour an hour after the same start.
+    "an hour that begins with the minute that was reported": (
+        {},
+        [flow(number, second) for number, second in enumerate((60, 60, 60, 3600, 3600))],
+    ),
+}

@@ -12,7 +12,7 @@ from tests.drawing import DAY_MS, HOUR_MS, MINUTE_MS, choices, events_of
 
 LOW = {
     "recipients": 2,
-    "answered_percent": 50,
+    "answered_percent": 33,
     "history_days": 2,
     "length_seconds": 180,
     "step_seconds": 60,

@@ -2,7 +2,7 @@
 
 from schemas.events import Stream
 from tests import naive
-from tests.drawing import DAY_MS, choices, events_of
+from tests.drawing import DAY_MS, MIDNIGHTS_MS, choices, events_of
 
 LOW = {"devices": 1, "length_days": 3, "retention_days": 2}
 
@@ -29,4 +29,24 @@ CASES = {
     "days": ({}, events_of(Stream, VIEWINGS, DAY_MS, duration_ms=1)),
     "weeks": ({"devices": 2}, events_of(Stream, VIEWINGS, 5 * DAY_MS, duration_ms=0)),
     "none_allowed": ({"devices": 0}, events_of(Stream, VIEWINGS, 2 * DAY_MS, duration_ms=1)),
+}
+
+
+def viewing(number, day, customer_id="c0"):
+    return Stream(
+        event_id=f"e-{number}",
+        customer_id=customer_id,
+        event_time_ms=MIDNIGHTS_MS[0] + day * DAY_MS,
+        device_id=f"d-{number}",
+        duration_ms=1,
+    )
+
+
+EDGES = {
+    # Days:   0 . . 3 . 5     two back from five, three back from three
+    #         x     late
+    "late viewing whose window begins before what late viewing may still reach": (
+        {},
+        [viewing(0, 0), *(viewing(n, 5, "c1") for n in range(1, 70)), viewing(70, 3)],
+    ),
 }
