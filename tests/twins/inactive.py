@@ -58,6 +58,37 @@ CASES = {
     "of_many_months": ({"months": 3}, with_ends(uses((Sms, Stream), 50 * DAY_MS))),
 }
 
+USED_MS = MIDNIGHTS_MS[-1] + 12 * HOUR_MS  # on 1 January, so that 1 February is one use too late
+
+
+def text(number, days, **fields):
+    time_ms = USED_MS + days * DAY_MS
+    event = {"event_id": f"e-{number}", "customer_id": "c0", "event_time_ms": time_ms}
+    return Sms(recipient="r", **(event | fields))
+
+
+ENDS = [
+    structure(
+        event_id="end", customer_id="c1", event_time_ms=USED_MS + 90 * DAY_MS, **MADE_OF[structure]
+    )
+    for structure in MADE_OF
+]
+
+EDGES = {
+    "a use on the day after the month, while other kinds lag behind": (
+        {},
+        [text(0, 0), text(1, 32), *ENDS],
+    ),
+    "a late use on the last day of the month, while other kinds lag behind": (
+        {},
+        [text(0, 0), text(1, 32), text(2, 31), *ENDS],
+    ),
+    "a use of another kind within a silence of this one": (
+        {},
+        [text(0, 0), text(1, 70), *ENDS[1:], text(2, 90, customer_id="c1")],
+    ),
+}
+
 
 class Twin:
     """All days of use, by customer; every day after one may begin a silence."""
