@@ -4,6 +4,9 @@ from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.mail_spam import MailSpam
 from detectors.overload import Overload
+from detectors.deviation import Deviation
+from detectors.gateway import Gateway
+from detectors.machine import Machine
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
@@ -53,5 +56,8 @@ RULES: dict[str, type[Rule]] = {
     "usage_double": UsageDouble,
     "roaming_permanent": RoamingPermanent,
     "storage_ended": StorageEnded,
+    "gateway": Gateway,
+    "machine": Machine,
+    "deviation": Deviation,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""
