@@ -6,6 +6,9 @@ from detectors.inactive import Inactive
 from detectors.mail_spam import MailSpam
 from detectors.monitoring import Monitoring
 from detectors.overload import Overload
+from detectors.deviation import Deviation
+from detectors.gateway import Gateway
+from detectors.machine import Machine
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
@@ -61,5 +64,8 @@ RULES: dict[str, type[Rule]] = {
     "stream_elsewhere": StreamElsewhere,
     "inactive": Inactive,
     "monitoring": Monitoring,
+    "gateway": Gateway,
+    "machine": Machine,
+    "deviation": Deviation,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

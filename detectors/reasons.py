@@ -16,6 +16,9 @@ WHAT = {
     "kilobytes": "{observed_mb:.0f} MB within minutes where the network bears {limit_mb:.0f} MB",
     "per_mille_abroad": "{observed_percent:.0f} % of use abroad or more, month after month",
     "devices": "use on {observed} different devices",
+    "gateway per mille": "calls that look as if a gateway made them for others",
+    "machine per mille": "use that looks like that of a machine",
+    "deviation per mille": "use that is far from that of other customers",
 }
 """By the unit of what was observed."""
 

@@ -180,6 +180,11 @@ def _is_first_segment(fields: Fields) -> NDArray:
     return (fields["segment_number"] == ABSENT) | (fields["segment_number"] == 1)
 
 
+def _is_first_part(fields: Fields) -> NDArray:
+    """A call counts once, as its first interim record."""
+    return (fields["partial_sequence"] == ABSENT) | (fields["partial_sequence"] == 1)
+
+
 def _is_sent(fields: Fields) -> NDArray:
     return fields["is_originated"] & fields["is_first_segment"]
 
@@ -246,7 +251,7 @@ _MEANT: dict[str, dict[str, Callable[[Fields], NDArray]]] = {
         "is_received": _is_received,
         "is_sent_sms": _is_sent_sms,
     },
-    "voice": {"is_originated": _is("direction", "mo")},
+    "voice": {"is_originated": _is("direction", "mo"), "is_first_part": _is_first_part},
     "data": {"bytes": _bytes},
     "flow": {
         "is_outbound": _is("direction", "outbound"),

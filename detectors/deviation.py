@@ -1,0 +1,313 @@
+"""Use that is far from that of other customers: how often, how long, and of which kinds."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from detectors.calendar import calendar
+from detectors.closing import Closing
+from detectors.features import FEATURES, KINDS, Spread, spread_of, sum_of
+from detectors.kernels.running import group_starts
+from detectors.period_columns import PeriodColumns
+from detectors.regular import Regularly, RegularParameters
+from detectors.rule import Batch, Closed, Customers, Hit, Ints, Level, Mask, Share, Standing
+from detectors.state import Field
+from schemas.policy import Policy, Positive
+from schemas.records import CohortAverage, Window
+
+HOUR_MS = 3_600_000
+WEEKS_MAX = 52
+"""Weeks whose cohorts are remembered, and how far behind a kind or a cohort's sum may be."""
+
+SCALE, SCALE_UNIT = 14_826, 10_000
+"""1.4826 median absolute deviations are a standard deviation of the normal distribution."""
+
+
+class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
+    """A robust z-score of `z_min` or more counts; a smaller cohort than `cohort_min` has none.
+
+    Cohorts whose customers are nearly alike are taken to differ by the least deviations:
+    `events_deviation_min`, `seconds_deviation_min`, `share_deviation_min` (per mille).
+    A week closes `lateness_hours` past its end; `retention_periods` is how many weeks a kind may be
+    ahead of the others, or a cohort's sum may take to come.
+    """
+
+    z_min: Annotated[int, Meta(ge=1, le=1000)]
+    cohort_min: Positive
+    events_deviation_min: Positive
+    seconds_deviation_min: Positive
+    share_deviation_min: Positive
+    lateness_hours: Annotated[int, Meta(ge=0, le=7 * 24 - 1)]
+    retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
+
+    def __post_init__(self) -> None:
+        """Refuse what would not fit."""
+        super().__post_init__()
+        if self.regular_window > WEEKS_MAX:
+            raise ValueError(f"more than {WEEKS_MAX} weeks can't be kept")
+
+
+class Deviation:
+    """Hold each customer's calendar week against the others' of the same cohort.
+
+    Robust z-score: (value - median) / (1.4826 x median absolute deviation), over the customers of
+    all partitions who used anything in the week. Values: events (own calls and texts, data
+    sessions), seconds of calls and sessions, and each kind's share of the events.
+    What it catches: weeks with a score of `z_min` or more in any of them, and those that make it
+    "regularly".
+    What it misses: use far below the others'; cohorts in which most are alike in their abuse;
+    a kind that is ahead of the others by more than `retention_periods` weeks when they close;
+    corrections of events. A call or session counts in the week in which it starts.
+    Delay: the week's end plus `lateness_hours`, and until every partition has closed it.
+    False alarms: use is spread unevenly, so that in cohorts with a long tail one customer in a
+    hundred may reach six; bins of 9 % (events, seconds) and of one per cent (shares) move the
+    median by up to half a bin.
+
+    References
+    ----------
+    Clause base-mobile 6.3.1(vi). Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993).
+    """
+
+    name: ClassVar[str] = "deviation"
+    reads: ClassVar[tuple[str, ...]] = KINDS
+    longest_ms: ClassVar[int] = 0
+    Parameters: ClassVar[type[DeviationParameters]] = DeviationParameters
+
+    def __init__(self, parameters: DeviationParameters, policy: Policy) -> None:
+        self.parameters = parameters
+        self.weeks = calendar(policy.timezone, "week")
+        # One more week than kinds may be ahead: late events reach into the last one.
+        back = parameters.retention_periods + 1
+        self.closing = Closing(self.weeks, parameters.lateness_hours * HOUR_MS, back)
+        self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
+        connected = {"events": "<u2", "connected_ms": "<u4"}
+        cells = {"data": connected, "sms": {"events": "<u2"}, "voice": connected}
+        self.counted = {k: PeriodColumns(self.name, k, back, cells[k]) for k in self.reads}
+        self.fields: tuple[Field, ...] = tuple(
+            field for ring in self.counted.values() for field in ring.fields
+        )
+        share = parameters.share_deviation_min
+        self.deviation_min = dict.fromkeys(FEATURES, share) | {
+            "frequency": parameters.events_deviation_min,
+            "connection": parameters.seconds_deviation_min,
+        }
+        self.limit = parameters.z_min * 1000
+        self.spreads: dict[int, dict[str, dict[str, Spread]]] = {}
+        self.breaches: dict[str, dict[int, int]] = {}
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
+        """Whether the event's week is not closed for its kind."""
+        return self.weeks.period_of(time_ms) > self.closing_period(watermark_ms)
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Add a batch to the weeks' events and connection times."""
+        counted, fields = self.counted[batch.kind], batch.fields
+        if counted.ring.newest < 0:
+            self.closing.begin(batch.kind, batch.watermark_ms)
+        week, closed = self.weeks.period_of(batch.time_ms), self.closing_period(batch.watermark_ms)
+        counted.turn(columns, int(self.weeks.period_of(batch.watermark_ms[-1:])[0]))
+        counts = (week > closed) & (week > self.closing.closed)
+        if batch.kind == "sms":
+            counts &= fields["is_sent"]
+        elif batch.kind == "voice":
+            counts &= fields["is_originated"]
+        row = np.flatnonzero(counts)
+        slot, week = batch.slot[row], week[row]
+        if batch.kind != "sms":
+            duration = np.maximum(fields["duration_ms"][row], 0)
+            counted.add(columns, "connected_ms", slot, week, duration)
+        once = np.ones(len(row), np.int64)
+        if batch.kind == "voice":
+            once = fields["is_first_part"][row].astype(np.int64)
+        counted.add(columns, "events", slot, week, once)
+        return []
+
+    # -- closed weeks ---------------------------------------------------------------------------
+
+    def closing_period(self, watermark_ms: Ints) -> Ints:
+        """The last week closed at each watermark, shape (n,)."""
+        return self.closing.last(watermark_ms)
+
+    def close(
+        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    ) -> Closed:
+        """This partition's share of every week that all kinds have passed."""
+        weeks = self.closing.reached(watermark_ms)
+        return Closed(shares=tuple(self._share(columns, week, customers) for week in weeks))
+
+    def close_ended(
+        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
+    ) -> Closed:
+        """Shares of every week that ended before the last event: the input is at its end."""
+        weeks = self.closing.ended(last_event_ms)
+        return Closed(shares=tuple(self._share(columns, week, customers) for week in weeks))
+
+    def _share(self, columns: Mapping[str, NDArray], week: int, customers: Customers) -> Share:
+        slot, values = self._values(columns, week, np.arange(customers.directory.size))
+        cohort = customers.cohort(slot)
+        order = np.argsort(cohort, kind="stable")
+        sums = []
+        for rows in np.split(order, group_starts(cohort[order])[1:]) if len(order) else ():
+            name = customers.cohort_name(int(cohort[rows[0]]))
+            sums += [sum_of(name, feature, values[feature][rows]) for feature in FEATURES]
+        return Share(*self.weeks.bounds(week), tuple(sums))
+
+    def _values(
+        self, columns: Mapping[str, NDArray], week: int, slot: Ints
+    ) -> tuple[Ints, dict[str, Ints]]:
+        """Those of the customers who used anything in a week, and each feature of theirs."""
+        nothing = np.zeros(len(slot), np.int64)
+        events, connected = {}, nothing
+        for kind, counted in self.counted.items():
+            cells = counted.at(columns, week) if counted.holds(week) else {}
+            events[kind] = cells["events"][slot].astype(np.int64) if cells else nothing
+            if "connected_ms" in cells:
+                connected = connected + cells["connected_ms"][slot]
+        total = sum(events.values(), nothing)
+        used = np.flatnonzero(total)
+        total = total[used]
+        shares = {f"{kind}_share": count[used] * 1000 // total for kind, count in events.items()}
+        return slot[used], {"frequency": total, "connection": connected[used] // 1000} | shares
+
+    def judge(
+        self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
+    ) -> list[Hit]:
+        """Take in how one feature lies in a cohort; with the last one, judge its customers."""
+        week = int(self.weeks.period_of(np.array([average.period_start_ms]))[0])
+        cohort, _, feature = average.cohort.rpartition("/")
+        known = self.spreads.setdefault(week, {}).setdefault(cohort, {})
+        if feature in known or feature not in FEATURES:
+            return []
+        known[feature] = spread_of(feature, average)
+        hits = []
+        if len(known) == len(FEATURES):
+            hits = list(self._judged(columns, week, cohort, known, customers))
+        newest = max(self.spreads)
+        self.spreads = {w: kept for w, kept in self.spreads.items() if w > newest - WEEKS_MAX}
+        self._forget(newest - WEEKS_MAX - self.regularly.window)
+        return hits
+
+    def _judged(
+        self,
+        columns: Mapping[str, NDArray],
+        week: int,
+        cohort: str,
+        spreads: Mapping[str, Spread],
+        customers: Customers,
+    ) -> Iterator[Hit]:
+        """The customers of a cohort whose week is far from the others'."""
+        if min(spread.customers for spread in spreads.values()) < self.parameters.cohort_min:
+            return
+        slot = np.arange(customers.directory.size)
+        of_each = customers.cohort(slot)
+        names = {each: customers.cohort_name(each) for each in np.unique(of_each).tolist()}
+        named = np.array([each for each, name in names.items() if name == cohort], np.uint64)
+        slot, values = self._values(columns, week, slot[np.isin(of_each, named)])
+        scores = {name: self._scores(name, values[name], spreads[name]) for name in FEATURES}
+        highest = np.max(list(scores.values()), axis=0, initial=0)
+        for at in np.flatnonzero(highest >= self.limit).tolist():
+            features = {
+                name: {
+                    "value": int(values[name][at]),
+                    "median": spreads[name].median,
+                    "deviation": self._deviation(name, spreads[name]),
+                    "z_per_mille": int(scores[name][at]),
+                }
+                for name in FEATURES
+            }
+            size = spreads[FEATURES[0]].customers
+            more = {"cohort": cohort, "cohort_customers": size, "features": features}
+            yield from self._hits(int(slot[at]), week, int(highest[at]), more, customers)
+
+    def _deviation(self, feature: str, spread: Spread) -> int:
+        return max(spread.deviation, self.deviation_min[feature])
+
+    def _scores(self, feature: str, values: Ints, spread: Spread) -> Ints:
+        """Robust z-score of each value, per mille, shape (n,)."""
+        deviations = SCALE * self._deviation(feature, spread)
+        return (values - spread.median) * (1000 * SCALE_UNIT) // deviations
+
+    def _hits(
+        self, slot: int, week: int, score: int, more: dict[str, Any], customers: Customers
+    ) -> Iterator[Hit]:
+        """The breach, with every week it makes regular."""
+        breaches = self.breaches.setdefault(customers.directory.name(slot).decode(), {})
+        breaches[week] = score
+        yield self._hit(slot, "breach", week, week, score, more)
+        for last in self.regularly.completed_by(breaches, week):
+            counts = self.regularly.evidence(breaches, last, lambda w: self.weeks.bounds(w)[0])
+            yield self._hit(slot, "regular", last, week, breaches[last], more | counts)
+
+    def _hit(
+        self, slot: int, level: Level, week: int, judged: int, score: int, more: dict[str, Any]
+    ) -> Hit:
+        start_ms, end_ms = self.weeks.bounds(week)
+        return Hit(
+            slot=slot,
+            event_time_ms=max(end_ms, self.weeks.bounds(judged)[1]),
+            level=level,
+            window=Window(kind="week", start_ms=start_ms, end_ms=end_ms),
+            observed=score,
+            limit=self.limit,
+            unit=f"{self.name} per mille",
+            offset=None,
+            evidence=more,
+        )
+
+    def _forget(self, first: int) -> None:
+        """Drop breaches before a week."""
+        kept = (
+            (name, {week: score for week, score in weeks.items() if week >= first})
+            for name, weeks in self.breaches.items()
+        )
+        self.breaches = {name: weeks for name, weeks in kept if weeks}
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
+        """Empty the cells that later weeks took over since a row was written."""
+        self.counted[kind].settle(columns, slots, self.weeks.period_of(written_ms))
+
+    def standing(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> list[Standing]:
+        """The newest week's events, which have no limit before the others' are known."""
+        week = max(counted.ring.newest for counted in self.counted.values())
+        if week < 0:
+            return []
+        _, values = self._values(columns, week, np.array([slot]))
+        start_ms, end_ms = self.weeks.bounds(week)
+        window = Window(kind="week", start_ms=start_ms, end_ms=end_ms)
+        observed = int(values["frequency"].sum())
+        return [Standing(window=window, observed=observed, limit=None, unit="events")]
+
+    def remember(self) -> Any:
+        """How far weeks are closed, what is known of cohorts, and the latest breaches."""
+        newest = {kind: counted.ring.newest for kind, counted in self.counted.items()}
+        breaches = [[name, list(weeks.items())] for name, weeks in self.breaches.items()]
+        spreads = [
+            [week, cohort, feature, *spread]
+            for week, cohorts in self.spreads.items()
+            for cohort, features in cohorts.items()
+            for feature, spread in features.items()
+        ]
+        return [newest, self.closing.remember(), spreads, breaches]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        newest, closing, spreads, breaches = memory
+        for kind, week in newest.items():
+            self.counted[kind].ring.newest = week
+        self.closing.recall(closing)
+        self.spreads = {}
+        for week, cohort, feature, *spread in spreads:
+            known = self.spreads.setdefault(week, {}).setdefault(cohort, {})
+            known[feature] = Spread(*spread)
+        self.breaches = {name: dict(weeks) for name, weeks in breaches}

@@ -1,0 +1,34 @@
+"""Distinct elements of many cells, each a map of 128 bits in two words.
+
+Up to `ELEMENTS_MAX` distinct elements the standard error is below a tenth of the count.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.linear_counting import estimates
+from schemas.hashing import SPREAD, Hashes
+
+BITS, WORD_BITS = 128, 64
+ELEMENTS_MAX = 256
+
+_ESTIMATES = estimates(BITS)
+
+
+def words_of(element: Hashes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The low and the high word with each element's bit set, both of shape (n,)."""
+    place = (element * SPREAD) >> np.uint64(57)
+    one = np.uint64(1) << (place % np.uint64(WORD_BITS))
+    is_low = place < WORD_BITS
+    return np.where(is_low, one, np.uint64(0)), np.where(is_low, np.uint64(0), one)
+
+
+def distinct(low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """How many distinct elements set the bits of each pair of words, shape (n,).
+
+    Examples
+    --------
+    >>> distinct(np.array([0, 0b1011], np.uint64), np.array([0, 1], np.uint64)).tolist()
+    [0, 4]
+    """
+    return _ESTIMATES[np.bitwise_count(low).astype(np.int64) + np.bitwise_count(high)]
