@@ -2,13 +2,13 @@
 
 from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
+from detectors.deviation import Deviation
+from detectors.gateway import Gateway
 from detectors.inactive import Inactive
+from detectors.machine import Machine
 from detectors.mail_spam import MailSpam
 from detectors.monitoring import Monitoring
 from detectors.overload import Overload
-from detectors.deviation import Deviation
-from detectors.gateway import Gateway
-from detectors.machine import Machine
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume

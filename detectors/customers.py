@@ -103,13 +103,6 @@ class Customers:
         """
         return np.where(self.is_announced(slot), self.valid_from_ms(slot) < before_ms, used)
 
-    def were_there(self, slot: Ints, before_ms: int, used: Mask) -> Mask:
-        """Whether each customer's plan held before an instant, shape (n,).
-
-        Who was never announced is only known by having used something.
-        """
-        return np.where(self.is_announced(slot), self.valid_from_ms(slot) < before_ms, used)
-
     def number(self, name: str, slot: Ints) -> Ints:
         """A number of each customer's plan, one of `PLAN_NUMBERS`; `NONE` if not set, (n,)."""
         of_plan = self.plans.columns[name][slot, 0].astype(np.int64)
