@@ -170,12 +170,14 @@ class DistinctRule:
             open_ = ~np.isin(mix(seen.group, step, seen.enough), full)
             seen, step = Seen(*(column[open_] for column in seen)), step[open_]
         first, held = self.contacts.add(seen.group, seen.element, step)
-        likely = np.unique(seen.group[first & (held >= seen.enough)])
+        many = np.flatnonzero(first & (held >= seen.enough))
+        likely, at = np.unique(seen.group[many], return_index=True)
+        likely = likely[self.contacts.distinct(likely) >= seen.enough[many[at]]]
         fresh = np.flatnonzero(first & np.isin(seen.group, likely))
         fresh = fresh[np.argsort(seen.group[fresh], kind="stable")]
         starts: list[Start] = []
-        for at in np.split(fresh, group_starts(seen.group[fresh])[1:]) if len(fresh) else ():
-            starts += self._walk(batch, Seen(*(column[at] for column in seen)), step[at])
+        for rows in np.split(fresh, group_starts(seen.group[fresh])[1:]) if len(fresh) else ():
+            starts += self._walk(batch, Seen(*(column[rows] for column in seen)), step[rows])
         return starts
 
     def _walk(self, batch: Batch, seen: Seen, steps: Ints) -> list[Start]:
@@ -186,8 +188,6 @@ class DistinctRule:
         if all(episodes.covers(key, step, step + length) for step in distinct):
             return []
         elements, all_steps = self.contacts.of(key)
-        if len(np.unique(elements)) < enough:
-            return []
         old = len(elements) - len(steps)
         by_step: dict[int, set[int]] = {}
         for element, step in zip(elements[:old].tolist(), all_steps[:old].tolist(), strict=True):

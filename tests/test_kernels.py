@@ -141,6 +141,9 @@ def test_contacts_equal_sets(batches, data):
         new, _ = twin.add(group.tolist(), element.tolist(), step.tolist())
         found, held = contacts.add(group.astype(np.uint64) + 1, element.astype(np.uint64), step)
         assert new == found.tolist()
+        at_most = contacts.distinct(group.astype(np.uint64) + 1).tolist()
+        there = [len(set(contacts.of(number + 1)[0].tolist())) for number in group.tolist()]
+        assert there == at_most
         for number, count in zip(group.tolist(), held.tolist(), strict=True):
             elements, of_steps = contacts.of(number + 1)
             there = list(zip(elements.tolist(), of_steps.tolist(), strict=True))

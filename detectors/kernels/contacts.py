@@ -18,6 +18,9 @@ Ints = NDArray[np.int64]
 ENTRY = np.dtype([("group", "<u8"), ("element", "<u8"), ("expiry", "<i4")])
 NONE = -1
 
+LINKS_MAX = 1_024
+"""Entries of a group that are looked through together with those of other groups."""
+
 
 class Contacts:
     """Distinct elements by group and step, bounded in number.
@@ -74,6 +77,27 @@ class Contacts:
             at = int(self._previous[at])
         entries = self._entries[chain[::-1]]
         return entries["element"], entries["expiry"].astype(np.int64)
+
+    def distinct(self, group: Hashes) -> Ints:
+        """How many distinct elements each group holds at most, shape (n,).
+
+        A group of more than `LINKS_MAX` entries is not looked through: as many as its entries.
+        """
+        number = self._groups.get(group)
+        count = self._count[number].astype(np.int64)
+        owner = np.flatnonzero(count <= LINKS_MAX)
+        at = self._head[number[owner]]
+        owners, entries = [owner[:0]], [at[:0]]
+        while len(at):
+            owners.append(owner)
+            entries.append(at)
+            at = self._previous[at]
+            owner, at = owner[at != NONE], at[at != NONE]
+        of, element = np.concatenate(owners), self._entries["element"][np.concatenate(entries)]
+        order = np.lexsort((element, of))
+        of, element = of[order], element[order]
+        again = of[1:][(of[1:] == of[:-1]) & (element[1:] == element[:-1])]
+        return count - np.bincount(again, minlength=len(group))
 
     def forget(self, floor: int) -> None:
         """Entries of steps before `floor` are not needed; they go when it is worth the work."""
