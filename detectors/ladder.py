@@ -59,8 +59,7 @@ def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Act
     seen = (*case.seen, finding.finding_id)[-SEEN_MAX:]
     case = msgspec.structs.replace(case, seen=seen)
     if finding.level == "cleared":
-        # A state ends by itself; a period's breach only goes when a correction takes it back.
-        kind: ActionKind = "release" if finding.window.kind == "state" else "withdraw"
+        kind: ActionKind = "withdraw" if "corrects" in finding.evidence else "release"
         return _undo(case, kind, finding, policy)
     if finding.event_time_ms - case.last_ms > policy.ladder.memory_days * DAY_MS:
         # The ladder begins anew; what is in force stays known, so that a release can undo it.
