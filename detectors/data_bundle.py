@@ -12,7 +12,7 @@ from detectors.bundle import BundleParameters, BundleRule
 from detectors.closing import Closing
 from detectors.counting import Pieces
 from detectors.customers import NONE
-from detectors.rule import NEVER, Batch, Closed, Customers, Hit, Ints, Mask
+from detectors.rule import NEVER, Batch, Closed, Correction, Customers, Hit, Ints, Mask
 from detectors.state import Field
 from schemas.policy import Policy
 from schemas.records import Window
@@ -85,7 +85,7 @@ class DataBundle(BundleRule):
     def _news(self, reported: Ints, hits: Iterable[Hit]) -> Iterator[Hit]:
         """What was not reported before the bundle changed; past months are cleared at once."""
         for hit in hits:
-            month = int(self.periods.period_of(np.array([hit.window.start_ms]))[0])
+            month = self._month_of(hit)
             this, newest = 2 * month + (hit.level == "breach"), int(reported[hit.slot])
             if this <= newest <= 2 * month + 1:
                 continue
@@ -93,6 +93,25 @@ class DataBundle(BundleRule):
             yield hit
             if hit.level == "breach" and month <= self.closing.closed:
                 yield replace(hit, level="cleared")
+
+    def _month_of(self, hit: Hit) -> int:
+        return int(self.periods.period_of(np.array([hit.window.start_ms]))[0])
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take events off their months; a month that is over was cleared with its end."""
+        hits = super().take_back(columns, batch, correction, customers)
+        hits = [hit for hit in hits if self._month_of(hit) > self.closing.closed]
+        reported = columns[REPORTED][:, 0]
+        for hit in hits:
+            if reported[hit.slot] == 2 * self._month_of(hit) + 1:
+                reported[hit.slot] -= 1
+        return hits
 
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last month closed at each watermark, shape (n,)."""

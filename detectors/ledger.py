@@ -14,7 +14,7 @@ from schemas.hashing import Hashes, mix
 REMEMBERED: dict[str, dict[str, str]] = {
     "sms": {"is_sent": "?", "is_sent_sms": "?"},
     "voice": {"is_originated": "?", "duration_ms": "<u4"},
-    "data": {"is_abroad": "?", "bytes": "<i8"},
+    "data": {"is_abroad": "?", "bytes": "<i8", "duration_ms": "<i8"},
 }
 """What is remembered of an event, by kind: all that rules that can take it back ask of it."""
 

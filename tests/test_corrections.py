@@ -15,11 +15,15 @@ from tests.histories import LOW
 from tests.test_rules import PROPERTY, WRITTEN_BYTES, Run, by_rule, cuts, moved, state_of
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
-POLICY = only(LOW, "sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio")
+COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "roaming_volume")
+POLICY = only(LOW, *COUNTING)
+BUNDLES = only(LOW, *COUNTING, "data_bundle", "overload")
+"""With rules that remember more than counts: what was warned of, and stretches of hot windows."""
+
 USE = {
     Sms: {"recipient": "r"},
     Voice: {"other_party": "o", "duration_ms": 40 * 60_000},
-    Data: {"bytes_uplink": 20, "bytes_downlink": 0},
+    Data: {"bytes_uplink": 20, "bytes_downlink": 0, "visited_plmn": "20801", "duration_ms": 1},
 }
 
 
@@ -94,13 +98,13 @@ def test_a_breach_stands_exactly_while_it_is_one(history):
     """The last word on each window is "breach" if the right history has it, else "cleared"."""
     right, _ = settled(history)
     last = defaultdict(str)
-    for finding in Run(POLICY).take(history).findings:
+    for finding in Run(BUNDLES).take(history).findings:
         if finding.level in ("breach", "cleared"):
             last[finding.rule, finding.customer_id, finding.window.start_ms] = finding.level
     standing = {window for window, level in last.items() if level == "breach"}
     ideal = {
         (finding.rule, finding.customer_id, finding.window.start_ms)
-        for finding in Run(POLICY).take(right).findings
+        for finding in Run(BUNDLES).take(right).findings
         if finding.level == "breach"
     }
     assert ideal == standing
@@ -109,8 +113,8 @@ def test_a_breach_stands_exactly_while_it_is_one(history):
 @PROPERTY
 @given(history=corrected(), places=cuts)
 def test_where_batches_end_and_partitions_move_makes_no_difference(history, places):
-    whole = Run(POLICY).take(history)
-    for other in (Run(POLICY).in_parts(history, places), moved(POLICY, history, places)):
+    whole = Run(BUNDLES).take(history)
+    for other in (Run(BUNDLES).in_parts(history, places), moved(BUNDLES, history, places)):
         assert by_rule(whole.findings) == by_rule(other.findings)
         assert state_of(whole.partition) == state_of(other.partition)
 

@@ -19,7 +19,12 @@ NOTICE_MS = POLICY.ladder.notice_days * DAY_MS
 MEMORY_MS = POLICY.ladder.memory_days * DAY_MS
 START_MS = 1_800_000_000_000
 HARD = {"throttle", "minimum_service", "restrict_storage", "suspend"}
-UNITS = {"voice_daily": "ms", "data_monthly_ratio": "bytes", "storage_capacity": "bytes"}
+UNITS = {
+    "voice_daily": "ms",
+    "data_monthly_ratio": "bytes",
+    "data_bundle": "bytes",
+    "storage_capacity": "bytes",
+}
 
 
 def at(days):
@@ -27,7 +32,16 @@ def at(days):
     return START_MS + round(days * DAY_MS)
 
 
-def finding(days, level="breach", rule="sms_daily", *, window=None, customer_id="7", shadow=False):
+def finding(
+    days,
+    level="breach",
+    rule="sms_daily",
+    *,
+    window=None,
+    customer_id="7",
+    shadow=False,
+    corrects=None,
+):
     """A finding of the event at `days`; its window starts at `window` days, or with the event."""
     start_ms = at(days if window is None else window)
     kind = "state" if rule == "storage_capacity" else "day"
@@ -44,7 +58,7 @@ def finding(days, level="breach", rule="sms_daily", *, window=None, customer_id=
         unit=UNITS.get(rule, "messages"),
         policy=REF,
         shadow=shadow,
-        evidence={"observed": 351} | ({"corrects": "e-1"} if kind == "day" else {}),
+        evidence={"observed": 351} | ({"corrects": corrects} if corrects else {}),
     )
 
 
@@ -144,7 +158,7 @@ def test_a_scan_that_is_found_again_suspends_only_after_the_notice_period():
 
 
 def test_a_breach_that_a_correction_took_back_is_withdrawn():
-    days = [finding(0), finding(1), finding(1.5, "cleared", window=1)]
+    days = [finding(0), finding(1), finding(1.5, "cleared", window=1, corrects="e-1")]
     _, restriction, withdrawal = answers(*days)
     assert ("withdraw", at(1.5)) == (withdrawal.kind, withdrawal.effective_ms)
     assert restriction.action_id == withdrawal.supersedes
@@ -152,8 +166,18 @@ def test_a_breach_that_a_correction_took_back_is_withdrawn():
 
 
 def test_after_a_withdrawal_the_ladder_begins_anew():
-    days = [finding(0), finding(0.5, "cleared", window=0), finding(1)]
+    days = [finding(0), finding(0.5, "cleared", window=0, corrects="e-0"), finding(1)]
     assert kinds(*days) == ["notify", "withdraw", "notify"]
+
+
+def test_a_bundle_that_is_full_again_is_released():
+    """Used up again in the next month, it is told and slowed down again, never suspended."""
+    months = [
+        finding(20, rule="data_bundle", window=0),
+        finding(30, "cleared", "data_bundle", window=0),
+        finding(45, rule="data_bundle", window=30),
+    ]
+    assert kinds(*months) == ["notify", "throttle", "release", "notify", "throttle"]
 
 
 def test_storage_that_falls_back_is_released():
