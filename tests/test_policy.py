@@ -90,6 +90,20 @@ def test_the_default_policy_holds_the_numbers_of_the_contract():
     ) == (15, 25, 300, 30)
 
 
+def test_the_default_policy_holds_the_limits_of_storage():
+    rules = load_policy().rules
+    assert [
+        rules["storage_file_size"].limit,
+        rules["storage_contacts"].limit,
+        rules["storage_linked_items"].limit,
+        rules["storage_shared_items"].limit,
+    ] == [2 * GB, 15_000, 20_000, 250]
+    flood = rules["storage_flood"]
+    assert (flood.ratio, flood.cohort_min, flood.lateness_hours) == (10, 100, 48)
+    ended = rules["storage_ended"]
+    assert (ended.readable_days, ended.human_review) == (30, True)
+
+
 @pytest.mark.parametrize(
     ("rule", "clause", "service", "restriction", "rate_kbps", "at_once"),
     [
@@ -102,6 +116,16 @@ def test_the_default_policy_holds_the_numbers_of_the_contract():
         ("data_monthly_ratio", "base-mobile 6.3.3(i)", "data", "throttle", 128, False),
         ("portscan", "base-internet/aup 2", "internet", "throttle", 256, True),
         ("storage_capacity", "base-cloud 3.10, 3.13", "storage", "restrict_storage", None, False),
+        ("storage_file_size", "base-cloud 3.11", "storage", "restrict_storage", None, False),
+        ("storage_contacts", "base-cloud 3.11", "storage", "restrict_storage", None, False),
+        ("storage_linked_items", "base-cloud 3.11", "storage", "restrict_storage", None, False),
+        ("storage_shared_items", "base-cloud 3.11", "storage", "restrict_storage", None, False),
+        ("storage_flood", "base-cloud 3.1", "storage", "restrict_storage", None, False),
+        ("storage_downgrade", "proximus-cloud 14", "storage", "restrict_storage", None, False),
+        (
+            *("storage_ended", "proximus-cloud 15; base-cloud 5.5"),
+            *("storage", "delete_storage", None, False),
+        ),
     ],
 )
 def test_the_default_policy_names_clause_and_consequence(
