@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.calls import split
+from detectors.closing import Closing
 from detectors.counting import CELL, HOUR_MS, SHORTEST_MS
 from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
@@ -75,13 +76,13 @@ class Monitoring:
     def __init__(self, parameters: MonitoringParameters, policy: Policy) -> None:
         self.parameters = parameters
         self.days = calendar(policy.timezone, "day")
-        self.lateness_ms = parameters.lateness_hours * HOUR_MS
+        lateness_ms = parameters.lateness_hours * HOUR_MS
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
-        back = -(-self.lateness_ms // SHORTEST_MS["day"])
+        back = -(-lateness_ms // SHORTEST_MS["day"])
         # The votes of the open days, and what came of them in the days that make it regular.
         self.votes = PeriodRing(back, AHEAD)
         self.shares = PeriodRing(back + parameters.regular_window - 1, AHEAD)
-        self.closed = -1
+        self.closing = Closing(self.days, lateness_ms, back)
         self.fields = (
             Field("monitoring_leader", "<u4", self.votes.width),
             Field("monitoring_lead_ms", CELL.str, self.votes.width),
@@ -100,7 +101,7 @@ class Monitoring:
         """Put each call's part of each day to that day's vote."""
         newest = self.days.period_of(batch.watermark_ms)
         self._turn(columns, int(newest[-1]))
-        is_open = self.days.period_of(batch.time_ms) > self.closed
+        is_open = self.days.period_of(batch.time_ms) > self.closing.closed
         row = np.flatnonzero(is_open & (batch.fields["duration_ms"] > 0))
         start = batch.time_ms[row]
         call, day, weight = split(self.days, start, start + batch.fields["duration_ms"][row])
@@ -138,31 +139,24 @@ class Monitoring:
 
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last day closed at each watermark, shape (n,)."""
-        return self.days.period_of(watermark_ms - self.lateness_ms) - 1
+        return self.closing.last(watermark_ms)
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> Closed:
         """Judge every day that the watermark closes now."""
-        last = int(self.closing_period(np.array([watermark_ms]))[0])
-        return self._close_through(columns, last, customers)
+        return self._judged(columns, self.closing.reached(watermark_ms), customers)
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
     ) -> Closed:
         """Judge every day that ended before the last event: the input is at its end."""
-        last = int(self.days.period_of(np.array([last_event_ms]))[0]) - 1
-        return self._close_through(columns, last, customers)
+        return self._judged(columns, self.closing.ended(last_event_ms), customers)
 
-    def _close_through(
-        self, columns: Mapping[str, NDArray], last: int, customers: Customers
-    ) -> Closed:
-        newest = self.votes.newest
-        days = range(max(self.closed + 1, newest - self.votes.back), min(last, newest + AHEAD) + 1)
-        self.closed = max(self.closed, last)
-        if newest < 0:
-            return Closed()
-        return Closed(hits=tuple(h for day in days for h in self._judge(columns, day, customers)))
+    def _judged(self, columns: Mapping[str, NDArray], days: range, customers: Customers) -> Closed:
+        held = np.array(days, np.int64)
+        held = held[self.votes.holds(held, self.votes.newest)].tolist()
+        return Closed(hits=tuple(h for day in held for h in self._judge(columns, day, customers)))
 
     def _judge(
         self, columns: Mapping[str, NDArray], day: int, customers: Customers
@@ -241,9 +235,10 @@ class Monitoring:
 
     def remember(self) -> Any:
         """The newest day and the last closed one."""
-        return [self.votes.newest, self.closed]
+        return [self.votes.newest, self.closing.remember()]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        newest, self.closed = memory
+        newest, closing = memory
         self.votes.newest = self.shares.newest = newest
+        self.closing.recall(closing)
