@@ -93,7 +93,7 @@ class Cells:
         return np.where((found == ABSENT)[:, None], 0, amounts)
 
     def forget(self, needed: int) -> None:
-        """Cells of steps before `needed` are not asked for any more; few are left where they are."""
+        """Drop the cells of steps before `needed`, unless they are few."""
         if needed > self._forgotten and self.size > FEW:
             self._drop(needed)
 

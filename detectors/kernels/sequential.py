@@ -1,6 +1,6 @@
 """The sequential test of Wald, as threshold random walk, for many customers at once.
 
-Jung, Paxson, Berger and Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
+Jung, Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
 IEEE Symposium on Security and Privacy, 2004.
 """
 
