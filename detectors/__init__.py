@@ -6,6 +6,7 @@ from detectors.inactive import Inactive
 from detectors.mail_spam import MailSpam
 from detectors.monitoring import Monitoring
 from detectors.overload import Overload
+from detectors.ddos import Ddos
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
@@ -61,5 +62,6 @@ RULES: dict[str, type[Rule]] = {
     "stream_elsewhere": StreamElsewhere,
     "inactive": Inactive,
     "monitoring": Monitoring,
+    "ddos": Ddos,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -56,6 +56,7 @@ class Cells:
         self._entries = np.zeros(FEW, self.dtype)
         self._dirty = np.zeros(1, bool)
         self._forgotten = 0
+        self._gone: list[NDArray] = []
         self._index = HashMap()
         self.size = 0
 
@@ -71,6 +72,7 @@ class Cells:
         needed
             Oldest step that is needed from each row on, which never falls, shape (n,).
         """
+        self._gone = []
         key = mix(group, step.astype(np.uint64))
         total = np.zeros(amount.shape, np.int64)
         held = np.zeros(len(key), bool)
@@ -87,15 +89,24 @@ class Cells:
         return Added(total, held, floor)
 
     def get(self, group: Hashes, step: Ints) -> Ints:
-        """What each cell holds, zeros where there is none, shape (n, amounts)."""
-        found = self._index.get(mix(group, step.astype(np.uint64)))
+        """What each cell holds, zeros where there is none, shape (n, amounts).
+
+        A cell that went while the last rows were added is still told of.
+        """
+        key = mix(group, step.astype(np.uint64))
+        found = self._index.get(key)
         amounts = self._entries["amounts"][np.maximum(found, 0)]
-        return np.where((found == ABSENT)[:, None], 0, amounts)
+        amounts = np.where((found == ABSENT)[:, None], 0, amounts)
+        for gone in self._gone:
+            _, asked, there = np.intersect1d(key, gone["key"], return_indices=True)
+            amounts[asked] = gone["amounts"][there]
+        return amounts
 
     def forget(self, needed: int) -> None:
         """Drop the cells of steps before `needed`, unless they are few."""
         if needed > self._forgotten and self.size > FEW:
             self._drop(needed)
+        self._gone = []
 
     def changes(self) -> list[tuple[int, bytes]]:
         """Pages to store so that everything survives a restart."""
@@ -199,6 +210,7 @@ class Cells:
         self._forgotten = max(self._forgotten, before)
         keep = self._entries["step"][: self.size] >= before
         if not keep.all():
+            self._gone.append(self._entries[: self.size][~keep])
             self._dirty[:] = True
             self._entries = grown(self._entries[: self.size][keep], FEW)
             self._number()
