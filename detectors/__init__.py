@@ -10,6 +10,7 @@ from detectors.ddos import Ddos
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
+from detectors.portscan_slow import PortscanSlow
 from detectors.rule import Rule
 from detectors.sharing import Sharing
 from detectors.sms_bulk import SmsBulk
@@ -63,5 +64,6 @@ RULES: dict[str, type[Rule]] = {
     "inactive": Inactive,
     "monitoring": Monitoring,
     "ddos": Ddos,
+    "portscan_slow": PortscanSlow,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -53,7 +53,7 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     transfer_bytes_per_packet: Annotated[int, Meta(ge=1, le=65_535)]
     watch_per_second: Annotated[int, Meta(ge=0, le=1000)]
     retention_minutes: Annotated[int, Meta(ge=1, le=60)]
-    cells_max: Positive
+    cells_max: Annotated[int, Meta(ge=2)]
 
 
 class Rows(NamedTuple):

@@ -74,7 +74,7 @@ def bounded_walk(group, step, start, lower):
 
 
 class Cells:
-    """Amounts by group and step; a full table gives up its oldest step."""
+    """Amounts by group and step; none takes over half, and a full table gives up its oldest."""
 
     def __init__(self, cells_max):
         self.cells_max, self.floor, self.evicted, self.cells = cells_max, 0, 0, {}
@@ -83,6 +83,9 @@ class Cells:
         """What the cell holds after the row, or None where there is no room."""
         self.cells = {cell: held for cell, held in self.cells.items() if cell[1] >= needed}
         cell = group, step
+        if cell not in self.cells and sum(s == step for _, s in self.cells) >= self.cells_max // 2:
+            self.evicted += 1
+            return None
         while cell not in self.cells and len(self.cells) >= self.cells_max and step >= self.floor:
             oldest = min(s for _, s in self.cells)
             if oldest >= step:

@@ -379,7 +379,7 @@ CELL_BATCHES = st.lists(
 
 
 @settings(PROPERTY, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(CELL_BATCHES, st.sampled_from((1, 2, 5, 1000)), st.booleans(), st.booleans())
+@given(CELL_BATCHES, st.sampled_from((2, 3, 4, 6, 1000)), st.booleans(), st.booleans())
 def test_cells_equal_a_dict_of_as_many(monkeypatch, batches, room, single, move):
     """What goes when there is no room is the same in one batch or many, and after a move."""
     for name in ("PAGE_CELLS", "FEW"):

@@ -37,19 +37,21 @@ class Cells:
     """Amounts by group and step, as many cells as there is room for.
 
     When a row needs one cell too many, the oldest step's cells go, and the step with them: no later
-    row brings it back. Within one step only, a row that needs a new cell is left out. `evicted`
-    counts both. What goes when is a matter of the rows' order alone, not of where batches end.
+    row brings it back. One step never takes more than half of the room, so that the one before it
+    stays: past that, a row that needs a new cell is left out. `evicted` counts both. What goes when
+    is a matter of the rows' order alone, not of where batches end.
 
     Parameters
     ----------
     cells_max
-        Cells held at most.
+        Cells held at most, two or more.
     amounts
         How many amounts a cell holds.
     """
 
     def __init__(self, cells_max: int, amounts: int) -> None:
         self.cells_max = cells_max
+        self.step_max = cells_max // 2
         self.evicted = 0
         self.floor = 0
         self.dtype = np.dtype([("key", "<u8"), ("step", "<i4"), ("amounts", "<i8", (amounts,))])
@@ -155,7 +157,7 @@ class Cells:
 
     def _stretches(self, key: Hashes, step: Ints, needed: Ints) -> Iterator[tuple[int, int]]:
         """Runs of rows between which cells have to go; there is one while there is room."""
-        if self.size + len(key) <= self.cells_max:
+        if self.size + len(key) <= self.step_max:
             yield 0, len(key)
             return
         for start, end in pairwise([*group_starts(needed).tolist(), len(key)]):
@@ -170,25 +172,31 @@ class Cells:
 
     def _fitting(self, key: Hashes, step: Ints) -> int:
         """How many rows can be added before a row needs room that an older step takes up."""
-        missing = (self._index.get(key) == ABSENT) & (step >= self.floor)
-        _, first = np.unique(key[missing], return_index=True)
-        new = np.sort(np.flatnonzero(missing)[first])
+        new = self._new(key, step)
         room = self.cells_max - self.size
         if len(new) <= room:
             return len(key)
         oldest = min([*self._entries["step"][: self.size].tolist(), *step[new[:room]].tolist()])
-        homeless = missing & ~np.isin(key, key[new[:room]])
-        later = np.flatnonzero(homeless & (step > oldest))
+        later = new[room:][step[new[room:]] > oldest]
         return int(later[0]) if len(later) else len(key)
+
+    def _new(self, key: Hashes, step: Ints) -> Ints:
+        """First rows of keys that have no cell yet and whose step has room for one more."""
+        missing = np.flatnonzero((self._index.get(key) == ABSENT) & (step >= self.floor))
+        if len(missing) == 0:
+            return missing
+        _, first = np.unique(key[missing], return_index=True)
+        new = missing[np.sort(first)]
+        if self.size + len(new) <= self.step_max:
+            return new
+        held = np.sort(self._entries["step"][: self.size])
+        wanted = step[new].astype(held.dtype)
+        count = np.searchsorted(held, wanted, "right") - np.searchsorted(held, wanted, "left")
+        return new[running_totals(step[new], np.ones_like(new), count) <= self.step_max]
 
     def _find(self, key: Hashes, step: Ints) -> Ints:
         """Number of each row's cell, made where it is missing and there is room."""
-        found = self._index.get(key)
-        missing = np.flatnonzero((found == ABSENT) & (step >= self.floor))
-        if len(missing) == 0:
-            return found
-        _, first = np.unique(key[missing], return_index=True)
-        new = missing[np.sort(first)][: self.cells_max - self.size]
+        new = self._new(key, step)[: self.cells_max - self.size]
         start, end = self.size, self.size + len(new)
         self._entries = grown(self._entries, end)
         self._dirty = grown(self._dirty, end // PAGE_CELLS + 1)
