@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from detectors.floods import MINUTE_MS, FloodParameters, FloodWatch, MinuteCells, Rows, window_of
 from detectors.kernels.cells import Cells
 from detectors.kernels.rolling import Episodes
+from detectors.logs import SeveralLogs
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive
 
 FAILED = 3
 """Which of a pair's amounts is its failed flows."""
-
-VICTIMS = 1 << 20
-"""Pages from this number on are those of the victims' cells."""
 
 
 class DdosParameters(FloodParameters, kw_only=True, frozen=True):
@@ -41,7 +39,7 @@ class Start(NamedTuple):
     end: int
 
 
-class Ddos:
+class Ddos(SeveralLogs):
     """Report a customer who floods an address, alone or with many others, two minutes running.
 
     What it catches: by source, more packets, flows or unacknowledged SYNs from one customer to one
@@ -75,6 +73,7 @@ class Ddos:
         self.victim_limit = 60 * parameters.victim_failed_per_second
         self.part = 60 * parameters.customer_failed_per_second
         self.victims = MinuteCells(Cells(parameters.cells_max, 2), self._is_flooded)
+        self.logs = (self.watch.pairs.cells, self.victims.cells)
         self.by_victim = Episodes(self.watch.episodes.steps)
         self.reported: dict[int, list[int]] = {}
 
@@ -217,34 +216,6 @@ class Ddos:
             Standing(window=window_of(end), observed=1, limit=0, unit="floods")
             for end in sorted(self.reported.get(customer, []))[-1:]
         ]
-
-    def changes(self) -> list[tuple[int, bytes]]:
-        """Pages of cells to store."""
-        victims = self.victims.cells.changes()
-        return self.watch.pairs.cells.changes() + [(VICTIMS + n, page) for n, page in victims]
-
-    def restore(self, number: int, stored: bytes) -> None:
-        """Take back a stored page of cells."""
-        cells = (self.watch.pairs, self.victims)[number >= VICTIMS].cells
-        cells.restore(number % VICTIMS, stored)
-
-    def rewrite(self, number: int | None = None) -> None:
-        """Store every page, or page `number`, again at the next checkpoint."""
-        if number is None or number < VICTIMS:
-            self.watch.pairs.cells.rewrite(number)
-        if number is None or number >= VICTIMS:
-            self.victims.cells.rewrite(None if number is None else number % VICTIMS)
-
-    def arrays(self) -> dict[str, NDArray]:
-        """Every cell, for a snapshot."""
-        victims = self.victims.cells.arrays()
-        return self.watch.pairs.cells.arrays() | {f"victim_{n}": a for n, a in victims.items()}
-
-    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave."""
-        self.watch.pairs.cells.take_arrays(arrays)
-        victims = {n.removeprefix("victim_"): a for n, a in arrays.items() if "victim_" in n}
-        self.victims.cells.take_arrays(victims)
 
     def remember(self) -> Any:
         """Floods that go on, the windows already reported, and what is not in pages or columns."""

@@ -12,7 +12,7 @@ from detectors.kernels.running import group_starts
 from detectors.kernels.sequential import Walk, bounded_walk
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
-from schemas.fields import ABSENT, TCP
+from schemas.fields import TCP
 from schemas.hashing import mix
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -115,9 +115,8 @@ class PortscanSlow:
     def _first_contacts(self, batch: Batch, customers: Customers) -> Ints:
         """Rows of TCP flows to hosts the customer had no contact with, of known outcome."""
         fields = batch.fields
-        known = fields["is_failed"] | fields["is_established"] | (fields["tcp_flags"] != ABSENT)
         row = np.flatnonzero(
-            known
+            (fields["is_failed"] | fields["is_answered"])
             & fields["is_outbound"]
             & (fields["protocol"] == TCP)
             & ~fields["is_to_group"]

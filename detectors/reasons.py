@@ -16,6 +16,17 @@ WHAT = {
     "kilobytes": "{observed_mb:.0f} MB within minutes where the network bears {limit_mb:.0f} MB",
     "per_mille_abroad": "{observed_percent:.0f} % of use abroad or more, month after month",
     "devices": "use on {observed} different devices",
+    "attempts": "{observed} short connections to one login port within minutes",
+    "targets": "short connections to login ports of {observed} computers within minutes",
+    "large_transfers": "{observed} large transfers to one mail server within an hour",
+    "packets_per_minute": "{observed} packets to one address in a minute, two minutes running",
+    "flows_per_minute": "{observed} connections to one address in a minute, two minutes running",
+    "syn_flows_per_minute": "{observed} connection attempts to one address that nobody answered in "
+    "a minute, two minutes running",
+    "failed_flows_per_minute": "a part in {observed} unanswered requests to one address in a "
+    "minute, two minutes running",
+    "log_likelihood_ratio_millionths": "connection attempts to one computer after another, most of "
+    "which did not answer",
 }
 """By the unit of what was observed."""
 

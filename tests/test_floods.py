@@ -49,7 +49,7 @@ def flow_of(number, minute, customer_id, address, sampling_interval, direction="
     )
 
 
-@pytest.mark.parametrize("rule", ["ddos"])
+@pytest.mark.parametrize("rule", ["ddos", "inbound_abuse"])
 @PROPERTY
 @given(pairs=PAIRS, room=st.integers(2, 10), cuts=st.lists(st.integers(0, 60), max_size=6))
 def test_what_is_given_up_is_a_matter_of_the_rows_alone(monkeypatch, rule, pairs, room, cuts):

@@ -431,3 +431,11 @@ def test_cases_that_a_lost_writer_spoiled_are_stored_again():
     ((keys, values),) = verdicts.changes()
     assert keys == [b"case/7", b"case/8"]
     assert msgspec.msgpack.decode(values[1]) == {}
+
+
+def test_what_comes_from_another_network_is_reported_to_it_and_nothing_else():
+    """However often it comes, the customer is neither told nor restricted."""
+    findings = [finding(day, rule="inbound_abuse") for day in (0, 1, 5, 30)]
+    actions = answers(*findings, findings[-1])
+    assert ["report_upstream"] * 4 == [action.kind for action in actions]
+    assert not any(action.notice.required for action in actions)
