@@ -71,6 +71,13 @@ def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Act
         # It was done to the customer, not by them: there is nothing to notify or restrict.
         now_ms = finding.event_time_ms
         return case, [_action("report_upstream", finding, policy, rule, now_ms, None)]
+    return _climb(case, finding, policy, rule)
+
+
+def _climb(
+    case: Case, finding: Finding, policy: Policy, rule: RuleParameters
+) -> tuple[Case, list[Action]]:
+    """The next step, if the finding leads to one."""
     later = finding.window.start_ms > case.window_start_ms
     if case.stage == "open":
         return _notify(case, finding, policy, rule)
