@@ -1,15 +1,20 @@
 """The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
 
+from detectors.attack import Attack
 from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
 from detectors.deviation import Deviation
 from detectors.gateway import Gateway
 from detectors.inactive import Inactive
 from detectors.machine import Machine
+from detectors.ddos import Ddos
+from detectors.inbound_abuse import InboundAbuse
+from detectors.mail_bomb import MailBomb
 from detectors.mail_spam import MailSpam
 from detectors.monitoring import Monitoring
 from detectors.overload import Overload
 from detectors.portscan import Portscan
+from detectors.portscan_slow import PortscanSlow
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
 from detectors.rule import Rule
@@ -67,5 +72,10 @@ RULES: dict[str, type[Rule]] = {
     "gateway": Gateway,
     "machine": Machine,
     "deviation": Deviation,
+    "ddos": Ddos,
+    "portscan_slow": PortscanSlow,
+    "attack": Attack,
+    "inbound_abuse": InboundAbuse,
+    "mail_bomb": MailBomb,
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

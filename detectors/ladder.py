@@ -52,7 +52,8 @@ def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Act
     effective when the notice period is over. A breach in a later window once that is in effect ->
     `suspend`. Rules that restrict at once do so with the notice. "cleared" -> `release`, or
     `withdraw` where a correction took the breach back. "early" leads to nothing, nor does a shadow
-    policy's finding or one that was seen before.
+    policy's finding or one that was seen before. What comes from another network is reported to
+    its holder, each time, and nothing else.
     """
     if finding.finding_id in case.seen or finding.shadow or finding.level == "early":
         return case, []
@@ -65,6 +66,17 @@ def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Act
         # The ladder begins anew; what is in force stays known, so that a release can undo it.
         case = msgspec.structs.replace(case, stage="open")
     rule = policy.rules[finding.rule]
+    if rule.restriction == "report_upstream":
+        # It was done to the customer, not by them: there is nothing to notify or restrict.
+        now_ms = finding.event_time_ms
+        return case, [_action("report_upstream", finding, policy, rule, now_ms, None)]
+    return _climb(case, finding, policy, rule)
+
+
+def _climb(
+    case: Case, finding: Finding, policy: Policy, rule: RuleParameters
+) -> tuple[Case, list[Action]]:
+    """The next step, if the finding leads to one."""
     later = finding.window.start_ms > case.window_start_ms
     if case.stage == "open":
         return _notify(case, finding, policy, rule)

@@ -19,6 +19,17 @@ WHAT = {
     "gateway per mille": "calls that look as if a gateway made them for others",
     "machine per mille": "use that looks like that of a machine",
     "deviation per mille": "use that is far from that of other customers",
+    "attempts": "{observed} short connections to one login port within minutes",
+    "targets": "short connections to login ports of {observed} computers within minutes",
+    "large_transfers": "{observed} large transfers to one mail server within an hour",
+    "packets_per_minute": "{observed} packets to one address in a minute, two minutes running",
+    "flows_per_minute": "{observed} connections to one address in a minute, two minutes running",
+    "syn_flows_per_minute": "{observed} connection attempts to one address that nobody answered in "
+    "a minute, two minutes running",
+    "failed_flows_per_minute": "a part in {observed} unanswered requests to one address in a "
+    "minute, two minutes running",
+    "log_likelihood_ratio_millionths": "connection attempts to one computer after another, most of "
+    "which did not answer",
 }
 """By the unit of what was observed."""
 

@@ -223,6 +223,12 @@ def failed_by_flags(protocol: NDArray, flags: NDArray) -> NDArray:
     return opened & (((flags & ACK) == 0) | ((flags & (PSH | FIN)) == 0))
 
 
+def _is_answered(fields: Fields) -> NDArray:
+    """Known to have been answered; without state and flags it is neither this nor failed."""
+    told = fields["is_established"] | (fields["tcp_flags"] != ABSENT)
+    return told & ~fields["is_failed"]
+
+
 def _is_to_group(fields: Fields) -> NDArray:
     """Multicast or broadcast; only failed flows are ever asked about, so only theirs are parsed."""
     to_group = np.zeros(len(fields["is_failed"]), bool)
@@ -256,7 +262,9 @@ _MEANT: dict[str, dict[str, Callable[[Fields], NDArray]]] = {
     "flow": {
         "is_outbound": _is("direction", "outbound"),
         "is_established": _is("state", "established"),
+        "is_rejected": _is("state", "rejected"),
         "is_failed": _is_failed,
+        "is_answered": _is_answered,
         "is_to_group": _is_to_group,
         "sampling": _sampling,
     },

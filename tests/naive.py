@@ -64,6 +64,45 @@ def most_at_once(group, start, end):
     return list(most), list(most.values())
 
 
+def bounded_walk(group, step, start, lower):
+    """Walk row by row, never below."""
+    places, so_far = [], {}
+    for g, move, s in zip(group, step, start, strict=True):
+        so_far[g] = max(lower, so_far.get(g, s) + move)
+        places.append(so_far[g])
+    return places
+
+
+class Cells:
+    """Amounts by group and step; none takes over half, and a full table gives up its oldest."""
+
+    def __init__(self, cells_max):
+        self.cells_max, self.floor, self.evicted, self.cells = cells_max, 0, 0, {}
+
+    def add(self, group, step, amounts, needed):
+        """What the cell holds after the row, or None where there is no room."""
+        self.cells = {cell: held for cell, held in self.cells.items() if cell[1] >= needed}
+        cell = group, step
+        if cell not in self.cells and sum(s == step for _, s in self.cells) >= self.cells_max // 2:
+            self.evicted += 1
+            return None
+        while cell not in self.cells and len(self.cells) >= self.cells_max and step >= self.floor:
+            oldest = min(s for _, s in self.cells)
+            if oldest >= step:
+                break
+            gone = [c for c in self.cells if c[1] == oldest]
+            self.evicted, self.floor = self.evicted + len(gone), oldest + 1
+            for each in gone:
+                del self.cells[each]
+        full = cell not in self.cells and len(self.cells) >= self.cells_max
+        if full or step < self.floor:
+            self.evicted += 1
+            return None
+        before = self.cells.get(cell, [0] * len(amounts))
+        self.cells[cell] = [b + a for b, a in zip(before, amounts, strict=True)]
+        return self.cells[cell]
+
+
 class Contacts:
     """A set of elements and steps for each group."""
 

@@ -1,11 +1,14 @@
 """Every kernel equals its slow twin, whatever it is given."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectors.kernels import chunks
+from detectors.kernels import cells, chunks
+from detectors.kernels.cells import Cells
 from detectors.kernels.chains import rounds
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.contacts import Contacts
@@ -16,6 +19,7 @@ from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.kernels.running import running_maxima, running_totals
+from detectors.kernels.sequential import Walk, bounded_walk
 from schemas.hashing import SPREAD, hash_strings, mix
 from tests import naive
 
@@ -354,3 +358,73 @@ def test_linear_counting_errs_as_little_as_it_says(bits, error, share):
     assert np.sqrt((off**2).mean()) < error, f"seed {seed}"
     assert abs(off.mean()) < error / 3, f"seed {seed}"
     assert (np.diff(estimates(bits)) >= 0).all()
+@PROPERTY
+@given(rows(groups, amounts, amounts))
+def test_running_totals_of_several_amounts_equal_those_of_each(rows):
+    """Amounts that are added together are added each for itself."""
+    group, *both = columns(rows, 3)
+    start = group * 100
+    together = running_totals(group, np.stack(both, axis=1), np.stack([start, start], axis=1))
+    for column, amount in enumerate(both):
+        assert running_totals(group, amount, start).tolist() == together[:, column].tolist()
+
+
+@PROPERTY
+@given(rows(groups, st.integers(-9, 9)), st.integers(0, 12))
+def test_bounded_walks_equal_the_loop(rows, depth):
+    """Each group walks on its own, and as low as the bound at most."""
+    group, step = columns(rows, 2)
+    start = np.maximum(group * 3 - 5, -depth)
+    expected = naive.bounded_walk(group.tolist(), step.tolist(), start.tolist(), -depth)
+    assert expected == bounded_walk(group, step, start, -depth).tolist()
+
+
+def test_a_walk_decides_as_often_wrongly_as_it_may_and_no_more():
+    """Of honest customers fewer than alpha are ever taken for scanners before they are cleared."""
+    walk, rng, people = Walk.of(0.8, 0.2, 0.01, 0.99), np.random.default_rng(7), 20_000
+    place, taken = np.zeros(people, np.int64), np.zeros(people, bool)
+    undecided = np.ones(people, bool)
+    while undecided.any():
+        place += np.where(rng.random(people) < 0.8, walk.succeeded, walk.failed)
+        taken |= undecided & (place >= walk.upper)
+        undecided &= (walk.lower < place) & (place < walk.upper)
+    assert 0 < taken.mean() < 0.01
+
+
+CELL_BATCHES = st.lists(
+    st.tuples(st.integers(0, 3), rows(groups, st.integers(0, 3), amounts, amounts)), max_size=6
+)
+
+
+@settings(PROPERTY, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(CELL_BATCHES, st.sampled_from((2, 3, 4, 6, 1000)), st.booleans(), st.booleans())
+def test_cells_equal_a_dict_of_as_many(monkeypatch, batches, room, single, move):
+    """What goes when there is no room is the same in one batch or many, and after a move."""
+    for name in ("PAGE_CELLS", "FEW"):
+        monkeypatch.setattr(cells, name, 2)
+    twin, held, log, newest = naive.Cells(room), Cells(room, 2), {}, 10
+    for ahead, batch in batches:
+        newest += ahead
+        late = [(g, newest - s, a, b) for g, s, a, b in batch]
+        group, step, *both = columns(late, 4)
+        needed = np.full(len(late), newest - 3)
+        expected = [twin.add(g, s, [a, b], newest - 3) for g, s, a, b in late]
+        columns_of_batch = group.astype(np.uint64) + 1, step, np.stack(both, axis=1), needed
+        ends = range(len(late) + 1) if single else (0, len(late))
+        total, there = [], []
+        for start, end in itertools.pairwise(ends):
+            added = held.add(*(column[start:end] for column in columns_of_batch))
+            total += added.total.tolist()
+            there += added.held.tolist()
+        assert expected == [t if h else None for t, h in zip(total, there, strict=True)]
+        assert (twin.floor, twin.evicted) == (held.floor, held.evicted)
+        held.forget(newest - 3)
+        alive = [cell for cell in twin.cells if cell[1] >= newest - 3]
+        shown = held.get(hashes(g + 1 for g, _ in alive), ints(s for _, s in alive))
+        assert [twin.cells[cell] for cell in alive] == shown.tolist()
+        if move:
+            log |= dict(held.changes())
+            memory, held = held.remember(), Cells(room, 2)
+            for number, page in log.items():
+                held.restore(number, page)
+            held.recall(memory)

@@ -277,6 +277,10 @@ LEVELS = ("breach", "breach", "breach", "regular", "early", "cleared")
 DAYS = st.floats(0, 200, allow_nan=False).map(lambda days: round(days * 4) / 4)
 
 
+UPSTREAM = {n for n, rule in POLICY.rules.items() if rule.restriction == "report_upstream"}
+"""Rules about what others do to the customer."""
+
+
 @st.composite
 def stories(draw, rules=tuple(POLICY.rules), customers=("7",)):
     """Findings in any order: mostly as time goes, some late, some about windows gone by."""
@@ -297,7 +301,7 @@ def stories(draw, rules=tuple(POLICY.rules), customers=("7",)):
 
 @st.composite
 def story_of_one_rule(draw):
-    rule = draw(st.sampled_from(tuple(POLICY.rules)))
+    rule = draw(st.sampled_from([name for name in POLICY.rules if name not in UPSTREAM]))
     return draw(stories(rules=(rule,)))
 
 
@@ -325,8 +329,14 @@ UNDONE = ("release", "withdraw")
 @given(story_of_one_rule())
 def test_the_ladder_is_climbed_one_step_at_a_time(story):
     """Notice, restriction, suspension, in this order; a release or a new notice begins anew."""
-    steps = {"notify": 0, "suspend": 2}
-    climbed = [steps.get(kind, 1) for kind in kinds(*story) if kind not in UNDONE]
+    climbed = []
+    for action in answers(*story):
+        # A rule may suspend as its restriction already.
+        is_restriction = action.kind == POLICY.rules[action.rule].restriction
+        suspended = 1 if is_restriction and climbed[-1:] == [0] else 2
+        steps = {"notify": 0, "suspend": suspended}
+        if action.kind not in UNDONE:
+            climbed.append(steps.get(action.kind, 1))
     assert all(after == before + 1 or after == 0 for before, after in pairwise(climbed))
     assert climbed[:1] in ([], [0])
 
@@ -455,3 +465,11 @@ def test_cases_that_a_lost_writer_spoiled_are_stored_again():
     ((keys, values),) = verdicts.changes()
     assert keys == [b"case/7", b"case/8"]
     assert msgspec.msgpack.decode(values[1]) == {}
+
+
+def test_what_comes_from_another_network_is_reported_to_it_and_nothing_else():
+    """However often it comes, the customer is neither told nor restricted."""
+    findings = [finding(day, rule="inbound_abuse") for day in (0, 1, 5, 30)]
+    actions = answers(*findings, findings[-1])
+    assert [action.kind for action in actions] == ["report_upstream"] * 4
+    assert not any(action.notice.required for action in actions)

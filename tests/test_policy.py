@@ -181,7 +181,7 @@ MISTAKES = {
     "unknown rule in quotes": (
         changed(("rules.sms_daily", "[rules.sms_daily]", '[ rules . "fax" ]')),
         "[ rules",
-        ("rules.fax", "no such rule", "choose from data_bundle, "),
+        ("rules.fax", "no such rule", "choose from attack, "),
     ),
     "rule that is no table": (
         changed(

@@ -17,13 +17,13 @@ def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
     group
         Counter that each row adds to, shape (n,).
     amount
-        What each row adds, >= 0, in the counter's unit, shape (n,).
+        What each row adds, >= 0, in the counter's unit, shape (n,), or (n, amounts) for several.
     start
-        Total of each row's group before this batch, shape (n,).
+        Total of each row's group before this batch, of the same shape.
 
     Returns
     -------
-    Total after each row, shape (n,).
+    Total after each row, of the same shape.
 
     Examples
     --------
@@ -31,9 +31,10 @@ def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
     [11, 5, 13]
     """
     order = np.argsort(group, kind="stable")
-    sums = np.cumsum(amount[order])
+    sums = np.cumsum(amount[order], axis=0)
     first = group_starts(group[order])
-    before_group = np.repeat(sums[first] - amount[order][first], np.diff(np.r_[first, len(group)]))
+    sizes = np.diff(np.r_[first, len(group)])
+    before_group = np.repeat(sums[first] - amount[order][first], sizes, axis=0)
     totals = np.empty_like(sums)
     totals[order] = sums - before_group + start[order]
     return totals

@@ -1,0 +1,91 @@
+"""Floods of more customers, addresses and sources than there is room for."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detectors.kernels import cells
+from detectors.partition import Partition
+from detectors.policies import load_policy
+from schemas.events import Flow
+from tests.drawing import CUSTOMERS, MIDNIGHTS_MS, MINUTE_MS, choices, only, with_parameters
+from tests.histories import LOW
+from tests.test_rules import IDS_MAX, Run, by_rule, moved, state_of
+
+PROPERTY = settings(
+    deadline=None,
+    print_blob=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+PAIRS = st.lists(
+    choices(
+        minute=(0, 0, 1, 1, 2, 3, 4, 8),
+        customer_id=CUSTOMERS,
+        address=tuple(range(5)),
+        sampling_interval=(61, 100, 190),
+        direction=("outbound", "outbound", "inbound"),
+    ),
+    max_size=60,
+)
+
+
+def flow_of(number, minute, customer_id, address, sampling_interval, direction="outbound"):
+    here, there = "192.0.2.1", f"10.0.{address // 250}.{address % 250}"
+    outbound = direction == "outbound"
+    return Flow(
+        event_id=f"e-{number}",
+        customer_id=customer_id,
+        event_time_ms=MIDNIGHTS_MS[0] + minute * MINUTE_MS,
+        source_address=here if outbound else there,
+        destination_address=there if outbound else here,
+        destination_port=443,
+        direction=direction,
+        protocol=6,
+        state="unanswered",
+        sampling_interval=sampling_interval,
+    )
+
+
+@pytest.mark.parametrize("rule", ["ddos", "inbound_abuse"])
+@PROPERTY
+@given(pairs=PAIRS, room=st.integers(2, 10), cuts=st.lists(st.integers(0, 60), max_size=6))
+def test_what_is_given_up_is_a_matter_of_the_rows_alone(monkeypatch, rule, pairs, room, cuts):
+    """With too little room for all, batches and moves still change nothing."""
+    monkeypatch.setattr(cells, "FEW", 2)
+    monkeypatch.setattr(cells, "PAGE_CELLS", 2)
+    policy = only(with_parameters(LOW, **{rule: {"cells_max": room}}), rule)
+    history = [flow_of(number, **pair) for number, pair in enumerate(pairs)]
+
+    whole = Run(policy).take(history)
+
+    single = Run(policy).in_parts(history, range(len(history)))
+    for other in (single, Run(policy).in_parts(history, cuts), moved(policy, history, cuts)):
+        assert by_rule(whole.findings) == by_rule(other.findings)
+        assert state_of(whole.partition) == state_of(other.partition)
+        assert whole.partition.rules[rule].evicted == other.partition.rules[rule].evicted
+
+
+def test_forty_thousand_addresses_a_second_leave_no_more_cells_than_there_may_be():
+    """A flood with forged addresses is bounded, counted, and hides no flood that came first."""
+    room, victim, policy = 5_000, 249_999, only(load_policy(), "ddos")
+    policy = with_parameters(policy, ddos={"cells_max": room})
+    partition = Partition(0, policy, IDS_MAX)
+    rng, found, number = np.random.default_rng(11), [], 0
+    run = Run(policy)
+    run.partition = partition
+    for minute in range(3):
+        flood = [flow_of(number + n, minute, "bot", victim, 10_000) for n in range(20)]
+        forged = rng.integers(0, 62_000, 40_000).tolist()
+        flood += [flow_of(number + 20 + n, minute, "bot", a, 1) for n, a in enumerate(forged)]
+        number += len(flood)
+        run.take([None] * (number - len(flood)) + flood, number - len(flood))
+        rule = partition.rules["ddos"]
+        assert rule.watch.pairs.cells.size <= room
+        assert rule.victims.cells.size <= room
+    found = [finding.evidence["destination_address"] for finding in run.findings]
+    assert found == [flow_of(0, 0, "bot", victim, 1).destination_address]
+    assert rule.evicted > 3 * (30_000 - room)
+    assert len(msgspec.msgpack.encode(rule.remember())) < 1_000
