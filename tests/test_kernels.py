@@ -358,6 +358,8 @@ def test_linear_counting_errs_as_little_as_it_says(bits, error, share):
     assert np.sqrt((off**2).mean()) < error, f"seed {seed}"
     assert abs(off.mean()) < error / 3, f"seed {seed}"
     assert (np.diff(estimates(bits)) >= 0).all()
+
+
 @PROPERTY
 @given(rows(groups, amounts, amounts))
 def test_running_totals_of_several_amounts_equal_those_of_each(rows):
