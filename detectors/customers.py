@@ -114,6 +114,11 @@ class Customers:
         default = hash_strings([self.default_cohort])[0]
         return np.where(self.is_announced(slot), of_plan, default)
 
+    def cohort_name(self, cohort: int) -> str:
+        """Name of a cohort by its hash; the hash in digits where the name is not remembered."""
+        default = {int(hash_strings([self.default_cohort])[0]): self.default_cohort}
+        return (default | self.cohort_names).get(cohort, f"{cohort:016x}")
+
     def _has(self, bit: int, slot: Ints) -> Mask:
         flags = self.plans.columns["flags"][slot, 0]
         known = (flags & ANNOUNCED_BIT) != 0
