@@ -39,7 +39,15 @@ class Calendar:
 
     def period_of(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Period of each instant, shape (n,)."""
-        return np.searchsorted(self.start_ms, time_ms, side="right") - 1
+        if len(time_ms) == 0:
+            return np.zeros(0, np.int64)
+        # A batch lies within a few periods: only those are searched.
+        around = np.array([time_ms.min(), time_ms.max()])
+        first, last = (np.searchsorted(self.start_ms, around, side="right") - 1).tolist()
+        if first == last:
+            return np.full(len(time_ms), first, np.int64)
+        starts = self.start_ms[first + 1 : last + 1]
+        return first + np.searchsorted(starts, time_ms, side="right")
 
     def bounds(self, period: int) -> tuple[int, int]:
         """First instant of a period and first instant after it."""

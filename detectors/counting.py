@@ -143,6 +143,8 @@ class CountingRule:
         in_time = self.ring.holds(period, newest[row]) & (period >= newest[row] - self.retained)
         row, period, amount = row[in_time], period[in_time], amount[in_time]
         slot = batch.slot[row]
+        rest = ~self._add_quiet(cells, customers, slot, period, amount, int(newest[-1]))
+        row, slot, period, amount = row[rest], slot[rest], period[rest], amount[rest]
         total = self.ring.totals(cells, slot, period, amount)
         found = self._roll if self.rolling else self._cross
         pieces = Pieces(row, slot, period, amount, total)
@@ -151,6 +153,33 @@ class CountingRule:
         if self.rolling:
             self.episodes.forget(int(newest[-1]) - self.retained)
         return hits
+
+    def _add_quiet(
+        self,
+        cells: NDArray,
+        customers: Customers,
+        slot: Ints,
+        period: Ints,
+        amount: Ints,
+        newest: int,
+    ) -> Mask:
+        """Add at once for all customers who cross nothing in this batch; which rows, shape (k,)."""
+        none, most = np.zeros(len(slot), bool), int(np.iinfo(cells.dtype).max)
+        if len(slot) == 0 or newest != self.ring.newest:
+            return none
+        flat, place = cells.reshape(-1), slot * self.ring.width + period % self.ring.width
+        before = flat[place]
+        if int(before.max()) + int(amount.sum()) > most:
+            return none
+        np.add.at(flat, place, amount.astype(cells.dtype))
+        after = cells[slot].sum(axis=1, dtype=np.int64) if self.rolling else flat[place]
+        loud = np.flatnonzero(after > self.limit)
+        if not self.rolling:
+            limit = self.limits(slot[loud], customers)
+            loud = loud[(after[loud] > limit) & (before[loud] <= limit)]
+        rest = np.isin(slot, slot[loud]) if len(loud) else none
+        flat[place[rest]] = before[rest]
+        return ~rest
 
     def _cross(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
