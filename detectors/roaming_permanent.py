@@ -46,7 +46,7 @@ class RoamingPermanent:
     What it misses: events whose record doesn't name the network; a SIM that comes home for most of
     one month in four; more than 65,535 events of a kind in a month and place count as so many; late
     events of a month that their kind has closed; months in which one kind is further ahead of
-    another than `retention_periods`.
+    another than `retention_periods`. A record that was taken back still shows where the SIM was.
     Delay: the month's end plus the lateness.
     False alarms: people with a stable link to the home country who work or study abroad; what shows
     it (address, employer) isn't in the records. That is why the first step is to tell them.

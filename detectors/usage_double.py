@@ -67,7 +67,8 @@ class UsageDouble:
     month names the service with the largest ratio; the evidence has every service over its limit.
     What it misses: use below the service's minimum; a mean that all raise; events that come after
     their kind closed the month; a month that is past all kept cells when the last kind closes it. A
-    call or session counts in full in the month in which it starts.
+    call or session counts in full in the month in which it starts, and a record that was corrected
+    counts beside the one that replaces it.
     Delay: the month's end plus the lateness, and until the last partition has closed it.
     False alarms: none against the limit, but ordinary use is so uneven that up to 12 % of all are
     above twice the mean (lognormal, whatever its spread). So the minimums have to be what would
