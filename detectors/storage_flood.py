@@ -127,12 +127,10 @@ class StorageFlood:
         self.closed = last
         slot = np.arange(customers.directory.size)
         cohort = customers.cohort(slot)
-        names = {int(_hash(customers.default_cohort)): customers.default_cohort}
-        names |= customers.cohort_names
         shares, hits = [], []
         for day in range(first, last + 1):
             written = self._day(columns, day)[: len(slot)]
-            shares.append(self._share(day, written, cohort, names, customers))
+            shares.append(self._share(day, written, cohort, customers))
             self._remember_candidates(day, written, cohort, customers)
             for key in [key for key in self.early_means if key[0] == day]:
                 hits += self._hits(self.early_means[key], *key, customers)
@@ -147,14 +145,7 @@ class StorageFlood:
             return np.zeros(len(cells), np.int64)
         return cells[:, day % self.ring.width]
 
-    def _share(
-        self,
-        day: int,
-        written: Ints,
-        cohort: Hashes,
-        names: Mapping[int, str],
-        customers: Customers,
-    ) -> Share:
+    def _share(self, day: int, written: Ints, cohort: Hashes, customers: Customers) -> Share:
         start_ms, end_ms = self.days.bounds(day)
         slot = np.arange(len(written))
         since_ms = customers.valid_from_ms(slot)
@@ -166,11 +157,10 @@ class StorageFlood:
         np.add.at(totals, member, written[counted])
         counts = np.bincount(member, minlength=len(hashes))
         sums = [
-            CohortSum(cohort=names[key], total=total, customers=count)
+            CohortSum(cohort=customers.cohort_name(key), total=total, customers=count)
             for key, total, count in zip(
                 hashes.tolist(), totals.tolist(), counts.tolist(), strict=True
             )
-            if key in names
         ]
         return Share(start_ms, end_ms, tuple(sorted(sums, key=lambda each: each.cohort)))
 

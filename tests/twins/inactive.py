@@ -127,7 +127,8 @@ class Twin:
     def close(self, last):
         """Every silence that has lasted for the months with this day or before."""
         for who in {*self.used, *self.plans.announced}:
-            for start in self.starts(who):
+            ended = getattr(self.plans.of(who), "contract_state", None) == "ended"
+            for start in () if ended else self.starts(who):
                 end = self.months_later(start)
                 silent = self.used[who].isdisjoint(range(start, end))
                 if silent and end - 1 <= last and (who, start) not in self.reported:
