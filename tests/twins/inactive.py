@@ -126,9 +126,9 @@ class Twin:
 
     def close(self, last):
         """Every silence that has lasted for the months with this day or before."""
-        for who in {*self.used, *self.plans.announced}:
-            ended = getattr(self.plans.of(who), "contract_state", None) == "ended"
-            for start in () if ended else self.starts(who):
+        ended = {w for w, c in self.plans.announced.items() if c.contract_state == "ended"}
+        for who in {*self.used, *self.plans.announced} - ended:
+            for start in self.starts(who):
                 end = self.months_later(start)
                 silent = self.used[who].isdisjoint(range(start, end))
                 if silent and end - 1 <= last and (who, start) not in self.reported:

@@ -1,0 +1,97 @@
+"""Closed periods: the order in which kinds of event come, one relative to another, says nothing.
+
+Each kind is a topic of its own, so a live worker and a replay see them in different orders.
+"""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.partition import Partition
+from schemas.events import Sms
+from schemas.records import CohortAverage
+from tests.drawing import DAY_MS, MIDNIGHTS_MS, only
+from tests.histories import CASES, LOW, MONTHS_OF_DATA, mixed
+from tests.test_rules import IDS_MAX, PROPERTY, Run, kind_of
+from tests.twins import inactive
+
+CLOSING = set(Partition(0, LOW, IDS_MAX).closing_rules)
+
+CLOSING_CASES = {
+    **{case: told for case, told in CASES.items() if set(told[0].rules) <= CLOSING},
+    "data_monthly_ratio": (only(LOW, "data_monthly_ratio"), MONTHS_OF_DATA),
+    "all": (only(LOW, *CLOSING), mixed()),
+    # Every rule has the use of every kind to close its periods by.
+    "all_uses": (only(LOW, *CLOSING), inactive.uses()),
+}
+
+
+def split(history):
+    """The events, and the means that come in between."""
+    events = [record for record in history if not isinstance(record, CohortAverage)]
+    return events, [record for record in history if isinstance(record, CohortAverage)]
+
+
+def interleaved(events, turns):
+    """The same events of each kind in the same order, the kinds anyhow through one another."""
+    kinds = [kind_of(event) for event in events]
+    left = {kind: iter([e for e in events if kind_of(e) == kind]) for kind in kinds}
+    turns.shuffle(kinds)
+    return [next(left[kind]) for kind in kinds]
+
+
+def told(run, means):
+    """What a run found and handed out by its end, the means last, but for where it was read."""
+    run.end()
+    for mean in means:
+        run.findings += run.partition.judge(mean)
+    findings = []
+    for finding in run.findings:
+        evidence = {name: said for name, said in finding.evidence.items() if name != "inputs"}
+        findings.append(msgspec.json.encode(msgspec.structs.replace(finding, evidence=evidence)))
+    return sorted(findings), sorted(map(msgspec.json.encode, run.partials))
+
+
+@pytest.mark.parametrize("rule", sorted(CLOSING))
+def test_every_rule_that_closes_periods_has_a_case_of_its_own(rule):
+    own = [case for case, (policy, _) in CLOSING_CASES.items() if {rule} == set(policy.rules)]
+    assert own, f"add a case to tests/twins/{rule}.py"
+
+
+@pytest.mark.parametrize("case", CLOSING_CASES)
+@PROPERTY
+@given(data=st.data(), turns=st.randoms(use_true_random=False))
+def test_the_order_of_kinds_changes_nothing_of_what_is_found(case, data, turns):
+    """One by one in two orders, and kind after kind: the same ids, evidence and shares."""
+    policy, histories = CLOSING_CASES[case]
+    events, means = split(data.draw(histories))
+
+    expected = told(Run(policy).in_parts(events, range(len(events))), means)
+
+    mixed_up = interleaved(events, turns)
+    assert expected == told(Run(policy).in_parts(mixed_up, range(len(events))), means)
+    assert expected == told(Run(policy).take(events), means)
+
+
+def test_kinds_that_never_come_hold_a_day_back_until_the_clock_closes_it():
+    """Nobody knows whether they are late, until they have been silent for long."""
+    run = Run(only(LOW, "inactive"))
+    for number, days in enumerate((0, 60)):
+        at_ms = MIDNIGHTS_MS[0] + days * DAY_MS
+        event = Sms(
+            event_id=f"e-{number}", customer_id="ab"[number], event_time_ms=at_ms, recipient="r"
+        )
+        run.fold([event], [number])
+    assert run.findings == []
+
+    now_ms = MIDNIGHTS_MS[0] + 61 * DAY_MS
+    silent = set(inactive.Twin.reads)
+    found = run.partition.close_idle(silent - {"sms"}, now_ms).findings
+
+    # 29 March is used; the month from the 30th on ends with 29 April.
+    starts = {finding.customer_id: finding.window.start_ms for finding in found}
+    assert MIDNIGHTS_MS[1] == starts["a"]
+    assert "b" not in starts
+    assert run.partition.close_idle(silent - {"sms"}, now_ms).findings == []
+    assert run.end().findings == []
