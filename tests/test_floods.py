@@ -7,12 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.kernels import cells
-from detectors.partition import Partition
 from detectors.policies import load_policy
 from schemas.events import Flow
 from tests.drawing import CUSTOMERS, MIDNIGHTS_MS, MINUTE_MS, choices, only, with_parameters
 from tests.histories import LOW
-from tests.test_rules import IDS_MAX, Run, by_rule, moved, state_of
+from tests.test_rules import Run, by_rule, moved, state_of
 
 PROPERTY = settings(
     deadline=None,
@@ -30,6 +29,9 @@ PAIRS = st.lists(
     ),
     max_size=60,
 )
+
+
+ADDRESS = {"outbound": "destination_address", "inbound": "source_address"}
 
 
 def flow_of(number, minute, customer_id, address, sampling_interval, direction="outbound"):
@@ -68,24 +70,40 @@ def test_what_is_given_up_is_a_matter_of_the_rows_alone(monkeypatch, rule, pairs
         assert whole.partition.rules[rule].evicted == other.partition.rules[rule].evicted
 
 
-def test_forty_thousand_addresses_a_second_leave_no_more_cells_than_there_may_be():
-    """A flood with forged addresses is bounded, counted, and hides no flood that came first."""
-    room, victim, policy = 5_000, 249_999, only(load_policy(), "ddos")
-    policy = with_parameters(policy, ddos={"cells_max": room})
-    partition = Partition(0, policy, IDS_MAX)
-    rng, found, number = np.random.default_rng(11), [], 0
+@pytest.mark.parametrize(
+    ("rule", "direction"), [("ddos", "outbound"), ("inbound_abuse", "inbound")]
+)
+def test_forty_thousand_addresses_a_second_leave_no_more_cells_than_there_may_be(rule, direction):
+    """Forged addresses are bounded, counted, and hide no flood that came first."""
+    room, real, number = 5_000, 249_999, 0
+    policy = with_parameters(only(load_policy(), rule), **{rule: {"cells_max": room}})
     run = Run(policy)
-    run.partition = partition
+    state = run.partition.rules[rule]
+    rng = np.random.default_rng(11)
     for minute in range(3):
-        flood = [flow_of(number + n, minute, "bot", victim, 10_000) for n in range(20)]
-        forged = rng.integers(0, 62_000, 40_000).tolist()
-        flood += [flow_of(number + 20 + n, minute, "bot", a, 1) for n, a in enumerate(forged)]
-        number += len(flood)
-        run.take([None] * (number - len(flood)) + flood, number - len(flood))
-        rule = partition.rules["ddos"]
-        assert rule.watch.pairs.cells.size <= room
-        assert rule.victims.cells.size <= room
-    found = [finding.evidence["destination_address"] for finding in run.findings]
-    assert found == [flow_of(0, 0, "bot", victim, 1).destination_address]
-    assert rule.evicted > 3 * (30_000 - room)
-    assert len(msgspec.msgpack.encode(rule.remember())) < 1_000
+        flood = [(real, 10_000)] * 20
+        flood += [(address, 1) for address in rng.integers(0, 62_000, 40_000).tolist()]
+        flows = [
+            flow_of(number + n, minute, "line", address, sampling, direction)
+            for n, (address, sampling) in enumerate(flood)
+        ]
+        run.take([None] * number + flows, number)
+        number += len(flows)
+        assert state.watch.pairs.cells.size <= room
+    (finding,) = run.findings
+    assert finding.evidence[ADDRESS[direction]] == flow_of(0, 0, "", real, 1).destination_address
+    assert state.evicted > 3 * (30_000 - room)
+    assert sum(len(page) for _, page in state.watch.pairs.cells.changes()) < 50 * room
+    assert len(msgspec.msgpack.encode(state.remember())) < 1_000
+
+
+def test_a_slow_scan_of_everybody_leaves_no_more_contacts_than_there_may_be():
+    """What is forgotten early is counted."""
+    room, policy = 1_000, only(load_policy(), "portscan_slow")
+    run = Run(with_parameters(policy, portscan_slow={"contacts_max": room}))
+    for start in range(0, 5_000, 500):
+        history = [flow_of(n, n, "line", n, 1) for n in range(start, start + 500)]
+        run.take([None] * start + history, start)
+        assert len(run.partition.rules["portscan_slow"].contacts) <= room
+    assert run.partition.rules["portscan_slow"].evicted >= 5_000 - 2 * room
+    assert [finding.customer_id for finding in run.findings] == ["line"] * 2
