@@ -2,11 +2,11 @@
 
 from detectors.data_bundle import DataBundle
 from detectors.data_monthly_ratio import DataMonthlyRatio
-from detectors.mail_spam import MailSpam
-from detectors.overload import Overload
 from detectors.deviation import Deviation
 from detectors.gateway import Gateway
 from detectors.machine import Machine
+from detectors.mail_spam import MailSpam
+from detectors.overload import Overload
 from detectors.portscan import Portscan
 from detectors.roaming_permanent import RoamingPermanent
 from detectors.roaming_volume import RoamingVolume
