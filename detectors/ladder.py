@@ -106,7 +106,7 @@ def _notify(
         rule.restriction, finding, policy, rule, now_ms, case.in_force, waived="urgency"
     )
     case = msgspec.structs.replace(
-        case, stage="restricted", effective_ms=now_ms, in_force=restriction.action_id
+        case, stage=_restricted_by(rule), effective_ms=now_ms, in_force=restriction.action_id
     )
     return case, [notice, restriction]
 
@@ -116,7 +116,12 @@ def _restrict(
 ) -> tuple[Case, list[Action]]:
     effective_ms = max(finding.event_time_ms, case.notice_end_ms)
     action = _action(rule.restriction, finding, policy, rule, effective_ms, case.in_force)
-    return _advanced(case, "restricted", finding, action), [action]
+    return _advanced(case, _restricted_by(rule), finding, action), [action]
+
+
+def _restricted_by(rule: RuleParameters) -> Stage:
+    """Where a rule's restriction leads; there is nothing to add to one that suspends."""
+    return "suspended" if rule.restriction == "suspend" else "restricted"
 
 
 def _suspend(
