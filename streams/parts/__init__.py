@@ -4,8 +4,9 @@ from streams.parts import calls, clouds, flows, sessions, television, texts
 from streams.parts.part import EVERYTHING, UNLIKE_OTHERS, Part, abuser, look_alike
 from streams.parts.schedules import (
     a_closed_day,
+    a_closed_day_of_a_cohort,
     a_closed_month,
-    a_cohort_of_storers,
+    a_whole_closed_month,
     at_least,
     days_between,
     days_of_a_month,
@@ -61,12 +62,26 @@ PARTS: tuple[Part, ...] = (
     look_alike("chatterer", play=calls.chatterer, when=some_days_of_a_week(4, 6)),
     look_alike("couple", play=calls.couple, when=stretch(14)),
     # Mobile data
-    abuser("data_monthly_ratio", data_times=(30, 40), must=("usage_double",), needs=a_closed_month),
-    abuser("usage_double", data_times=(4, 5), needs=a_closed_month),
+    abuser(
+        "data_monthly_ratio",
+        data_times=(30, 40),
+        must=("usage_double",),
+        may=_may("overload"),
+        needs=a_closed_month,
+    ),
+    abuser("usage_double", data_times=(7, 8.5), needs=a_whole_closed_month),
     abuser("data_bundle", play=sessions.data_bundle, when=ONCE, plan=(MOBILE_BUNDLE, MOBILE_START)),
-    abuser("roaming_volume", play=sessions.roaming_volume, when=ONCE, is_abroad=True),
+    abuser(
+        "roaming_volume",
+        play=sessions.roaming_volume,
+        when=ONCE,
+        is_abroad=True,
+        may=_may("data_monthly_ratio"),
+    ),
     abuser("sharing", play=sessions.sharing, when=some_days_of_a_week(5, 6)),
-    abuser("overload", play=sessions.overload, when=some_days(1, 2)),
+    abuser(
+        "overload", play=sessions.overload, when=some_days(1, 2), may=_may("data_monthly_ratio")
+    ),
     look_alike("heavy_data_user", data_times=(6, 6), must=("usage_double",), needs=a_closed_month),
     look_alike(
         "careful_user",
@@ -115,7 +130,7 @@ PARTS: tuple[Part, ...] = (
         play=clouds.storage_flood,
         when=a_closed_day,
         mutes=("storage",),
-        needs=a_cohort_of_storers,
+        needs=a_closed_day_of_a_cohort,
     ),
     abuser(
         "storage_downgrade",

@@ -79,8 +79,8 @@ def chatterer(scene: Scene) -> list[Event]:
 
 
 def couple(scene: Scene) -> list[Event]:
-    """Nearly two and a half hours with the same one, as often called as calling."""
-    duration_ms = scene.rng.integers(44 * MINUTE_MS, 48 * MINUTE_MS, 4)
+    """More than two and a half hours with the same one, calling and called."""
+    duration_ms = scene.rng.integers(40 * MINUTE_MS, 44 * MINUTE_MS, 4)
     times = one_after_another(scene.at(18), duration_ms, 20 * MINUTE_MS)
     beloved = scene.player.friends[0]
     return [

@@ -6,6 +6,7 @@ from streams.units import GB
 
 FILE_MAX, CONTACTS_MAX, LINKED_MAX, SHARED_MAX = 2 * GB, 15_000, 20_000, 250
 WRITTEN_BYTES = 300 * GB
+LARGER_PLAN_BYTES = 32 * GB
 CHANGE_DAY = 2
 """From this day on contracts have ended, or plans are smaller."""
 
@@ -54,13 +55,18 @@ def storage_flood(scene: Scene) -> list[Event]:
 def storage_downgrade(scene: Scene) -> list[Event]:
     """A smaller plan, and what it cannot hold is still there, for ever or for some weeks."""
     is_back = scene.player.rank % 2 == 0 and scene.act > 3 * scene.acts // 4 > CHANGE_DAY
-    return scene.storage(used_bytes=GB // 2 if is_back else 20 * GB, written_bytes=0)
+    return _of_smaller_plan(scene, GB // 2 if is_back else 20 * GB)
 
 
 def tidy_downgrader(scene: Scene) -> list[Event]:
     """What the smaller plan cannot hold is taken back the day before."""
-    used = 20 * GB if scene.act < CHANGE_DAY - 1 else GB // 2
-    return scene.storage(used_bytes=used, written_bytes=0)
+    return _of_smaller_plan(scene, 20 * GB if scene.act < CHANGE_DAY - 1 else GB // 2)
+
+
+def _of_smaller_plan(scene: Scene, used_bytes: int) -> list[Event]:
+    """A snapshot that states the capacity of its day."""
+    capacity = LARGER_PLAN_BYTES if scene.act < CHANGE_DAY else scene.player.capacity_bytes
+    return scene.storage(used_bytes=used_bytes, written_bytes=0, capacity_bytes=capacity)
 
 
 def storage_ended(scene: Scene) -> list[Event]:

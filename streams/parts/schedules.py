@@ -13,11 +13,8 @@ Need = Callable[[Calendar, int], bool]
 """Whether days and customers are enough for the part to show."""
 
 CLOSING_MS = 48 * HOUR_MS
-COHORT_CUSTOMERS_MIN = 200
-"""Of so many, 100 have the commonest plan, and well over 100 are unlimited."""
-
-STORERS_COHORT_MIN = 400
-"""Of so many, 100 of the commonest plan store something on a day."""
+PLAN_COHORT_MIN = 300
+"""Of so many customers, well over 100 have the commonest plan."""
 
 WEEK = 7
 
@@ -118,16 +115,20 @@ def at_least(days: int) -> Need:
 
 def two_closed_weeks(calendar: Calendar, customers: int) -> bool:
     """Two whole weeks in a row and a cohort to compare with."""
-    return customers >= COHORT_CUSTOMERS_MIN and any(
+    return customers >= PLAN_COHORT_MIN and any(
         _ends_twice(monday, calendar) for monday in whole_weeks(calendar).tolist()
     )
 
 
-def a_closed_month(calendar: Calendar, customers: int) -> bool:
-    """A month that ended, and a mean over customers enough."""
-    return customers >= COHORT_CUSTOMERS_MIN and any(
-        day.date.day == 1 and is_closed(day.start_ms, calendar) for day in calendar[1:]
-    )
+def a_closed_month(calendar: Calendar, _customers: int) -> bool:
+    """The end of a month, closed; a mean over all unlimited customers is over 100 at least."""
+    return any(day.date.day == 1 and is_closed(day.start_ms, calendar) for day in calendar[1:])
+
+
+def a_whole_closed_month(calendar: Calendar, _customers: int) -> bool:
+    """A month from its first day on, closed."""
+    firsts = [day for day in calendar if day.date.day == 1]
+    return any(is_closed(day.start_ms, calendar) for day in firsts[1:])
 
 
 def days_of_a_month(wanted: int) -> Need:
@@ -140,6 +141,6 @@ def days_of_a_month(wanted: int) -> Need:
     return has_them
 
 
-def a_cohort_of_storers(calendar: Calendar, customers: int) -> bool:
-    """A day that is closed, and a hundred others of the plan who store something on it."""
-    return customers >= STORERS_COHORT_MIN and len(calendar) >= 4
+def a_closed_day_of_a_cohort(calendar: Calendar, customers: int) -> bool:
+    """A day that is closed, and enough others of the same plan."""
+    return customers >= PLAN_COHORT_MIN and len(calendar) >= 4

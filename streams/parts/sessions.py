@@ -8,7 +8,7 @@ from streams.units import GB, HOUR_MS, MB, MINUTE_MS, SECOND_MS
 
 MACHINE_STEP_MS = 15 * MINUTE_MS
 ABROAD_BYTES = 5 * GB
-FLOOD_BYTES = 5 * GB
+OVERLOAD_BYTES = 10 * GB
 
 
 def data_bundle(scene: Scene) -> list[Event]:
@@ -91,6 +91,6 @@ def student(scene: Scene) -> list[Event]:
 
 
 def overload(scene: Scene) -> list[Event]:
-    """An hour at 133 Mbit/s in one cell."""
-    times = scene.at(20) + 5 * MINUTE_MS * np.arange(12)
-    return scene.data(times, FLOOD_BYTES, 5 * MINUTE_MS)
+    """Half an hour at 267 Mbit/s in one cell."""
+    times = scene.at(20) + 5 * MINUTE_MS * np.arange(6)
+    return scene.data(times, OVERLOAD_BYTES, 5 * MINUTE_MS)
