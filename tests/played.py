@@ -11,7 +11,9 @@ from statistics import median
 from zoneinfo import ZoneInfo
 
 from schemas.events import Data, Flow, Sms, Storage, Stream, Voice
+from streams.generator import Operator, OperatorShape
 
+SEED = 20_260_301
 ZONE = ZoneInfo("Europe/Brussels")
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 GB = 10**9
@@ -593,3 +595,22 @@ SHARES = {
     "stream_concurrent": stream_concurrent,
     "stream_elsewhere": stream_elsewhere,
 }
+
+
+class Played:
+    """An operator with all its events, and each rule's shares once they are asked for."""
+
+    def __init__(self, keep=lambda _event: True, **shape):
+        print(f"OperatorShape(seed={SEED}, **{shape})")
+        self.operator = Operator(OperatorShape(seed=SEED, **shape))
+        self.events = [event for day in self.operator.days() for event in day if keep(event)]
+        self.customers = {c.customer_id: c for c in self.operator.customers()}
+        self._shares = {}
+
+    def shares(self, rule):
+        if rule not in self._shares:
+            self._shares[rule] = SHARES[rule](self.customers, self.events)
+        return self._shares[rule]
+
+    def breakers(self, rule):
+        return {customer for customer, share in self.shares(rule).items() if share > 1}

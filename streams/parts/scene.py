@@ -65,8 +65,8 @@ class Scene:
         }
 
     def at(self, hour: float) -> int:
-        """A time of the day, by hours since midnight."""
-        return self.day.start_ms + int(hour * HOUR_MS)
+        """A time of the day, by twenty-fourths of it: also a day of 23 hours has all of them."""
+        return self.day.start_ms + int(hour / 24 * (self.day.end_ms - self.day.start_ms))
 
     def within(self, hour: float, length_ms: int, number: int) -> Integers:
         """So many random times from an hour on, in order."""
@@ -162,7 +162,7 @@ class Scene:
         """Events whose columns are of one value each, or have a value for each event."""
         times = np.atleast_1d(time_ms).tolist()
         each = {name: column for name, column in columns.items() if _is_column(column)}
-        for_all = {name: value for name, value in columns.items() if name not in each}
+        for_all = {name: _plain(value) for name, value in columns.items() if name not in each}
         make = partial(kind, customer_id=self.player.customer_id, **for_all)
         names = ("event_time_ms", *each)
         rows = zip(times, *map(_listed, each.values()), strict=True)
@@ -171,6 +171,10 @@ class Scene:
 
 def _is_column(value: Any) -> bool:
     return isinstance(value, (np.ndarray, Sequence)) and not isinstance(value, str)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _listed(column: Any) -> Any:

@@ -54,7 +54,7 @@ def machine(scene: Scene) -> list[Event]:
 def backup_client(scene: Scene) -> list[Event]:
     """A backup in the small hours of each night, of much the same size, beside the day's use."""
     time_ms = scene.at(1) + scene.rng.integers(0, 20 * MINUTE_MS, 1)
-    written = int(scene.rng.integers(50 * MB, 60 * MB))
+    written = int(scene.rng.integers(38 * MB, 42 * MB))
     return [
         *scene.data(time_ms, written, 5 * MINUTE_MS),
         *scene.storage(written_bytes=written),
