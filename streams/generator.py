@@ -23,6 +23,9 @@ from streams.population import Role, populate
 CUSTOMERS_MIN = 200
 """With fewer, hardly anybody ordinary is left beside the parts that are played."""
 
+MARCH_2026_MS, DAYS_TO_MAY, DAYS_OF_A_YEAR = 1_772_319_600_000, 62, 365
+"""Nothing is played in the future, for what happens there is refused."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatorShape:
@@ -36,15 +39,23 @@ class OperatorShape:
     customers: int = 2_000
     days: int = 62
     seed: int = 7
-    start_ms: int = 1_772_319_600_000
+    start_ms: int | None = None
     timezone: str = "Europe/Brussels"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
         if self.customers < CUSTOMERS_MIN or self.days < 1:
             raise ValueError(f"Give at least {CUSTOMERS_MIN} customers and one day.")
-        if local_day(self.start_ms, self.timezone, 0).start_ms != self.start_ms:
+        if local_day(self.begins_ms, self.timezone, 0).start_ms != self.begins_ms:
             raise ValueError(f"Give a midnight in {self.timezone} as start_ms.")
+
+    @property
+    def begins_ms(self) -> int:
+        """The first midnight: by default so many years before 1 March 2026 as end by May 2026."""
+        if self.start_ms is not None:
+            return self.start_ms
+        years = -(-max(self.days - DAYS_TO_MAY, 0) // DAYS_OF_A_YEAR)
+        return local_day(MARCH_2026_MS, self.timezone, -years * DAYS_OF_A_YEAR).start_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Operator:
     def __init__(self, shape: OperatorShape) -> None:
         self._shape = shape
         self._calendar = [
-            local_day(shape.start_ms, shape.timezone, index) for index in range(shape.days)
+            local_day(shape.begins_ms, shape.timezone, index) for index in range(shape.days)
         ]
         self._parts = [part for part in PARTS if part.needs(self._calendar, shape.customers)]
         self._people = populate(self._generator(0), shape.customers, self._calendar, self._parts)

@@ -26,7 +26,6 @@ from streams.plans import (
 )
 from streams.units import GB, MB, Integers, Numbers
 
-SILENT_SHARE = 0.04
 FRIENDS = 12
 MEMBERS = 120
 CUSTOMERS_PER_CELL = 25
@@ -92,8 +91,7 @@ class Population:
         """What the parts know of those who play one."""
         return {
             customer: self._player(customer, rank)
-            for name, players in self.cast.items()
-            if name not in ("silent", "ordinary")
+            for players in self.cast.values()
             for rank, customer in enumerate(players.tolist())
         }
 
@@ -145,10 +143,8 @@ def populate(
 def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[str, Integers]:
     """Give out the parts; nobody plays two."""
     sizes = [part.player_count(count) for part in parts]
-    sizes.append(round(count * SILENT_SHARE))
-    groups = np.split(rng.permutation(count), np.cumsum(sizes))
-    names = [part.name for part in parts]
-    return dict(zip((*names, "silent", "ordinary"), groups, strict=True))
+    groups = np.split(rng.permutation(count)[: sum(sizes)], np.cumsum(sizes)[:-1])
+    return {part.name: players for part, players in zip(parts, groups, strict=True)}
 
 
 def _plans(
@@ -158,7 +154,8 @@ def _plans(
     plan = rng.choice(len(PLANS), size=count, p=PLAN_SHARES)
     for part in parts:
         players = cast[part.name]
-        plan[players] = np.resize(part.plan, len(players))
+        if part.plan:
+            plan[players] = np.resize(part.plan, len(players))
     return plan
 
 
@@ -204,8 +201,10 @@ def _habits(
         viewings_per_day=fixed * _levels(rng, count, mean=0.6),
         storage_used_bytes=_storage_levels(rng, plan),
     )
-    for field in fields(habits):
-        getattr(habits, field.name)[cast["silent"]] = 0
+    for part in parts:
+        if part.is_silent:
+            for field in fields(habits):
+                getattr(habits, field.name)[cast[part.name]] = 0
     _exaggerate_data(rng, cast, plan, habits.data_bytes_per_day, parts)
     return habits
 

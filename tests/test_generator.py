@@ -1,11 +1,18 @@
 """The operator keeps its word: its days, its customers, and the same again from the same seed."""
 
+from io import StringIO
+
 import msgspec
 import pytest
+from rich.console import Console
 
 from schemas.events import USAGE_KINDS, Data, Storage, UsageEvent
+from schemas.records import Finding, PolicyRef, Window
+from streams import demo
 from streams.generator import Operator, OperatorShape
-from tests.played import SEED, Played, data_monthly_ratio, local, only
+from tests.played import SEED, Played
+from tests.played.counting import local, only
+from tests.played.data_and_all import data_monthly_ratio
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +108,52 @@ def test_a_shape_that_cannot_be_played_is_refused(wrong):
     """With one sentence that says what to give."""
     with pytest.raises(ValueError, match="Give "):
         OperatorShape(**wrong)
+
+
+def test_nothing_is_played_in_the_future():
+    """Long shapes begin years earlier, for what is more than a day ahead of the clock is refused."""
+    for days in (1, 62, 63, 405, 1_500):
+        shape = OperatorShape(days=days)
+        last = local(shape.begins_ms + days * 86_400_000)
+        assert (last.year, last.month) <= (2026, 5)
+    assert OperatorShape(days=62).begins_ms == 1_772_319_600_000
+
+
+def test_the_demo_counts_by_rule_who_must_and_may_be_found(monkeypatch):
+    """Only rules that there are have a row; whom a rule may find is neither missed nor wrong."""
+    operator = Operator(OperatorShape(seed=SEED, customers=200, days=40))
+    expected = operator.expected["storage_capacity"]
+    ordinary = next(
+        c.customer_id
+        for c in operator.customers()
+        if c.customer_id not in frozenset().union(*operator.cast.values())
+    )
+    hits = [*sorted(expected.must)[1:], *expected.may, ordinary]
+    seen = demo.Seen(findings={c: finding(c, "storage_capacity") for c in hits})
+    monkeypatch.setattr(demo, "RULES", ("storage_capacity", "sms_daily", "not_planted"))
+    terminal = Console(width=110, record=True, file=StringIO())
+    demo._summary(terminal, operator, seen, "", sent=1, seconds=1.0)
+    rows = [line.split() for line in terminal.export_text().splitlines() if "_" in line]
+    planted = len(expected.must)
+    assert rows[:2] == [
+        ["sms_daily", "2", "0", "2", "0", "0"],
+        ["storage_capacity", *map(str, (planted, planted - 1, 1, 1, len(hits)))],
+    ]
+    assert not any(row[0] == "not_planted" for row in rows)
+
+
+def finding(customer, rule):
+    return Finding(
+        finding_id=customer,
+        rule=rule,
+        customer_id=customer,
+        event_time_ms=0,
+        level="breach",
+        window=Window(kind="state", start_ms=0, end_ms=None),
+        observed=2,
+        limit=1,
+        unit="bytes",
+        policy=PolicyRef(name="default", version="1"),
+        shadow=False,
+        evidence={},
+    )

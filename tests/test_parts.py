@@ -5,7 +5,8 @@ import pytest
 from detectors import RULES
 from schemas.events import Sms
 from streams.parts import PARTS
-from tests.played import SHARES, Played, sms_bulk
+from tests.played import SHARES, Played
+from tests.played.texts_and_calls import sms_bulk
 
 LONG = ("roaming_permanent", "inactive")
 """Rules that want more months than the default shape has."""

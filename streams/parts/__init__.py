@@ -37,6 +37,7 @@ def _may(*rules: str) -> tuple[str, ...]:
 
 
 PARTS: tuple[Part, ...] = (
+    look_alike("silent", share=0.04, is_silent=True, plan=(), may=("inactive",)),
     # Texts
     abuser("sms_daily", play=texts.sms_daily, when=some_days(1, 5)),
     abuser("sms_monthly", play=texts.sms_monthly, needs=MONTH_OF_TEXTS),

@@ -26,12 +26,13 @@ class Part:
     name : the rule that it breaks, or what an innocent look-alike is called.
     must, may : the rules by which its players are to be found, and by which they can be.
     share, players_min : how many of the customers play it.
-    plan : the plan, or the plans in turn, of its players.
+    plan : the plans of its players in turn; by chance if there are none.
     play : makes the events of one day of one player.
     when : draws the days; `together` says that all players have the same ones.
     mutes : kinds of events of which the habits rest on these days.
     is_abroad : whether the player is in another country's network on these days.
     data_times : between how many times the mean use of data the player's habit is.
+    is_silent : whether the player has no habits at all.
     ends : whether the contract has ended, and since which day it is as it is.
     needs : whether the days and customers are enough for it to show; else nobody plays it.
     """
@@ -48,6 +49,7 @@ class Part:
     mutes: tuple[str, ...] = ()
     is_abroad: bool = False
     data_times: tuple[float, float] | None = None
+    is_silent: bool = False
     ends: bool = False
     valid_from_day: int = 0
     needs: Need = always
