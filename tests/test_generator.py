@@ -111,7 +111,7 @@ def test_a_shape_that_cannot_be_played_is_refused(wrong):
 
 
 def test_nothing_is_played_in_the_future():
-    """Long shapes begin years earlier, for what is more than a day ahead of the clock is refused."""
+    """Long shapes begin years earlier, for what lies ahead of the clock is refused."""
     for days in (1, 62, 63, 405, 1_500):
         shape = OperatorShape(days=days)
         last = local(shape.begins_ms + days * 86_400_000)
