@@ -41,7 +41,10 @@ PARTITIONS = 4
 BATCH_BYTES = 262_144
 ROWS_SHOWN = 12
 READY_SECONDS_MAX = 30
+ANSWER_SECONDS_MAX = 10
 SETTLE_SECONDS_MAX = 20
+"""A worker that counts nothing for so long, and has not counted all, is not waited for."""
+
 PIPE_WIDTH = 110
 SILENCE_SECONDS = 1.5
 """Nothing new for so long, with everything read, is the end."""
@@ -167,7 +170,9 @@ def _check(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _get(port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{port}{path}", timeout=ANSWER_SECONDS_MAX
+    ) as answer:
         return bytes(answer.read())
 
 
@@ -240,12 +245,14 @@ async def _read(bootstrap: str, seen: Seen) -> None:
 
 
 async def _settle(port: int, sent: int, seen: Seen, worker: subprocess.Popen[bytes]) -> None:
-    """Wait until the worker counted everything and nothing more comes of it."""
-    deadline = time.monotonic() + SETTLE_SECONDS_MAX
-    while time.monotonic() < deadline:
+    """Wait until the worker counted everything and nothing more comes of it, or it is stuck."""
+    counted, moved = 0.0, time.monotonic()
+    while time.monotonic() - moved < SETTLE_SECONDS_MAX:
         _check(worker)
-        counted = _counted(await asyncio.to_thread(_metrics, port))
-        if counted >= sent and time.monotonic() - seen.newest_at > SILENCE_SECONDS:
+        before, counted = counted, _counted(await asyncio.to_thread(_metrics, port))
+        if counted > before:
+            moved = time.monotonic()
+        if counted >= sent and time.monotonic() - max(seen.newest_at, moved) > SILENCE_SECONDS:
             return
         await asyncio.sleep(0.2)
 
