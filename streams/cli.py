@@ -138,7 +138,7 @@ def replay(
     "--events", default="-", help="Where usage goes: .ndjson, .parquet or - (standard output)."
 )
 @click.option("--customers-out", help="Where the customers' plans go, NDJSON.")
-@click.option("--planted-out", help="Where the planted abusers go, JSON.")
+@click.option("--planted-out", help="Where parts, and whom each rule must find, go, JSON.")
 @for_people
 def generate(
     customer_count: int,

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from streams.population import HOUR_MS, Integers, Numbers
+from streams.units import HOUR_MS, Integers, Numbers
 
 WORKDAY_HOURS = np.array(
     [2, 1, 1, 1, 1, 2, 6, 12, 16, 16, 15, 15, 18, 16, 14, 15, 17, 20, 22, 22, 20, 16, 10, 5]
@@ -19,9 +19,13 @@ WEEKEND_HOURS = np.array(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalDay:
-    """One local day of 23, 24 or 25 hours; `hour_ends` are the cumulative shares of its hours."""
+    """One local day of 23, 24 or 25 hours; `hour_ends` are the cumulative shares of its hours.
+
+    `weekend_days_before` are those among the `index` days before it.
+    """
 
     index: int
+    weekend_days_before: int
     date: date
     start_ms: int
     end_ms: int
@@ -45,10 +49,19 @@ def local_day(start_ms: int, timezone: str, index: int) -> LocalDay:
     day_start_ms, day_end_ms = _midnight_ms(day, zone), _midnight_ms(day + timedelta(days=1), zone)
     return LocalDay(
         index=index,
+        weekend_days_before=_weekend_days(day, index),
         date=day,
         start_ms=day_start_ms,
         end_ms=day_end_ms,
         hour_ends=_hour_ends(day_start_ms, day_end_ms, zone),
+    )
+
+
+def _weekend_days(day: date, before: int) -> int:
+    """How many of so many days before this one are of a weekend."""
+    weeks, rest = divmod(before, 7)
+    return 2 * weeks + sum(
+        (day - timedelta(days=back)).weekday() >= 5 for back in range(1, rest + 1)
     )
 
 

@@ -108,7 +108,7 @@ def run_generate(
     with Sink(customers_out) as sink:
         sink.write(operator.customers())
     if planted_out is not None:
-        planted = {rule: sorted(ids) for rule, ids in operator.planted.items()}
+        planted = {"parts": operator.cast, "rules": operator.expected}
         Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
     with progress("generate") as bar:
         stream = _counted(operator, bar, bar.add_task("", total=operator.event_count_estimate))
