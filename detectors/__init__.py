@@ -12,7 +12,6 @@ from detectors.machine import Machine
 from detectors.mail_bomb import MailBomb
 from detectors.mail_spam import MailSpam
 from detectors.monitoring import Monitoring
-from detectors.mail_spam import MailSpam
 from detectors.overload import Overload
 from detectors.portscan import Portscan
 from detectors.portscan_slow import PortscanSlow
