@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.closing import Closing
-from detectors.features import FEATURES, KINDS, Spread, spread_of, sum_of
+from detectors.features import FEATURES, KINDS, LOGARITHMIC, Spread, scaled, spread_of, sum_of
 from detectors.kernels.running import group_starts
 from detectors.period_columns import PeriodColumns
 from detectors.regular import Regularly, RegularParameters
@@ -30,15 +30,16 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
     """A robust z-score of `z_min` or more counts; a smaller cohort than `cohort_min` has none.
 
     Cohorts whose customers are nearly alike are taken to differ by the least deviations:
-    `events_deviation_min`, `seconds_deviation_min`, `share_deviation_min` (per mille).
+    `eighths_deviation_min` (of a doubling of events or seconds), `share_deviation_min` (per mille).
+    The mix of fewer than `mix_events_min` events a week says nothing.
     A week closes `lateness_hours` past its end; `retention_periods` is how many weeks a kind may be
     ahead of the others, or a cohort's sum may take to come.
     """
 
     z_min: Annotated[int, Meta(ge=1, le=1000)]
     cohort_min: Positive
-    events_deviation_min: Positive
-    seconds_deviation_min: Positive
+    eighths_deviation_min: Positive
+    mix_events_min: Positive
     share_deviation_min: Positive
     lateness_hours: Annotated[int, Meta(ge=0, le=7 * 24 - 1)]
     retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
@@ -54,17 +55,18 @@ class Deviation:
     """Hold each customer's calendar week against the others' of the same cohort.
 
     Robust z-score: (value - median) / (1.4826 x median absolute deviation), over the customers of
-    all partitions who used anything in the week. Values: events (own calls and texts, data
-    sessions), seconds of calls and sessions, and each kind's share of the events.
+    all partitions who used anything in the week. Values: the logarithms of events (own calls and
+    texts, data sessions) and of seconds of calls and sessions, in eighths of a doubling, for use is
+    spread by factors; and each kind's share of the events.
     What it catches: weeks with a score of `z_min` or more in any of them, and those that make it
     "regularly".
     What it misses: use far below the others'; cohorts in which most are alike in their abuse;
     a kind that is ahead of the others by more than `retention_periods` weeks when they close;
     corrections of events. A call or session counts in the week in which it starts.
     Delay: the week's end plus `lateness_hours`, and until every partition has closed it.
-    False alarms: use is spread unevenly, so that in cohorts with a long tail one customer in a
-    hundred may reach six; bins of 9 % (events, seconds) and of one per cent (shares) move the
-    median by up to half a bin.
+    False alarms: customers of a cohort who live otherwise than the others, as one who never calls
+    among callers; bins of 9 % (events, seconds) and of one per cent (shares) move the median by up
+    to half a bin.
 
     References
     ----------
@@ -90,10 +92,9 @@ class Deviation:
             field for ring in self.counted.values() for field in ring.fields
         )
         share = parameters.share_deviation_min
-        self.deviation_min = dict.fromkeys(FEATURES, share) | {
-            "frequency": parameters.events_deviation_min,
-            "connection": parameters.seconds_deviation_min,
-        }
+        self.deviation_min = dict.fromkeys(FEATURES, share) | dict.fromkeys(
+            LOGARITHMIC, parameters.eighths_deviation_min
+        )
         self.limit = parameters.z_min * 1000
         self.spreads: dict[int, dict[str, dict[str, Spread]]] = {}
         self.breaches: dict[str, dict[int, int]] = {}
@@ -208,7 +209,7 @@ class Deviation:
         names = {each: customers.cohort_name(each) for each in np.unique(of_each).tolist()}
         named = np.array([each for each, name in names.items() if name == cohort], np.uint64)
         slot, values = self._values(columns, week, slot[np.isin(of_each, named)])
-        scores = {name: self._scores(name, values[name], spreads[name]) for name in FEATURES}
+        scores = {name: self._scores(name, values, spreads[name]) for name in FEATURES}
         highest = np.max(list(scores.values()), axis=0, initial=0)
         for at in np.flatnonzero(highest >= self.limit).tolist():
             features = {
@@ -227,10 +228,14 @@ class Deviation:
     def _deviation(self, feature: str, spread: Spread) -> int:
         return max(spread.deviation, self.deviation_min[feature])
 
-    def _scores(self, feature: str, values: Ints, spread: Spread) -> Ints:
+    def _scores(self, feature: str, values: Mapping[str, Ints], spread: Spread) -> Ints:
         """Robust z-score of each value, per mille, shape (n,)."""
         deviations = SCALE * self._deviation(feature, spread)
-        return (values - spread.median) * (1000 * SCALE_UNIT) // deviations
+        apart = scaled(feature, values[feature]) - spread.median
+        scores = apart * (1000 * SCALE_UNIT) // deviations
+        if feature in LOGARITHMIC:
+            return scores
+        return np.where(values["frequency"] < self.parameters.mix_events_min, 0, scores)
 
     def _hits(
         self, slot: int, week: int, score: int, more: dict[str, Any], customers: Customers

@@ -1,6 +1,5 @@
 """What of a customer's week is held against a cohort, and how a histogram tells of the cohort."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +13,18 @@ KINDS = ("data", "sms", "voice")
 FEATURES = ("frequency", "connection", *(f"{kind}_share" for kind in KINDS))
 """Events, seconds, and each kind's share of the events, per mille."""
 
+LOGARITHMIC = ("frequency", "connection")
+"""How often and how long people use a service differs by factors, not by amounts."""
+
 LOG_BINS = LogBins(8)
-"""Of events and seconds: a bin is 9 % wide."""
+"""Of events and seconds: eighths of a doubling, 9 % wide."""
 
 SHARE_STEP, SHARE_MAX = 10, 1000
 """Of shares: a bin is one per cent wide, in per mille."""
 
 
 class Spread(NamedTuple):
-    """How one feature lies in a cohort."""
+    """How one feature lies in a cohort, in eighths of doublings or per mille."""
 
     customers: int
     median: int
@@ -31,8 +33,7 @@ class Spread(NamedTuple):
 
 def sum_of(cohort: str, feature: str, values: Ints) -> CohortSum:
     """One feature of a cohort's customers, with their histogram."""
-    bin_of, _ = _bins(feature)
-    bins, counts = np.unique(bin_of(values), return_counts=True)
+    bins, counts = np.unique(_bin_of(feature, values), return_counts=True)
     return CohortSum(
         cohort=f"{cohort}/{feature}",
         total=int(values.sum()),
@@ -42,21 +43,24 @@ def sum_of(cohort: str, feature: str, values: Ints) -> CohortSum:
 
 
 def spread_of(feature: str, average: CohortAverage) -> Spread:
-    """Median and median absolute deviation of a cohort; a bin stands for its middle."""
-    _, middle_of = _bins(feature)
-    counts = {middle_of(number): count for number, count in average.histogram.items()}
+    """Median and median absolute deviation of a cohort, on the feature's scale."""
+    counts = {_middle_of(feature, number): n for number, n in average.histogram.items()}
     if not counts:
         return Spread(0, 0, 0)
     middle = median(counts)
     return Spread(average.customers, middle, deviation(counts, middle))
 
 
-def _bins(feature: str) -> tuple[Callable[[Ints], Ints], Callable[[int], int]]:
-    """From values to bins, and from a bin to its middle."""
-    if feature in ("frequency", "connection"):
-        return LOG_BINS.of, LOG_BINS.middle
-    return (lambda share: share // SHARE_STEP), _middle_of_share
+def scaled(feature: str, values: Ints) -> Ints:
+    """Values as they are held against others': eighths of doublings, or per mille."""
+    return LOG_BINS.of(values) if feature in LOGARITHMIC else values
 
 
-def _middle_of_share(number: int) -> int:
+def _bin_of(feature: str, values: Ints) -> Ints:
+    return LOG_BINS.of(values) if feature in LOGARITHMIC else values // SHARE_STEP
+
+
+def _middle_of(feature: str, number: int) -> int:
+    if feature in LOGARITHMIC:
+        return number
     return min(SHARE_MAX, number * SHARE_STEP + SHARE_STEP // 2)

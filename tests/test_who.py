@@ -142,7 +142,7 @@ ENDS = (
     (Voice, {"other_party": "o", "duration_ms": 0}),
 )
 LOW_COHORT = with_parameters(
-    only(load_policy(), "deviation"), deviation={"cohort_min": 20, "events_deviation_min": 1}
+    only(load_policy(), "deviation"), deviation={"cohort_min": 20, "eighths_deviation_min": 1}
 )
 
 

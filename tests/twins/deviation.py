@@ -35,12 +35,15 @@ class Weeks:
 
 
 def middle_of(feature, number):
-    """The number in the middle of a bin: an eighth of a doubling, or one per cent."""
+    """An eighth of a doubling stands for itself, one per cent for its middle."""
+    return min(1000, 10 * number + 5) if feature.endswith("share") else number
+
+
+def scaled(feature, value):
+    """Shares as they are; events and seconds in whole eighths of doublings."""
     if feature.endswith("share"):
-        return min(1000, 10 * number + 5)
-    first = next(n for n in range(1, 10**6) if n**8 >= 2**number)
-    after = next(n for n in range(first, 10**6) if n**8 >= 2 ** (number + 1))
-    return (first + after - 1) // 2 - 1
+        return value
+    return next(n for n in range(600) if 2 ** (n + 1) > (value + 1) ** 8)
 
 
 def middle_one(values):
@@ -104,14 +107,16 @@ class Twin:
 
     def judged(self, who, week, values, known):
         least = defaultdict(lambda: self.parameters.share_deviation_min)
-        least["frequency"] = self.parameters.events_deviation_min
-        least["connection"] = self.parameters.seconds_deviation_min
+        least["frequency"] = least["connection"] = self.parameters.eighths_deviation_min
         scores = []
         for feature in FEATURES:
             middle = middle_one(known[feature])
             apart = middle_one([abs(value - middle) for value in known[feature]])
             deviation = Fraction(14826, 10000) * max(apart, least[feature])
-            scores.append((values[feature] - middle) * 1000 // deviation)
+            if feature.endswith("share") and values["frequency"] < self.parameters.mix_events_min:
+                scores.append(0)
+                continue
+            scores.append((scaled(feature, values[feature]) - middle) * 1000 // deviation)
         if max(scores) < self.parameters.z_min * 1000:
             return
         self.scores[who, week] = max(scores)
@@ -147,8 +152,8 @@ def is_own(event):
 LOW = {
     "z_min": 1,
     "cohort_min": 2,
-    "events_deviation_min": 1,
-    "seconds_deviation_min": 2,
+    "eighths_deviation_min": 1,
+    "mix_events_min": 3,
     "share_deviation_min": 100,
     "regular_periods": 2,
     "regular_window": 3,
