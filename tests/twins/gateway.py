@@ -4,7 +4,7 @@ from math import log
 
 from schemas.events import Sms, Voice
 from schemas.hashing import SPREAD, hash_strings
-from tests.drawing import DAY_MS, HOUR_MS, MINUTE_MS, choices
+from tests.drawing import DAY_MS, HOUR_MS, MIDNIGHTS_MS, MINUTE_MS, choices
 from tests.scored import ScoredDays, histories_of
 
 BITS, SAMPLED = 128, 256
@@ -90,4 +90,55 @@ CASES = {
     "days": ({}, HISTORIES),
     "strict": ({"score_min": 750, "calls_min": 3, "lateness_hours": 0}, HISTORIES),
     "slow": ({"lateness_hours": 23}, HISTORIES),
+}
+
+
+def on_day(day, *events):
+    """Events a minute apart from local noon on."""
+    first_ms = MIDNIGHTS_MS[0] + day * DAY_MS + 12 * HOUR_MS
+    return [
+        structure(
+            event_id=f"{day}-{n}",
+            event_time_ms=first_ms + n * MINUTE_MS,
+            **({"customer_id": "c0"} | fields),
+        )
+        for n, (structure, fields) in enumerate(events)
+    ]
+
+
+def call(party, **fields):
+    return Voice, {"other_party": party, "duration_ms": 0} | fields
+
+
+def text(customer_id):
+    return Sms, {"recipient": "r", "customer_id": customer_id}
+
+
+TEXT = text("c0")
+LATER = on_day(2, call("z"), TEXT)
+
+EDGES = {
+    # Distinct numbers 250, the ratio 300: without it, or with the 100 for no texts, too little.
+    "just as many times more calls made than received": (
+        {},
+        [*on_day(0, call("a"), call("b"), call("c", direction="mt"), TEXT), *LATER],
+    ),
+    # The ratio 300, one place 150, no text 100; who sent one is a point short.
+    "a text makes the difference": (
+        {"distinct_share": 1000},
+        [
+            *on_day(0, *[call("a", cell_id="here")] * 2),
+            *on_day(
+                1,
+                *[call("a", cell_id="here", customer_id="c1")] * 2,
+                (Sms, TEXT[1] | {"customer_id": "c1"}),
+            ),
+            *LATER,
+        ],
+    ),
+    # After 256 calls to 256 numbers 80 to one of them: they change nothing.
+    "more calls than are looked at": (
+        {"score_min": 250, "distinct_share": 800, "weight_ratio": 0, "weight_voice_only": 0},
+        [*on_day(0, *[call(f"n{min(n, 255)}") for n in range(336)]), *LATER],
+    ),
 }

@@ -99,7 +99,7 @@ LOW = {
     "regular_periods": 2,
     "regular_window": 3,
 }
-SESSIONS = choices(bytes_uplink=(40, 40, 50, 900), bytes_downlink=(0, 0, 2**53))
+SESSIONS = choices(bytes_uplink=(40, 40, 50, 60, 900), bytes_downlink=(0, 0, 2**53))
 TEXTS = choices(
     recipient=("r", "r", "s"), direction=("mo", "mo", "mo", "mt"), segment_number=(None, None, 2)
 )
@@ -120,6 +120,25 @@ RUNS = choices(
 )
 
 
+def noons(start_ms):
+    """One event of each kind a day, so that days close while the history goes on."""
+    kinds = (
+        (Data, {"bytes_uplink": 1, "bytes_downlink": 1}),
+        (Sms, {"recipient": "r"}),
+        (Voice, {"other_party": "o", "duration_ms": 0}),
+    )
+    return [
+        structure(
+            event_id=f"noon-{day}",
+            customer_id="noon",
+            event_time_ms=start_ms + day * DAY_MS + DAY_MS // 2,
+            **fields,
+        )
+        for day in range(8)
+        for structure, fields in kinds
+    ]
+
+
 @st.composite
 def trains(draw):
     """Runs of events with one gap, a few of them out of order: machines, and what is put in."""
@@ -137,6 +156,8 @@ def trains(draw):
                 **fixed,
             )
             events.append(event)
+    if draw(st.booleans()):
+        events += noons(start_ms)
     events.sort(key=lambda event: event.event_time_ms)
     for late in draw(st.lists(st.integers(0, len(events) - 1), max_size=3)):
         events.insert(min(late + 3, len(events) - 1), events.pop(late))
