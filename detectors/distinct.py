@@ -188,6 +188,10 @@ class DistinctRule:
         if all(episodes.covers(key, step, step + length) for step in distinct):
             return []
         elements, all_steps = self.contacts.of(key)
+        held = np.bincount(all_steps - all_steps.min())
+        # No window holds more distinct elements than contacts.
+        if int(np.convolve(held, np.ones(length + 1, np.int64)).max()) < enough:
+            return []
         old = len(elements) - len(steps)
         by_step: dict[int, set[int]] = {}
         for element, step in zip(elements[:old].tolist(), all_steps[:old].tolist(), strict=True):
@@ -215,9 +219,11 @@ class DistinctRule:
         for end in range(this, this + length + 1, stride):
             if not episodes.covers(key, end, end):
                 steps = range(end - length, end + 1, stride)
-                count = len(set().union(*(by_step[s] for s in steps if s in by_step)))
-                if count >= enough:
-                    hot[end] = count
+                inside = [by_step[s] for s in steps if s in by_step]
+                if sum(map(len, inside)) >= enough:
+                    count = len(set().union(*inside))
+                    if count >= enough:
+                        hot[end] = count
         return hot
 
     def _saturate(self, key: int, step: int, enough: int) -> None:
