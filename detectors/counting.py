@@ -126,6 +126,10 @@ class CountingRule:
         applies = customers.has_unlimited(self.parameters.service, slot)
         return np.where(applies, self.limit, NEVER)
 
+    def told_above(self, limit: Ints) -> Ints:
+        """The lowest amount that is told when it is crossed, for each limit, shape (n,)."""
+        return limit
+
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
         """Row, period and amount of everything that counts, in the order of rows, shape (k,)."""
         raise NotImplementedError
@@ -176,7 +180,8 @@ class CountingRule:
         loud = np.flatnonzero(after > self.limit)
         if not self.rolling:
             limit = self.limits(slot[loud], customers)
-            loud = loud[(after[loud] > limit) & (before[loud] <= limit)]
+            told = self.told_above(limit)
+            loud = loud[(after[loud] > told) & (before[loud] <= limit)]
         rest = np.isin(slot, slot[loud]) if len(loud) else none
         flat[place[rest]] = before[rest]
         return ~rest

@@ -62,6 +62,12 @@ class DataBundle(BundleRule):
         hits = super().step(columns, batch, customers)
         return list(self._news(columns[REPORTED][:, 0], hits))
 
+    def told_above(self, limit: Ints) -> Ints:
+        """What leads to the warning, of each bundle, shape (n,)."""
+        percent = self.parameters.warning_percent
+        # In two parts, which can't overflow.
+        return limit // 100 * percent + limit % 100 * percent // 100
+
     def _cross(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
@@ -73,9 +79,7 @@ class DataBundle(BundleRule):
 
     def _warnings(self, batch: Batch, customers: Customers, pieces: Pieces) -> Iterator[Hit]:
         bundle = self.limits(pieces.slot, customers)
-        percent = self.parameters.warning_percent
-        # In two parts, which can't overflow.
-        limit = bundle // 100 * percent + bundle % 100 * percent // 100
+        limit, percent = self.told_above(bundle), self.parameters.warning_percent
         crossed = (pieces.total > limit) & (pieces.total - pieces.amount <= limit)
         for at in np.flatnonzero(crossed).tolist():
             more = {"bundle_bytes": int(bundle[at]), "warning_percent": percent}

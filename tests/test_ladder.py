@@ -44,7 +44,7 @@ def finding(days, level="breach", rule="sms_daily", *, window=None, customer_id=
         unit=UNITS.get(rule, "messages"),
         policy=REF,
         shadow=shadow,
-        evidence={"observed": 351},
+        evidence={"observed": 351} | ({"corrects": "e-1"} if kind == "day" else {}),
     )
 
 
@@ -154,6 +154,12 @@ def test_a_breach_that_a_correction_took_back_is_withdrawn():
 def test_after_a_withdrawal_the_ladder_begins_anew():
     days = [finding(0), finding(0.5, "cleared", window=0), finding(1)]
     assert kinds(*days) == ["notify", "withdraw", "notify"]
+
+
+def test_what_comes_from_another_network_is_reported_each_time_and_nothing_else():
+    scans = [finding(days, rule="inbound_abuse") for days in (0, 5, 9)]
+    assert kinds(*scans) == ["report_upstream"] * 3
+    assert not any(action.notice.required for action in answers(*scans))
 
 
 def test_storage_that_falls_back_is_released():
@@ -271,9 +277,15 @@ def stories(draw, rules=tuple(POLICY.rules), customers=("7",)):
     ]
 
 
+CLIMBED = tuple(
+    name for name, rule in POLICY.rules.items() if rule.restriction != "report_upstream"
+)
+"""Rules about what the customer did; what was done to them is only reported."""
+
+
 @st.composite
 def story_of_one_rule(draw):
-    rule = draw(st.sampled_from(tuple(POLICY.rules)))
+    rule = draw(st.sampled_from(CLIMBED))
     return draw(stories(rules=(rule,)))
 
 
