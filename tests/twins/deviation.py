@@ -84,7 +84,8 @@ class Twin:
             for number, count in average.histogram.items()
             for _ in range(count)
         ]
-        if len(known) < len(FEATURES) or len(known["frequency"]) < self.parameters.cohort_min:
+        smallest = min(len(values) for values in known.values())
+        if len(known) < len(FEATURES) or smallest < self.parameters.cohort_min:
             return
         for who in sorted({who for who, w in self.events if w == week}):
             plan = self.plans.of(who)
