@@ -27,6 +27,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         from streams.demo import DemoError  # noqa: PLC0415
         from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
+        from streams.scoreboard import PlantedError  # noqa: PLC0415
         from streams.sinks import SinkError  # noqa: PLC0415
         from streams.sources import SourceError  # noqa: PLC0415
         from streams.topics import TopicsError  # noqa: PLC0415
@@ -39,7 +40,14 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(WRONG_USAGE)
         except SettingsError as error:
             fail(str(error), WRONG_USAGE)
-        except (SourceError, SinkError, TopicsError, EmbeddedBrokerError, DemoError) as error:
+        except (
+            SourceError,
+            SinkError,
+            PlantedError,
+            TopicsError,
+            EmbeddedBrokerError,
+            DemoError,
+        ) as error:
             fail(str(error))
         except BrokenPipeError:
             sys.exit(DONE)
@@ -114,6 +122,11 @@ def topics(check: bool, **flags: Any) -> None:
 @click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
 @click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
 @click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
+@click.option(
+    "--planted",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Who should be found, of `fairuse generate`.",
+)
 @setting("partitions", "Partitions that the topics have.", int)
 @for_people
 def replay(
@@ -122,12 +135,14 @@ def replay(
     findings: str | None,
     actions: str | None,
     dead_letters: str | None,
+    planted: Path | None,
     **flags: Any,
 ) -> None:
     """Run the same rules over files, without a broker."""
     from streams.run import run_replay  # noqa: PLC0415
 
-    run_replay(list(inputs), customers, findings, actions, dead_letters, load_settings(flags))
+    outputs = (findings, actions, dead_letters)
+    run_replay(list(inputs), customers, *outputs, planted, load_settings(flags))
 
 
 @main.command()

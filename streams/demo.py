@@ -22,13 +22,13 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from detectors import RULES
 from schemas.events import Event
 from schemas.records import Action, Customer, Finding
 from streams.clock import wall_clock
 from streams.embedded import EmbeddedBroker, ends_with_parent, refuse_taken
 from streams.generator import Operator, OperatorShape
 from streams.partitioner import partitions_of
+from streams.scoreboard import Scoreboard
 from streams.topics import (
     ACTIONS,
     CUSTOMERS,
@@ -309,26 +309,11 @@ def _amount(value: int, unit: str) -> str:
 def _summary(
     terminal: Console, operator: Operator, seen: Seen, metrics: str, sent: int, seconds: float
 ) -> None:
-    """Of each rule there is, the customers who must be found against the found, and the figures.
-
-    Who may be found, for a part may break other rules too, is neither missed nor wrong.
-    """
-    found: dict[str, set[str]] = {}
-    levels = Counter(finding.rule for finding in seen.findings.values())
-    for finding in seen.findings.values():
-        found.setdefault(finding.rule, set()).add(finding.customer_id)
-    table = Table("rule", box=None, pad_edge=False, header_style="bold")
-    for name in ("planted", "found", "missed", "wrong", "findings"):
-        table.add_column(name, justify="right")
-    for rule, planted in sorted(operator.expected.items()):
-        if rule not in RULES:
-            continue
-        hit = found.get(rule, set())
-        wrong = hit - planted.must - planted.may
-        sizes = map(len, (planted.must, planted.must & hit, planted.must - hit, wrong))
-        table.add_row(rule, *map(str, sizes), str(levels[rule]))
+    """Planted against found, and the figures."""
+    scores = Scoreboard(operator.expected)
+    scores.see(seen.findings.values())
     terminal.print()
-    terminal.print(table)
+    terminal.print(scores.table())
     dead = int(_metric(metrics, "fairuse_dead_letters_total"))
     kinds = Counter(action.kind for action in seen.actions.values())
     told = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())

@@ -19,6 +19,7 @@ from streams.arrow import arrow_schema, table_of
 from streams.collector import calm_collector
 from streams.generator import Operator, OperatorShape
 from streams.replay import Replay
+from streams.scoreboard import Scoreboard, read_planted
 from streams.settings import Settings
 from streams.sinks import Sink
 from streams.sources import files_of, read_customers
@@ -64,9 +65,11 @@ def run_replay(
     findings: str | None,
     actions: str | None,
     dead_letters: str | None,
+    planted: Path | None,
     settings: Settings,
 ) -> None:
-    """Replay files and write what was asked for."""
+    """Replay files and write what was asked for; `planted` says who should be found."""
+    scores = Scoreboard(read_planted(planted) if planted else {})
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     files = files_of(inputs)
     calm_collector()
@@ -83,6 +86,7 @@ def run_replay(
                 sinks, (results.findings, results.actions, results.dead_letters), strict=True
             ):
                 sink.write(records)
+            scores.see(results.findings)
             found += len(results.findings)
             decided += len(results.actions)
             bar.update(task, completed=results.read_bytes or None)
@@ -93,6 +97,8 @@ def run_replay(
         f"{counts['late']} late; {found} findings, {decided} actions; dead letters: {refused}",
         err=True,
     )
+    if planted is not None:
+        Terminal(stderr=True).print(scores.table())
 
 
 def run_generate(
