@@ -194,20 +194,25 @@ class Partition(StoredPartition):
             self.groups[kind].touch(part.slot)
 
     def _run(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
-        """Run the kind's rules, cut where a period closes: it rests on just what came before."""
+        """Run the kind's rules; those that judge periods rest on just what came before the end."""
         if len(batch.slot) == 0:
             return
         kind = batch.kind
         for part in self._cut_at_closings(batch):
             self._close(kind, int(part.watermark_ms[0]), outcome)
             self.provenance[kind].note(origin, part.time_ms, part.offset)
-            for name, rule in self.rules.items():
-                if kind in rule.reads:
-                    hits = rule.step(self._columns_of(name), part, self.customers)
-                    outcome.findings += self._findings(name, hits, kind)
+            self._step(part, self.closing_rules, outcome)
             self.stepped_ms[kind] = part.newest_ms
+        others = [name for name in self.rules if name not in self.closing_rules]
+        self._step(batch, others, outcome)
         if kind in self.groups:
             self.groups[kind].touch(batch.slot)
+
+    def _step(self, batch: Batch, rules: Iterable[str], outcome: Outcome) -> None:
+        for name in rules:
+            if batch.kind in self.rules[name].reads:
+                hits = self.rules[name].step(self._columns_of(name), batch, self.customers)
+                outcome.findings += self._findings(name, hits, batch.kind)
 
     def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> None:
         """Close the periods that every kind a rule reads has passed."""
@@ -241,9 +246,9 @@ class Partition(StoredPartition):
             yield batch.part(start, end)
 
     def closing_offsets(self, columns: Columns) -> list[int]:
-        """Offsets of the events that would move a watermark past a period's closing."""
+        """Offsets of the events that would move a watermark past a cohort's period."""
         offsets: list[int] = []
-        rules = [r for r in self.closing_rules.values() if columns.kind in r.reads]
+        rules = [r for r in self.cohort_rules.values() if columns.kind in r.reads]
         if rules and len(columns):
             before = self.watermark_ms[columns.kind]
             reached = np.maximum(np.maximum.accumulate(columns.time_ms), before)

@@ -83,4 +83,6 @@ def group_starts(sorted_group: Ints) -> Ints:
     """Index of the first row of each run of equal values, shape (groups,)."""
     if len(sorted_group) == 0:
         return np.zeros(0, np.int64)
-    return np.flatnonzero(np.r_[True, sorted_group[1:] != sorted_group[:-1]])
+    is_first = np.ones(len(sorted_group), bool)
+    np.not_equal(sorted_group[1:], sorted_group[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
