@@ -8,7 +8,7 @@ from rich.console import Console
 
 from schemas.events import USAGE_KINDS, Data, Storage, UsageEvent
 from schemas.records import Finding, PolicyRef, Window
-from streams import demo
+from streams import demo, scoreboard
 from streams.generator import Operator, OperatorShape
 from tests.played import SEED, Played
 from tests.played.counting import local, only
@@ -130,7 +130,7 @@ def test_the_demo_counts_by_rule_who_must_and_may_be_found(monkeypatch):
     )
     hits = [*sorted(expected.must)[1:], *expected.may, ordinary]
     seen = demo.Seen(findings={c: finding(c, "storage_capacity") for c in hits})
-    monkeypatch.setattr(demo, "RULES", ("storage_capacity", "sms_daily", "not_planted"))
+    monkeypatch.setattr(scoreboard, "RULES", ("storage_capacity", "sms_daily", "not_planted"))
     terminal = Console(width=110, record=True, file=StringIO())
     demo._summary(terminal, operator, seen, "", sent=1, seconds=1.0)
     rows = [line.split() for line in terminal.export_text().splitlines() if "_" in line]

@@ -37,12 +37,12 @@ settings.register_profile(
     derandomize=False,
     print_blob=True,
     deadline=None,
-    max_examples=8 * THOROUGHNESS,
+    max_examples=5 * THOROUGHNESS,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 PROPERTY = settings(settings.get_profile("rules"))
-TWIN = settings(PROPERTY, max_examples=30 * THOROUGHNESS)
-HABIT = settings(PROPERTY, max_examples=4 * THOROUGHNESS)
+TWIN = settings(PROPERTY, max_examples=15 * THOROUGHNESS)
+HABIT = settings(PROPERTY, max_examples=3 * THOROUGHNESS)
 every_case = pytest.mark.parametrize("case", CASES)
 cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
 
