@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 
 ENTRY = np.dtype([("group", "<u8"), ("element", "<u8"), ("expiry", "<i4")])
 NONE = -1
+CLEARED_MIN = 32
 
 LINKS_MAX = 1_024
 """Entries of a group that are looked through together with those of other groups."""
@@ -40,6 +41,7 @@ class Contacts:
         self._log = ChunkLog(ENTRY)
         self._rewrite = False
         self._floor = 0
+        self._cleared = CLEARED_MIN
         self._clear()
 
     def _clear(self) -> None:
@@ -100,9 +102,10 @@ class Contacts:
         return count - np.bincount(again, minlength=len(group))
 
     def forget(self, floor: int) -> None:
-        """Entries of steps before `floor` are not needed; they go when it is worth the work."""
+        """Entries of steps before `floor` are not needed; they go once they may be half of all."""
         full = self.size > self.entries_max
-        if full or (floor - self._floor > self.slack and self.size > 64):
+        is_worth_it = floor - self._floor > self.slack and self.size > 2 * self._cleared
+        if full or is_worth_it:
             steps = self._entries["expiry"][: self.size]
             keep = steps >= floor
             if keep.sum() > self.entries_max:
@@ -116,6 +119,7 @@ class Contacts:
             unsaved = np.arange(self.size) >= self._stored
             if not keep.all():
                 self._rebuild(self._entries[: self.size][keep], int((~unsaved & keep).sum()))
+            self._cleared = max(CLEARED_MIN, self.size)
 
     def changes(self) -> list[tuple[int, bytes]]:
         """Chunks to store so that everything remembered so far survives a restart."""
