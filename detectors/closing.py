@@ -1,11 +1,14 @@
 """Which calendar periods are closed, each of them once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.calendar import Calendar
-from detectors.rule import Ints
+from detectors.customers import Customers
+from detectors.rule import Closed, Ints
 
 
 class Closing:
@@ -61,3 +64,31 @@ class Closing:
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
         self.closed, self.began = memory[0], dict(memory[1])
+
+
+class ClosesPeriods:
+    """How a `ClosingRule` closes: `closing` says which periods, `close_periods` what follows."""
+
+    closing: Closing
+
+    def close_periods(
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
+    ) -> Closed:
+        """What the periods that are closed now lead to; there may be none."""
+        raise NotImplementedError
+
+    def closing_period(self, watermark_ms: Ints) -> Ints:
+        """The last period closed at each watermark, shape (n,)."""
+        return self.closing.last(watermark_ms)
+
+    def close(
+        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    ) -> Closed:
+        """What every period leads to that the watermark closes now."""
+        return self.close_periods(columns, self.closing.reached(watermark_ms), customers)
+
+    def close_ended(
+        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
+    ) -> Closed:
+        """The same for every period that ended before the last event: the input is at its end."""
+        return self.close_periods(columns, self.closing.ended(last_event_ms), customers)

@@ -9,7 +9,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.bundle import BundleParameters, BundleRule
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.counting import Pieces
 from detectors.customers import NONE
 from detectors.rule import NEVER, Batch, Closed, Correction, Customers, Hit, Ints, Mask
@@ -26,7 +26,7 @@ class DataBundleParameters(BundleParameters, kw_only=True, frozen=True):
     warning_percent: Annotated[int, Meta(ge=1, le=99)]
 
 
-class DataBundle(BundleRule):
+class DataBundle(ClosesPeriods, BundleRule):
     """Report the session that uses up the month's bundle, a warning before it, and the new month.
 
     What it catches: `early` past the policy's share of the plan's `data_bundle_bytes`, `breach`
@@ -117,25 +117,10 @@ class DataBundle(BundleRule):
                 reported[hit.slot] -= 1
         return hits
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last month closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> Closed:
-        """The end of every breach whose month is over now."""
-        return self._cleared(columns, self.closing.reached(watermark_ms), customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """The same at the end of the input."""
-        return self._cleared(columns, self.closing.ended(last_event_ms), customers)
-
-    def _cleared(
+    def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
     ) -> Closed:
+        """The end of every breach whose month is over now."""
         reported = columns[REPORTED][: customers.directory.size, 0]
         hits = []
         for month in months:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.regular import Regularly, RegularParameters
 from detectors.rule import (
@@ -54,7 +54,7 @@ class RatioParameters(RegularParameters, kw_only=True, frozen=True):
             raise ValueError(f"more than {MONTHS_MAX} months can't be kept")
 
 
-class DataMonthlyRatio:
+class DataMonthlyRatio(ClosesPeriods):
     """Compare each customer's calendar month with the mean of all who have the unlimited offer.
 
     What it catches: months of `ratio` times the mean or more once the mean is known, the months
@@ -92,25 +92,10 @@ class DataMonthlyRatio:
         newest = self.months.period_of(watermark_ms)
         return self.months.period_of(time_ms) >= newest - self.parameters.retention_periods
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last month closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> Closed:
-        """This partition's share of every month that the watermark closes now."""
-        return self._shares(columns, self.closing.reached(watermark_ms), customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """Shares of every month that ended before the last event: the input is at its end."""
-        return self._shares(columns, self.closing.ended(last_event_ms), customers)
-
-    def _shares(
+    def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
     ) -> Closed:
+        """This partition's share of every month that is closed now."""
         return Closed(shares=tuple(self._share(columns, month, customers) for month in months))
 
     def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:

@@ -8,7 +8,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.features import FEATURES, KINDS, LOGARITHMIC, Spread, scaled, spread_of, sum_of
 from detectors.kernels.running import group_starts
 from detectors.period_columns import PeriodColumns
@@ -51,7 +51,7 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
             raise ValueError(f"more than {WEEKS_MAX} weeks can't be kept")
 
 
-class Deviation:
+class Deviation(ClosesPeriods):
     """Hold each customer's calendar week against the others' of the same cohort.
 
     Robust z-score: (value - median) / (1.4826 x median absolute deviation), over the customers of
@@ -130,22 +130,10 @@ class Deviation:
 
     # -- closed weeks ---------------------------------------------------------------------------
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last week closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], weeks: range, customers: Customers
     ) -> Closed:
         """This partition's share of every week that all kinds have passed."""
-        weeks = self.closing.reached(watermark_ms)
-        return Closed(shares=tuple(self._share(columns, week, customers) for week in weeks))
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """Shares of every week that ended before the last event: the input is at its end."""
-        weeks = self.closing.ended(last_event_ms)
         return Closed(shares=tuple(self._share(columns, week, customers) for week in weeks))
 
     def _share(self, columns: Mapping[str, NDArray], week: int, customers: Customers) -> Share:

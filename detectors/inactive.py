@@ -9,7 +9,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import FIRST_YEAR, Calendar, calendar
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.running import running_maxima
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
@@ -68,7 +68,7 @@ class Gaps:
         self.of = {key: gaps for key, gaps in kept if gaps}
 
 
-class Inactive:
+class Inactive(ClosesPeriods):
     """Report the customer who used nothing for twelve months, once for each stretch of silence.
 
     What it catches: silence in every kind of event, of customers who were announced or seen, from
@@ -140,28 +140,15 @@ class Inactive:
             customer = customers.directory.name(int(slot[at]))
             self.gaps.add(customer, kind, int(used[at]), int(day[at]))
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last day closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """Whose silence has lasted for the months with the days that the watermark closes now."""
-        return self._judge(columns, self.closing.reached(watermark_ms), customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """The same for every day that ended before the last event: the input is at its end."""
-        return self._judge(columns, self.closing.ended(last_event_ms), customers)
-
-    def _judge(self, columns: Mapping[str, NDArray], closed: range, customers: Customers) -> Closed:
-        if not closed:
+        """Whose silence has lasted for the months with the days that are closed now."""
+        if not days:
             return Closed()
         # The silences that last for the months with one of these days began on one of those.
-        first = int(np.searchsorted(self.last_silent_day, closed.start, side="left"))
-        last = int(np.searchsorted(self.last_silent_day, closed.stop - 1, side="right")) - 1
+        first = int(np.searchsorted(self.last_silent_day, days.start, side="left"))
+        last = int(np.searchsorted(self.last_silent_day, days.stop - 1, side="right")) - 1
         hits = []
         begun = {*self._after_use(columns, first, last, customers)}
         begun.update(self._never_used(columns, first, last, customers))
@@ -169,7 +156,7 @@ class Inactive:
             uses = self._uses_before(columns, slot, start, customers.directory.name(slot))
             if uses is not None:
                 hits.append(self._hit(slot, start, uses))
-        self.gaps.forget(closed.stop - 1)
+        self.gaps.forget(days.stop - 1)
         name = customers.directory.name
         return Closed(hits=tuple(sorted(hits, key=lambda h: (h.event_time_ms, name(h.slot)))))
 

@@ -220,7 +220,7 @@ class Machine(ScoredDays):
 
     def forget(self) -> None:
         """Drop the breaches that no later day can be regular with."""
-        first = self.closed - self.regularly.window + 2
+        first = self.judged - self.regularly.window + 2
         kept = (
             (name, {day: score for day, score in days.items() if day >= first})
             for name, days in self.breaches.items()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.calls import split
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.counting import CELL, HOUR_MS, SHORTEST_MS
 from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
@@ -48,7 +48,7 @@ class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
             raise ValueError(f"more than {DAYS_MAX} days can't be kept")
 
 
-class Monitoring:
+class Monitoring(ClosesPeriods):
     """Judge each local day once it is closed: does one partner hold nearly all of hours of calls?
 
     Calls in both directions count, each day its part; their partial records add up. The leading
@@ -137,23 +137,10 @@ class Monitoring:
 
     # -- closed days ----------------------------------------------------------------------------
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last day closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """Judge every day that the watermark closes now."""
-        return self._judged(columns, self.closing.reached(watermark_ms), customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """Judge every day that ended before the last event: the input is at its end."""
-        return self._judged(columns, self.closing.ended(last_event_ms), customers)
-
-    def _judged(self, columns: Mapping[str, NDArray], days: range, customers: Customers) -> Closed:
+        """Judge every day that is closed now and whose votes are still held."""
         held = np.array(days, np.int64)
         held = held[self.votes.holds(held, self.votes.newest)].tolist()
         return Closed(hits=tuple(h for day in held for h in self._judge(columns, day, customers)))

@@ -9,7 +9,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
@@ -37,7 +37,7 @@ class PermanentParameters(RuleParameters, kw_only=True, frozen=True):
     retention_periods: Annotated[int, Meta(ge=0, le=24)]
 
 
-class RoamingPermanent:
+class RoamingPermanent(ClosesPeriods):
     """Report the month that completes a row of months, all spent mostly abroad.
 
     What it catches: presence (local days with any event) and use (events of texts, calls and data,
@@ -105,23 +105,10 @@ class RoamingPermanent:
             np.bitwise_or.at(cells, at, np.uint32(1) << day[row][kept])
         return []
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last month closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], months: range, customers: Customers
     ) -> Closed:
         """Who has spent the months up to each one that is closed now mostly abroad."""
-        return self._judged(columns, self.closing.reached(watermark_ms))
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """The same at the end of the input."""
-        return self._judged(columns, self.closing.ended(last_event_ms))
-
-    def _judged(self, columns: Mapping[str, NDArray], months: range) -> Closed:
         return Closed(hits=tuple(hit for last in months for hit in self._hits(columns, last)))
 
     def _hits(self, columns: Mapping[str, NDArray], last: int) -> Iterator[Hit]:

@@ -14,6 +14,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
+from detectors.closing import ClosesPeriods, Closing
 from detectors.period_columns import PeriodColumns
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask
 from detectors.state import Field
@@ -43,7 +44,7 @@ class ScoredParameters(RuleParameters, kw_only=True, frozen=True):
     applies_to: Literal["consumer", "all"] = "consumer"
 
 
-class ScoredDays:
+class ScoredDays(ClosesPeriods):
     """Judge a customer's local day by a score, once it is closed for every kind that is read.
 
     A subclass names its columns by kind (`rings`, the one that is still counted first), counts
@@ -57,14 +58,14 @@ class ScoredDays:
     def __init__(self, parameters: Any, policy: Policy) -> None:
         self.parameters = parameters
         self.days = calendar(policy.timezone, "day")
-        self.lateness_ms = parameters.lateness_hours * HOUR_MS
         self.rings: dict[str, list[PeriodColumns]] = self.rings_of(parameters)
         self.fields: tuple[Field, ...] = tuple(
             field for kind in self.reads for ring in self.rings[kind] for field in ring.fields
         )
         self.candidates: dict[int, dict[str, Seen]] = {}
         self.passed = dict.fromkeys(self.reads, -1)
-        self.closed = -1
+        self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, 1)
+        self.judged = -1
 
     # -- what a rule says of itself -------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class ScoredDays:
         newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
         for ring in self.rings[kind]:
             ring.turn(columns, newest)
-        row = np.flatnonzero((day > closing) & (day > self.closed))
+        row = np.flatnonzero((day > closing) & (day > self.judged))
         if len(row):
             self.count(columns, batch, row, day[row])
         return hits
@@ -113,7 +114,7 @@ class ScoredDays:
     ) -> None:
         """Remember the candidates of a kind's days up to `last`: nothing is added to them now."""
         ring = self.rings[kind][0].ring
-        first = max(0, self.passed[kind] + 1, self.closed + 1, ring.newest - ring.back)
+        first = max(0, self.passed[kind] + 1, self.judged + 1, ring.newest - ring.back)
         for day in range(first, min(last, ring.newest) + 1):
             of_day = self.candidates.setdefault(day, {})
             for slot, seen in self.candidates_of(columns, kind, day, customers):
@@ -132,32 +133,15 @@ class ScoredDays:
 
     # -- closed days ----------------------------------------------------------------------------
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last day closed at each watermark, shape (n,)."""
-        return self.days.period_of(watermark_ms - self.lateness_ms) - 1
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
         """Judge every day that all kinds have passed."""
-        last = int(self.closing_period(np.array([watermark_ms]))[0])
-        return self._close_through(columns, last, customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """Judge every day that ended before the last event: the input is at its end."""
-        last = int(self.days.period_of(np.array([last_event_ms]))[0]) - 1
-        return self._close_through(columns, last, customers)
-
-    def _close_through(
-        self, columns: Mapping[str, NDArray], last: int, customers: Customers
-    ) -> Closed:
-        if last <= self.closed:
+        if not days:
             return Closed()
         for kind in self.reads:
-            self._find(columns, kind, last, customers)
-        return Closed(hits=tuple(self._judge_through(columns, last, customers)))
+            self._find(columns, kind, days[-1], customers)
+        return Closed(hits=tuple(self._judge_through(columns, days[-1], customers)))
 
     def _judge_through(
         self, columns: Mapping[str, NDArray], last: int, customers: Customers
@@ -171,12 +155,12 @@ class ScoredDays:
                 score, evidence = self.score(columns, day, slot, of_day[name])
                 if score >= self.parameters.score_min:
                     hits += self.hits(name, slot, day, score, evidence)
-        self.closed = max(self.closed, last)
+        self.judged = max(self.judged, last)
         self.forget()
         return hits
 
     def forget(self) -> None:
-        """Drop what no day after `closed` needs."""
+        """Drop what no day after the last judged one needs."""
 
     def hits(
         self, name: str, slot: int, day: int, score: int, evidence: dict[str, Any]
@@ -218,11 +202,12 @@ class ScoredDays:
             for day, of_day in self.candidates.items()
             for name, seen in of_day.items()
         ]
-        return [newest, self.passed, self.closed, candidates]
+        return [newest, self.passed, self.judged, self.closing.remember(), candidates]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        newest, passed, self.closed, candidates = memory
+        newest, passed, self.judged, closing, candidates = memory
+        self.closing.recall(closing)
         self.passed = dict(passed)
         for kind, day in newest.items():
             for ring in self.rings[kind]:

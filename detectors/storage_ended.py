@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.calendar import DAY_MS, calendar
+from detectors.closing import ClosesPeriods, Closing
 from detectors.gauge import Gauge
 from detectors.rule import Batch, Closed, Customers, Hit, Ints
 from schemas.policy import Policy, Positive, RuleParameters
@@ -19,7 +20,7 @@ class EndedParameters(RuleParameters, kw_only=True, frozen=True):
     readable_days: Positive
 
 
-class StorageEnded(Gauge):
+class StorageEnded(ClosesPeriods, Gauge):
     """Report once for each contract's end who still stores something `readable_days` after it.
 
     A timer: the other customers' events move the partition's watermark on, and with each local day
@@ -47,7 +48,7 @@ class StorageEnded(Gauge):
         super().__init__(parameters, policy)
         self.days = calendar(policy.timezone, "day")
         self.readable_ms = parameters.readable_days * DAY_MS
-        self.closed = -1
+        self.closing = Closing(self.days, 0, 1)
 
     def limits(self, batch: Batch, row: Ints, customers: Customers) -> Ints:
         """Nothing may be stored in the end."""
@@ -64,33 +65,21 @@ class StorageEnded(Gauge):
         self.note(columns, self.shown(columns, batch, customers))
         return []
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last day closed at each watermark, shape (n,)."""
-        return self.days.period_of(watermark_ms) - 1
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """Report who ran out of days by the end of the last day that the watermark closes."""
-        last = int(self.closing_period(np.array([watermark_ms]))[0])
-        if last <= self.closed:
+        """Report who ran out of days by the end of the last day that is closed now."""
+        if not days:
             return Closed()
-        self.closed = last
         slot = np.arange(customers.directory.size)
         ended_ms = customers.valid_from_ms(slot)
         amount, reported = columns[self.amount][slot, 0], columns[self.since][slot, 0]
-        is_over = ended_ms + self.readable_ms <= self.days.bounds(last)[1]
+        is_over = ended_ms + self.readable_ms <= self.days.bounds(days[-1])[1]
         is_due = customers.has_ended(slot) & is_over & (amount > 0) & (reported != ended_ms)
         due = slot[is_due]
         columns[self.since][due, 0] = ended_ms[due]
         hits = [self._hit(columns, s) for s in due.tolist()]
         return Closed(hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot))))
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """The same by the last event of all partitions: the input is at its end."""
-        return self.close(columns, last_event_ms, customers)
 
     def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
         ended_ms = int(columns[self.since][slot, 0])
@@ -111,8 +100,8 @@ class StorageEnded(Gauge):
 
     def remember(self) -> Any:
         """The last closed day."""
-        return self.closed
+        return self.closing.remember()
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.closed = memory
+        self.closing.recall(memory)

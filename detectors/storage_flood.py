@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.averages import PERIODS_KEPT
 from detectors.calendar import calendar
+from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
 from detectors.state import Field
@@ -47,7 +48,7 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError("`ratio` has to be a finite number")
 
 
-class StorageFlood:
+class StorageFlood(ClosesPeriods):
     """Compare what each customer writes in a local day with the mean of the same cohort.
 
     The mean is over all customers of the cohort who are announced and under contract that day,
@@ -73,11 +74,11 @@ class StorageFlood:
     def __init__(self, parameters: FloodParameters, policy: Policy) -> None:
         self.parameters = parameters
         self.days = calendar(policy.timezone, "day")
-        self.lateness_ms = parameters.lateness_hours * HOUR_MS
+        # A mean of earlier days than these never comes.
+        self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, PERIODS_KEPT)
         # Days that are not closed yet; the one before the newest always may be.
         self.ring = PeriodRing(parameters.lateness_hours // SHORTEST_DAY_HOURS + 1)
         self.ratio = Fraction(str(parameters.ratio))
-        self.closed = -1
         self.candidates: dict[int, list[Candidate]] = {}
         self.early_means: dict[tuple[int, int], CohortAverage] = {}
         self.fields = (Field(self.name, "<i8", self.ring.width),)
@@ -99,43 +100,23 @@ class StorageFlood:
 
     # -- closed days ----------------------------------------------------------------------------
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last day closed at each watermark, shape (n,)."""
-        return self.days.period_of(watermark_ms - self.lateness_ms) - 1
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """This partition's share of every day that the watermark closes now."""
-        last = int(self.closing_period(np.array([watermark_ms]))[0])
-        return self._close_through(columns, last, customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """Shares of every day that ended before the last event: the input is at its end."""
-        last = int(self.days.period_of(np.array([last_event_ms]))[0]) - 1
-        return self._close_through(columns, last, customers)
-
-    def _close_through(
-        self, columns: Mapping[str, NDArray], last: int, customers: Customers
-    ) -> Closed:
-        """Close the days up to `last`; a mean of earlier ones than `PERIODS_KEPT` never comes."""
-        if last <= self.closed:
+        """This partition's share of every day that is closed now."""
+        if not days:
             return Closed()
-        first = max(self.closed + 1, last - PERIODS_KEPT + 1, 0)
-        self.closed = last
         slot = np.arange(customers.directory.size)
         cohort = customers.cohort(slot)
         shares, hits = [], []
-        for day in range(first, last + 1):
+        for day in days[-PERIODS_KEPT:]:
             written = self._day(columns, day)[: len(slot)]
             shares.append(self._share(day, written, cohort, customers))
             self._remember_candidates(day, written, cohort, customers)
             for key in [key for key in self.early_means if key[0] == day]:
                 hits += self._hits(self.early_means[key], *key, customers)
-        self.early_means = {key: m for key, m in self.early_means.items() if key[0] > last}
-        kept = range(last - PERIODS_KEPT + 1, last + 1)
+        self.early_means = {key: m for key, m in self.early_means.items() if key[0] >= days.stop}
+        kept = range(days.stop - PERIODS_KEPT, days.stop)
         self.candidates = {day: c for day, c in self.candidates.items() if day in kept}
         return Closed(hits=tuple(hits), shares=tuple(shares))
 
@@ -184,7 +165,7 @@ class StorageFlood:
         """
         day = int(self.days.period_of(np.array([average.period_start_ms]))[0])
         cohort = int(_hash(average.cohort))
-        if day > self.closed:
+        if day > self.closing.closed:
             self.early_means.setdefault((day, cohort), average)
             return []
         return list(self._hits(average, day, cohort, customers))
@@ -247,11 +228,12 @@ class StorageFlood:
     def remember(self) -> Any:
         """The newest day, the last closed one, who may have flooded, and means that came early."""
         early = [[day, cohort, mean] for (day, cohort), mean in self.early_means.items()]
-        return [self.ring.newest, self.closed, list(self.candidates.items()), early]
+        return [self.ring.newest, self.closing.remember(), list(self.candidates.items()), early]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest, self.closed, candidates, early = memory
+        self.ring.newest, closing, candidates, early = memory
+        self.closing.recall(closing)
         self.candidates = {day: [tuple(each) for each in found] for day, found in candidates}
         self.early_means = {
             (day, cohort): msgspec.convert(mean, CohortAverage) for day, cohort, mean in early

@@ -8,7 +8,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.running import group_starts
 from detectors.regular import Regularly, RegularParameters
@@ -36,7 +36,7 @@ class ElsewhereParameters(RegularParameters, kw_only=True, frozen=True):
     regular_window: Annotated[int, Meta(ge=1, le=366)]
 
 
-class StreamElsewhere:
+class StreamElsewhere(ClosesPeriods):
     """Report the day whose viewing was mostly away from the registered address, once it is closed.
 
     What it catches: closed days with the share or more of their viewing away, in two or more
@@ -82,22 +82,6 @@ class StreamElsewhere:
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
         """Whether the view's day is still open."""
         return self.days.period_of(time_ms) > self.closing.last(watermark_ms)
-
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last day closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> Closed:
-        """Whom the days put in breach that the watermark closes now."""
-        return self._judge_days(columns, self.closing.reached(watermark_ms), customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """The same for every day that ended before the last event: the input is at its end."""
-        return self._judge_days(columns, self.closing.ended(last_event_ms), customers)
 
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the open days; nothing is judged before a day is closed."""
@@ -154,15 +138,15 @@ class StreamElsewhere:
         columns_of = (first[number == wanted] for wanted in range(len(self.places)))
         return [(slot[at], day[at], code[at]) for at in columns_of]
 
-    def _judge_days(
-        self, columns: Mapping[str, NDArray], closed: range, customers: Customers
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """Who was mostly elsewhere on each of these days, in the order of customer ids."""
+        """Who was mostly elsewhere on each of the days, in the order of customer ids."""
         hits: list[Hit] = []
         size = customers.directory.size
         first, end = (
-            max(closed.start, self.newest - self.late_days),
-            min(closed.stop, self.newest + 1),
+            max(days.start, self.newest - self.late_days),
+            min(days.stop, self.newest + 1),
         )
         for day in range(first, end):
             in_breach = np.flatnonzero(self._shares(columns, day, slice(size)) >= self.limit)

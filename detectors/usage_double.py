@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.calendar import calendar
-from detectors.closing import Closing
+from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
 from detectors.state import Field
@@ -59,7 +59,7 @@ SERVICES = {
 }
 
 
-class UsageDouble:
+class UsageDouble(ClosesPeriods):
     """Compare each customer's calendar month with the mean of all, for each service by itself.
 
     What it catches: messages sent, time of calls made, or bytes of `ratio` times the mean of the
@@ -114,25 +114,10 @@ class UsageDouble:
         ring.write(cells, slot, month, total, newest)
         return []
 
-    def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last month closed at each watermark, shape (n,)."""
-        return self.closing.last(watermark_ms)
-
-    def close(
-        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> Closed:
-        """This partition's shares of every month that the watermark closes now."""
-        return self._shares(columns, self.closing.reached(watermark_ms), customers)
-
-    def close_ended(
-        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
-        """The same at the end of the input."""
-        return self._shares(columns, self.closing.ended(last_event_ms), customers)
-
-    def _shares(
+    def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
     ) -> Closed:
+        """This partition's shares of every month that is closed now."""
         return Closed(shares=tuple(self._share(columns, month, customers) for month in months))
 
     def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:
