@@ -22,7 +22,7 @@ from streams.cohorts import Cohorts
 from streams.collector import calm_collector
 from streams.console import Console
 from streams.idle import IdleCloser
-from streams.lane import BatchScheduler, LaneConsumer, lane_topic
+from streams.lane import BatchScheduler, LaneConsumer, LaneConsumerThread, lane_topic
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.partitioner import partition_of
@@ -104,6 +104,7 @@ def create_app(settings: Settings) -> FairUse:
 def _faust_app(settings: Settings) -> FairUse:
     LaneConsumer.leading_topics = frozenset({CUSTOMERS})
     BatchScheduler.urgent_topics = frozenset({FINDINGS, USAGE_PREFIX + "flow"})
+    LaneConsumerThread.paced_topics = frozenset(USAGE_TOPICS) - BatchScheduler.urgent_topics
     brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
     app = FairUse(
         settings.app_id,

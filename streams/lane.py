@@ -17,6 +17,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, Message
 
+from streams.pace import Pace
+
 
 class FetchedBatch:
     """The records of one fetch of one partition, in the form of a single record."""
@@ -85,16 +87,43 @@ class PlainRecords(fetcher.PartitionRecords):
     """Hands on each record as it was parsed: offset, timestamp, key, value and headers.
 
     aiokafka copies every record into a dataclass of eleven fields, which takes longer than parsing
-    it did.
+    it did. What is still to be handed on can be looked at.
     """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._parsed: list[Any] | None = None
+        self._handed_on = 0
 
     def _consumer_record(self, tp: TP, record: Any) -> Any:
         return record
 
+    def to_come(self) -> list[Any]:
+        """The records that are still to be handed on."""
+        if self._parsed is None:
+            first = self.next_fetch_offset
+            self._parsed = list(self)
+            end, self.next_fetch_offset = self.next_fetch_offset, first
+            self._records_iterator = self._again(self._parsed, end)
+        return self._parsed[self._handed_on :] if self._handed_on else self._parsed
+
+    def _again(self, records: list[Any], end: int) -> Iterator[Any]:
+        for record in records:
+            self.next_fetch_offset = record.offset + 1
+            self._handed_on += 1
+            yield record
+        self.next_fetch_offset = end
+
 
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a consumer that copies nothing and never waits for idle
-    partitions."""
+    partitions; `paced_topics` are read in step."""
+
+    paced_topics: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pace = Pace()
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         # The fetcher makes these by name and offers no other way.
@@ -106,15 +135,52 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: Any, active_partitions: set[TP] | None, **options: Any
     ) -> Any:
-        fetched = [
-            tp
-            for tp in consumer._fetcher._records
-            if active_partitions is None or tp in active_partitions
-        ]
+        if active_partitions is None:
+            return await super()._fetch_records(consumer, None, **options)
+        fetched = [tp for tp in consumer._fetcher._records if tp in active_partitions]
         urgent = {tp for tp in fetched if tp.topic in BatchScheduler.urgent_topics}
-        others = [tp for tp in fetched if tp not in urgent]
-        taken = urgent | set(others[:BATCHES_AT_ONCE]) or active_partitions
-        return await super()._fetch_records(consumer, taken, **options)
+        parts = self._in_step(consumer, set(fetched), active_partitions)
+        others = [tp for tp in fetched if tp not in urgent and parts.get(tp) != 0][:BATCHES_AT_ONCE]
+        whole = urgent | {tp for tp in others if parts.get(tp) is None}
+        records = {}
+        for tp in set(others) - whole:
+            part = options | {"timeout": 0.0, "max_records": parts[tp]}
+            records |= await super()._fetch_records(consumer, {tp}, **part)
+        if whole or not records:
+            held_back = {tp for tp, part in parts.items() if part == 0}
+            taken = whole or active_partitions - held_back
+            records |= await super()._fetch_records(consumer, taken, **options)
+        self.pace.handed_on({tp: r for tp, r in records.items() if tp.topic in self.paced_topics})
+        return records
+
+    def _in_step(
+        self, consumer: Any, fetched: set[TP], active_partitions: set[TP]
+    ) -> dict[TP, int | None]:
+        """How many records may be handed on of each paced partition, None for all of them."""
+        paced = {tp for tp in active_partitions if tp.topic in self.paced_topics}
+        self.pace.forget_all_but(paced)
+        at_hand = {}
+        for tp in fetched & paced:
+            result = consumer._fetcher._records[tp]
+            if isinstance(result, fetcher.FetchResult) and result.has_more():
+                at_hand[tp] = result._partition_records.to_come()
+        at_hand = {tp: records for tp, records in at_hand.items() if records}
+        if not at_hand:
+            return {}
+        awaited = {tp for tp in paced - fetched if _has_more(consumer, tp)}
+        counts = self.pace.in_step(at_hand, awaited)
+        return {
+            tp: None if counts.get(tp, 0) == len(records) else counts.get(tp, 0)
+            for tp, records in at_hand.items()
+        }
+
+
+def _has_more(consumer: Any, tp: TP) -> bool:
+    """Whether the broker holds records that were not fetched yet, as far as is known."""
+    state = consumer._subscription.subscription.assignment.state_value(tp)
+    if state.highwater is None or not state.has_valid_position:
+        return True
+    return state.position < state.highwater
 
 
 class LaneConsumer(driver.Consumer):

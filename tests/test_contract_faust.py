@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import tomllib
 from collections import defaultdict
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,14 @@ import faust
 import mode
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.consumer.fetcher import READ_UNCOMMITTED, Fetcher, MemoryRecords, PartitionRecords
+from aiokafka.consumer.fetcher import (
+    READ_UNCOMMITTED,
+    Fetcher,
+    FetchResult,
+    MemoryRecords,
+    PartitionRecords,
+)
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.structs import RecordMetadata
 from faust.events import Event
@@ -50,6 +58,7 @@ from streams.lane import (
     LaneTransport,
     PlainRecords,
 )
+from streams.pace import Pace
 from streams.settings import Settings
 from streams.tables import ColumnStore, ColumnTable
 
@@ -109,6 +118,7 @@ NAMES = [
     (LANE, driver.Producer, "_settings_extra", "self"),
     (LANE, driver.Producer, "_ensure_producer", "self"),
     (LANE, PartitionRecords, "_consumer_record", "self tp record"),
+    (LANE, FetchResult, "has_more", "self"),
     (
         LANE,
         driver.AIOKafkaConsumerThread,
@@ -306,12 +316,74 @@ def test_a_few_batches_are_taken_at_once_and_all_that_is_urgent(app, monkeypatch
     finding, lost = TP("findings", 3), TP("usage.sms", 0)
     waiting = [TP("usage.data", n) for n in range(9)]
     fetched = dict.fromkeys([lost, *waiting, finding])
-    thread = object.__new__(LaneConsumerThread)
+    thread = lane_thread()
     active = {*waiting, finding}
     for held in (fetched, {}):
         consumer = SimpleNamespace(_fetcher=SimpleNamespace(_records=held))
         app.run_here(thread._fetch_records(consumer, active, timeout=1.0))
     assert [{finding, *waiting[:BATCHES_AT_ONCE]}, active] == asked, LANE
+
+
+def test_a_kind_that_is_ahead_is_held_back_and_a_batch_is_cut_where_it_runs_ahead(app):
+    """`FetchResult.getall` hands on as many as it is asked for, and keeps the rest."""
+    day_ms = 86_400_000
+    sms, voice, data = (TP(f"usage.{kind}", 0) for kind in ("sms", "voice", "data"))
+    states = app.run_here(at_their_start({sms, voice, data}))
+    states[data].highwater = 0
+    assignment = SimpleNamespace(active=True, state_value=states.__getitem__, tps=set(states))
+    times = {sms: (5 * day_ms,), voice: (0, day_ms, 3 * day_ms)}
+    consumer = SimpleNamespace(
+        _closed=False,
+        _fetcher=object.__new__(Fetcher),
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)),
+    )
+    consumer._fetcher._closed = False
+    consumer._fetcher._subscriptions = SimpleNamespace(
+        fetch_context=nullcontext, reassignment_in_progress=False, is_assigned=states.__contains__
+    )
+    consumer._fetcher._wait_consume_future = None
+    consumer._fetcher._records = {
+        tp: FetchResult(tp, assignment=assignment, partition_records=parsed(tp, of_tp), backoff=0)
+        for tp, of_tp in times.items()
+    }
+    thread = lane_thread()
+    thread.consumer = SimpleNamespace(flow_active=True)
+
+    def fetch():
+        records = app.run_here(thread._fetch_records(consumer, set(states), timeout=0.0))
+        return {tp.topic: [record.offset for record in of_tp] for tp, of_tp in records.items()}
+
+    assert fetch() == {"usage.voice": [0, 1]}, LANE
+    assert (states[voice].position, states[sms].position) == (2, 0)
+    assert fetch() == {"usage.voice": [2]}
+    states[voice].highwater = 9
+    assert fetch() == {}
+    states[voice].highwater = 3
+    assert fetch() == {"usage.sms": [0]}
+
+
+async def at_their_start(tps):
+    """The states of partitions of which nothing was read."""
+    states = {tp: TopicPartitionState(None) for tp in tps}
+    for state in states.values():
+        state.reset_to(0)
+    return states
+
+
+def lane_thread():
+    """A consumer's thread that never runs."""
+    thread = object.__new__(LaneConsumerThread)
+    thread.pace = Pace()
+    return thread
+
+
+def parsed(tp, times):
+    """What a fetch brought of a partition: one event at each of these times, from offset 0 on."""
+    builder = BatchBuilder(1 << 20, 0)
+    for time_ms in times:
+        builder.append(timestamp=0, key=b"7", value=b'{"event_time_ms":%d}' % time_ms)
+    batch = MemoryRecords(bytes(builder._build()))
+    return PlainRecords(tp, batch, [], 0, None, None, True, READ_UNCOMMITTED)
 
 
 def test_a_fetcher_keeps_what_it_fetched_by_partition_in_the_order_it_came():

@@ -11,6 +11,7 @@ from collections import Counter
 import msgspec
 import pytest
 
+from schemas.events import Sms
 from streams.generator import Operator, OperatorShape
 from tests.live import (
     Worker,
@@ -19,6 +20,7 @@ from tests.live import (
     fresh_topics,
     produce,
     read_topic,
+    records_of,
     usage_records,
     wait_until_committed,
 )
@@ -105,6 +107,38 @@ def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
             if line.startswith("fairuse_dead_letters_total")
         )
         assert counted == len(salted)
+        assert worker.stop() == 0
+    finally:
+        worker.alive() and worker.kill()
+
+
+@pytest.mark.timeout(300)
+def test_a_backlog_whose_topics_end_at_different_times_is_read_in_step(kafka, tmp_path):
+    """Rules over several kinds give what a replay gives, whatever the worker fetches first."""
+    seed = random.SystemRandom().randrange(1_000_000)
+    print(f"seed {seed}")
+    kafka.wipe()
+    operator = Operator(OperatorShape(customers=300, days=70, seed=seed))
+    events = [event for day in operator.days() for event in day]
+    last_text_ms = events[len(events) * 2 // 3].event_time_ms
+    lines = [
+        msgspec.json.encode(event)
+        for event in events
+        if not isinstance(event, Sms) or event.event_time_ms <= last_text_ms
+    ]
+    (tmp_path / "usage.ndjson").write_bytes(b"\n".join(lines) + b"\n")
+    fresh_topics(kafka.bootstrap, APP_ID, PARTITIONS)
+    asyncio.run(produce(kafka.bootstrap, customer_records(operator.customers()), PARTITIONS))
+    asyncio.run(produce(kafka.bootstrap, usage_records(lines), PARTITIONS))
+    worker = Worker(kafka.bootstrap, tmp_path)
+    try:
+        worker.start().wait_ready()
+        wait_until_committed(kafka.bootstrap, APP_ID, 200)
+        assert_equal_to_replay(
+            kafka.bootstrap, APP_ID, operator.customers(), [tmp_path / "usage.ndjson"], PARTITIONS
+        )
+        found = records_of(kafka.bootstrap, "findings", "finding_id").values()
+        assert {finding["rule"] for finding in found} >= {"gateway", "machine", "deviation"}
         assert worker.stop() == 0
     finally:
         worker.alive() and worker.kill()
