@@ -1,6 +1,6 @@
 """Local days, weeks and months of a time zone, over columns of instants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 DAY_MS = 86_400_000
 FIRST_YEAR, LAST_YEAR = 1999, 2101
 
+
+LATEST_MAX = 4
+"""Answers that a calendar keeps."""
 
 NARROWED_FROM = 512
 """With fewer instants a plain search is faster."""
@@ -40,9 +43,25 @@ class Calendar:
 
     unit: str
     start_ms: NDArray[np.int64]
+    _latest: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(
+        default_factory=list, repr=False, compare=False
+    )
 
     def period_of(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Period of each instant, shape (n,)."""
+        """Period of each instant, shape (n,), not to be written to.
+
+        Every rule asks for a batch's times and watermarks: the latest answers are kept.
+        """
+        for asked, answer in self._latest:
+            if asked is time_ms:
+                return answer
+        answer = self._search(time_ms)
+        answer.setflags(write=False)
+        self._latest[LATEST_MAX - 1 :] = []
+        self._latest.insert(0, (time_ms, answer))
+        return answer
+
+    def _search(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         if len(time_ms) < NARROWED_FROM:
             return np.searchsorted(self.start_ms, time_ms, side="right") - 1
         # A batch lies within a few periods: only those are searched.

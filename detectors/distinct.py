@@ -164,7 +164,7 @@ class DistinctRule:
 
     def _starts(self, batch: Batch, seen: Seen) -> list[Start]:
         step = self.periods.period_of(batch.time_ms[seen.row])
-        step -= step % self.strides[seen.span]
+        step = step - step % self.strides[seen.span]
         if self.saturated:
             full = np.fromiter(self.saturated, np.uint64, len(self.saturated))
             open_ = ~np.isin(mix(seen.group, step, seen.enough), full)

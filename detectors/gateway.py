@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.kernels import sameness
+from detectors.kernels import sameness, scatter
 from detectors.kernels.bit_maps import ELEMENTS_MAX, distinct, words_of
 from detectors.period_columns import PeriodColumns
 from detectors.rule import Batch, Customers, Ints, Standing
@@ -89,12 +89,12 @@ class Gateway(ScoredDays):
         made = batch.fields["is_originated"][row]
         one = np.ones(len(row), np.int64)
         self.calls.add(columns, "received", slot[~made], day[~made], one[~made])
-        number = self.calls.add(columns, "made", slot[made], day[made], one[made])
+        number = self.calls.count(columns, "made", slot[made], day[made], one[made])
         cells = self.calls.of(columns)
         sampled = np.flatnonzero(made)[number <= ELEMENTS_MAX]
         low, high = words_of(batch.fields["other_party"][row[sampled]])
-        np.bitwise_or.at(cells["called_low"], (slot[sampled], place[sampled]), low)
-        np.bitwise_or.at(cells["called_high"], (slot[sampled], place[sampled]), high)
+        scatter.set_bits(cells["called_low"], slot[sampled], place[sampled], low)
+        scatter.set_bits(cells["called_high"], slot[sampled], place[sampled], high)
         cell = batch.fields["cell_id"][row]
         known = np.flatnonzero(cell)
         sameness.note(cells["cell"], slot[known], place[known], sameness.marks(cell[known]))

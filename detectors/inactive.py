@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import FIRST_YEAR, Calendar, calendar
 from detectors.closing import ClosesPeriods, Closing
+from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
@@ -122,8 +123,9 @@ class Inactive(ClosesPeriods):
         self._note_gaps(batch.kind, slot, day, used, customers)
         unseen = slot[cells[slot, FIRST] == 0]
         cells[unseen, FIRST] = np.iinfo(cells.dtype).max
-        np.minimum.at(cells[:, FIRST], slot, day.astype(cells.dtype))
-        np.maximum.at(cells[:, LAST], slot, day.astype(cells.dtype))
+        flat, at = scatter.in_one_row(cells, slot, FIRST)
+        np.minimum.at(flat, at, day.astype(cells.dtype))
+        scatter.raise_to(cells, slot, LAST, day)
         return []
 
     def _note_gaps(

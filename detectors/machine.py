@@ -7,9 +7,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.kernels import sameness
+from detectors.kernels import sameness, scatter
 from detectors.kernels.log_bins import LogBins
-from detectors.kernels.running import running_maxima, running_totals
+from detectors.kernels.running import distinct_values, running_maxima, running_totals
 from detectors.period_columns import PeriodColumns
 from detectors.regular import Regularly
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
@@ -127,17 +127,17 @@ class Machine(ScoredDays):
         second = (batch.time_ms[row] - self.days.start_ms[day]) // 1000
         _count_gaps(cells, slot, place, second)
         hour = np.minimum(second // 3600, NIGHT_HOURS + DAY_HOURS - 1)
-        np.bitwise_or.at(cells["hours"], (slot, place), (1 << hour).astype(np.uint32))
+        scatter.set_bits(cells["hours"], slot, place, 1 << hour)
         if "party" in cells:
             name = "recipient" if kind == "sms" else "other_party"
             sameness.note(cells["party"], slot, place, sameness.marks(batch.fields[name][row]))
         if "largest" in cells:
             size = batch.fields["bytes" if kind == "data" else "duration_ms"][row]
             in_bin = SIZE_BINS.of(size)
-            np.maximum.at(cells["largest"], (slot, place), in_bin.astype(np.uint8))
+            scatter.raise_to(cells["largest"], slot, place, in_bin)
             # Turned round, so that zero is where every cell begins.
-            np.maximum.at(cells["smallest"], (slot, place), (CELL_MAX - in_bin).astype(np.uint8))
-        group = np.unique(day * len(cells["hours"]) + slot)
+            scatter.raise_to(cells["smallest"], slot, place, CELL_MAX - in_bin)
+        group = distinct_values(day * len(cells["hours"]) + slot)
         day, slot = group // len(cells["hours"]), group % len(cells["hours"])
         seen = {name: column[slot, day % ring.width] for name, column in cells.items()}
         signs = self.signs[kind]
@@ -271,15 +271,15 @@ def _count_gaps(cells: Mapping[str, NDArray], slot: Ints, place: Ints, second: I
     group = slot * cells["gaps"].shape[1] + place
     # One more than the second since midnight, so that zero is where every cell begins.
     last = running_maxima(group, second + 1, cells["last_s"][slot, place].astype(np.int64))
-    np.maximum.at(cells["last_s"], (slot, place), (second + 1).astype(np.uint32))
+    scatter.raise_to(cells["last_s"], slot, place, second + 1)
     rises = np.flatnonzero((last > 0) & (second + 1 >= last))
     start = cells["gaps"][slot[rises], place[rises]].astype(np.int64)
     number = running_totals(group[rises], np.ones(len(rises), np.int64), start)
     rises = rises[number <= GAPS_MAX]
-    at, gap = (slot[rises], place[rises]), (second + 1 - last)[rises]
-    np.add.at(cells["gaps"], at, np.uint16(1))
-    np.add.at(cells["span_s"], at, gap.astype(np.uint32))
-    np.add.at(cells["squares"], at, (gap * gap).astype(np.uint64))
+    slot, place, gap = slot[rises], place[rises], (second + 1 - last)[rises]
+    scatter.add(cells["gaps"], slot, place, np.ones(len(rises), np.int64))
+    scatter.add(cells["span_s"], slot, place, gap)
+    scatter.add(cells["squares"], slot, place, gap * gap)
 
 
 def _is_steady(seen: Mapping[str, NDArray], percent: int) -> Mask:

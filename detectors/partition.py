@@ -236,8 +236,10 @@ class Partition(StoredPartition):
         closes = np.zeros(len(batch.slot), bool)
         for rule in self.closing_rules.values():
             if batch.kind in rule.reads:
-                closing = rule.closing_period(batch.watermark_ms)
-                closes[1:] |= closing[1:] != closing[:-1]
+                first, last = rule.closing_period(batch.watermark_ms[[0, -1]])
+                if first != last:
+                    closing = rule.closing_period(batch.watermark_ms)
+                    closes[1:] |= closing[1:] != closing[:-1]
         ends = [*np.flatnonzero(closes).tolist(), len(closes)]
         if len(ends) == 1:
             yield batch

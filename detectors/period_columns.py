@@ -53,8 +53,14 @@ class PeriodColumns:
 
     def add(
         self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
+    ) -> None:
+        """Add to cells of held periods; a full cell stays full."""
+        self.ring.add(self.of(columns)[name], slot, period, amount, self.ring.newest)
+
+    def count(
+        self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
     ) -> Ints:
-        """Add to cells of held periods; a full cell stays full. The sum after each row, (n,)."""
+        """Add, and tell the sum after each row, shape (n,)."""
         cells, place = self.of(columns)[name], period % self.ring.width
         start = cells[slot, place].astype(np.int64)
         total = running_totals(slot * self.ring.width + place, amount, start)

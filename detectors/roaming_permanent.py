@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import calendar
 from detectors.closing import ClosesPeriods, Closing
+from detectors.kernels import scatter
 from detectors.kernels.periods import PeriodRing
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
@@ -95,14 +96,13 @@ class RoamingPermanent(ClosesPeriods):
             slot, of_month = batch.slot[row], month[row]
             name = _cells("events", kind, place)
             ring, cells = self.rings[name], columns[name]
-            total = ring.totals(cells, slot, of_month, np.ones(len(row), np.int64))
-            ring.write(cells, slot, of_month, total, newest)
+            ring.add(cells, slot, of_month, np.ones(len(row), np.int64), newest)
             name = _cells("days", kind, place)
             ring, cells = self.rings[name], columns[name]
             ring.turn(cells, newest)
             kept = ring.holds(of_month, newest)
-            at = slot[kept], of_month[kept] % ring.width
-            np.bitwise_or.at(cells, at, np.uint32(1) << day[row][kept])
+            bits = np.uint32(1) << day[row][kept]
+            scatter.set_bits(cells, slot[kept], of_month[kept] % ring.width, bits)
         return []
 
     def close_periods(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import DAY_MS
 from detectors.distinct import DistinctRule, RollingParameters, Seen, Start
+from detectors.kernels import scatter
 from detectors.kernels.linear_counting import estimates
 from detectors.kernels.periods import PeriodRing, Steps
 from detectors.rule import Batch, Customers, Hit, Ints, Mask
@@ -192,9 +193,10 @@ def _is_to_recipient(bits: Bits, received: Ints) -> Mask:
 
 def _set_bits(bits: Bits) -> None:
     """Write what the part added into the maps."""
-    flat = bits.cells.reshape(-1)
-    start = (bits.slot * GENERATIONS + bits.generation) * WORDS
     sent, answer = np.flatnonzero(bits.is_sent), np.flatnonzero(bits.is_answer)
+    start = bits.generation * WORDS
     place = np.r_[start[sent] + bits.recipient_bit[sent] // WORD_BITS, start[answer] + WORDS - 1]
     bit = np.r_[bits.recipient_bit[sent] % WORD_BITS, bits.answer_bit[answer]]
-    np.bitwise_or.at(flat, place, np.uint64(1) << bit.astype(np.uint64))
+    cells = bits.cells.reshape(len(bits.cells), -1)
+    slot = bits.slot[np.r_[sent, answer]]
+    scatter.set_bits(cells, slot, place, np.uint64(1) << bit.astype(np.uint64))

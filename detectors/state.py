@@ -124,6 +124,8 @@ class ColumnGroup:
 
     def reserve(self, slots: int) -> None:
         """Make room for this many customers."""
+        if slots <= len(self._dirty):
+            return
         for name, column in self.columns.items():
             self.columns[name] = grown(column, slots)
         self._dirty = grown(self._dirty, slots)

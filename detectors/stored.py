@@ -1,5 +1,6 @@
 """The state of one partition: its rules, its columns, and their way to the changelog and back."""
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ class StoredPartition:
         kinds = [kind for kind in self.rules[rule].reads if kind in self.groups]
         if len(kinds) == 1:
             return self.groups[kinds[0]].columns
-        return {n: column for kind in kinds for n, column in self.groups[kind].columns.items()}
+        return ChainMap(*(self.groups[kind].columns for kind in kinds))
 
     def changes(self, everything: bool = False) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Keys and values of every row touched since the last call, group by group."""

@@ -109,9 +109,8 @@ class UsageDouble(ClosesPeriods):
         is_open = self.accepts(batch.time_ms, batch.watermark_ms) & (month > self.closing.closed)
         row = np.flatnonzero((used > 0) & is_open)
         slot, month = batch.slot[row], month[row]
-        total = ring.totals(cells, slot, month, used[row])
         newest = int(self.months.period_of(batch.watermark_ms[-1:])[0])
-        ring.write(cells, slot, month, total, newest)
+        ring.add(cells, slot, month, used[row], newest)
         return []
 
     def close_periods(

@@ -125,7 +125,7 @@ class Structs:
 
 def hashed(texts: NDArray[np.object_]) -> Hashes:
     """Hash of each text, zero where there is none, shape (n,)."""
-    given = np.fromiter((text is not None for text in texts), bool, len(texts))
+    given = texts != np.array(None)
     if given.all():
         return hash_strings(texts)
     hashes = np.zeros(len(texts), np.uint64)

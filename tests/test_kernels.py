@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectors.kernels import cells, chunks
+from detectors.kernels import cells, chunks, sameness, scatter
 from detectors.kernels.cells import Cells
 from detectors.kernels.chains import rounds
 from detectors.kernels.chunks import ChunkLog
@@ -232,6 +232,59 @@ def test_period_ring_equals_a_dict(batches, back, ahead):
         for customer in range(5):
             own = {p: total for (s, p), total in twin.items() if s == customer and total}
             assert own == ring.history(cells[customer])
+
+
+@PROPERTY
+@given(
+    st.lists(st.tuples(st.integers(0, 3), rows(groups, st.integers(-4, 2), amounts)), max_size=6),
+    st.sampled_from(("<u1", "<u4", "<i8")),
+)
+def test_adding_to_a_ring_is_totals_and_write(batches, dtype):
+    """A full cell stays full."""
+    fast, slow, newest = PeriodRing(2, 1), PeriodRing(2, 1), 10
+    cells = [np.zeros((5, fast.width), dtype) for _ in range(2)]
+    for moved, batch in batches:
+        newest += moved
+        slot, period, amount = columns([(s, newest + p, a) for s, p, a in batch], 3)
+        fast.add(cells[0], slot, period, amount, newest)
+        total = slow.totals(cells[1], slot, period, amount)
+        slow.write(cells[1], slot, period, total, newest)
+        assert cells[0].tolist() == cells[1].tolist()
+
+
+@PROPERTY
+@given(rows(groups, st.integers(0, 2), st.integers(0, 255)))
+def test_writing_into_cells_equals_the_loop(written):
+    added, raised, bits = (np.zeros((5, 3), np.uint8) for _ in range(3))
+    twins = [[[0] * 3 for _ in range(5)] for _ in range(3)]
+    slot, place, value = columns(written, 3)
+    for s, p, v in written:
+        twins[0][s][p] = (twins[0][s][p] + v) % 256
+        twins[1][s][p] = max(twins[1][s][p], v)
+        twins[2][s][p] |= v
+    scatter.add(added, slot, place, value)
+    scatter.raise_to(raised, slot, place, value)
+    scatter.set_bits(bits, slot, place, value)
+    assert twins == [added.tolist(), raised.tolist(), bits.tolist()]
+
+
+def test_cells_that_are_no_whole_table_are_refused():
+    with pytest.raises(ValueError, match="copy"):
+        scatter.add(np.zeros((4, 4))[:, :2], ints([1]), ints([1]), ints([1]))
+
+
+@PROPERTY
+@given(st.lists(rows(groups, st.integers(0, 1), st.integers(2, 4)), max_size=4))
+def test_a_cell_remembers_what_all_its_elements_were(batches):
+    cells, twin = np.zeros((5, 2), np.uint16), {}
+    for batch in batches:
+        slot, place, mark = columns(batch, 3)
+        sameness.note(cells, slot, place, mark.astype(np.uint16))
+        for s, p, m in batch:
+            twin.setdefault((s, p), set()).add(m)
+    for (s, p), seen in twin.items():
+        assert cells[s, p] == (sameness.SEVERAL if len(seen) > 1 else min(seen))
+    assert (cells > 0).sum() == len(twin)
 
 
 @PROPERTY

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.hashing import HashMap
+from detectors.kernels.running import group_starts
 from detectors.state import grown
 from schemas.hashing import Hashes, mix
 
@@ -179,11 +180,12 @@ class Contacts:
         fresh["group"], fresh["element"], fresh["expiry"] = group, element, step
         order = np.argsort(number, kind="stable")
         ranked = number[order]
-        follows = np.r_[False, ranked[1:] == ranked[:-1]]
-        previous = np.where(follows, np.r_[0, order[:-1]] + start, self._head[ranked])
+        first = group_starts(ranked)
+        previous = np.r_[NONE, order[:-1] + start]
+        previous[first] = self._head[ranked[first]]
         self._previous[start + order] = previous
         self._head[ranked] = start + order
-        np.add.at(self._count, number, 1)
+        self._count[ranked[first]] += np.diff(np.r_[first, len(ranked)])
         self.size = end
 
 

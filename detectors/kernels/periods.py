@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.running import running_totals
+from detectors.kernels.scatter import in_one_row
 
 Ints = NDArray[np.int64]
 
@@ -76,6 +77,22 @@ class PeriodRing:
         kept = self.holds(period, self.newest)
         largest = np.iinfo(cells.dtype).max
         cells[slot[kept], period[kept] % self.width] = np.minimum(total[kept], largest)
+
+    def add(self, cells: NDArray, slot: Ints, period: Ints, amount: Ints, newest: int) -> None:
+        """Move on to `newest` and add to the periods that are kept; a full cell stays full."""
+        self.turn(cells, newest)
+        kept = self.holds(period, self.newest)
+        if not kept.all():
+            slot, period, amount = slot[kept], period[kept], amount[kept]
+        if len(slot) == 0:
+            return
+        flat, at = in_one_row(cells, slot, period % self.width)
+        before, largest = flat[at], int(np.iinfo(cells.dtype).max)
+        if int(before.max()) + int(amount.sum()) <= largest:
+            np.add.at(flat, at, amount.astype(cells.dtype))
+        else:
+            total = running_totals(at, amount, before.astype(np.int64))
+            flat[at] = np.minimum(total, largest)
 
     def turn(self, cells: NDArray, newest: int) -> None:
         """Move on to `newest`: empty the cells that now stand for later periods."""

@@ -86,3 +86,15 @@ def group_starts(sorted_group: Ints) -> Ints:
     is_first = np.ones(len(sorted_group), bool)
     np.not_equal(sorted_group[1:], sorted_group[:-1], out=is_first[1:])
     return np.flatnonzero(is_first)
+
+
+def distinct_values(values: Ints) -> Ints:
+    """Each value once, sorted.
+
+    Examples
+    --------
+    >>> distinct_values(np.array([7, 3, 7])).tolist()
+    [3, 7]
+    """
+    ordered = np.sort(values)
+    return ordered[group_starts(ordered)]

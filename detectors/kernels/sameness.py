@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.kernels.running import group_starts
+from detectors.kernels.scatter import in_one_row
 from schemas.hashing import SPREAD, Hashes
 
 NOTHING, SEVERAL = 0, 1
@@ -23,14 +25,16 @@ def note(cells: NDArray, slot: NDArray, place: NDArray, mark: NDArray[np.uint16]
     >>> cells.tolist()
     [[7], [1]]
     """
-    if len(slot) == 0:
+    flat, at = in_one_row(cells, slot, place)
+    # Most cells have seen several, or the same one again.
+    held = flat[at]
+    news = np.flatnonzero((held != SEVERAL) & (held != mark))
+    if len(news) == 0:
         return
-    width = cells.shape[1]
-    group, inverse = np.unique(slot * width + place, return_inverse=True)
-    lowest = np.full(len(group), np.iinfo(np.uint16).max, np.uint16)
-    highest = np.zeros(len(group), np.uint16)
-    np.minimum.at(lowest, inverse, mark)
-    np.maximum.at(highest, inverse, mark)
-    held = cells[group // width, group % width]
-    agree = (lowest == highest) & ((held == NOTHING) | (held == lowest))
-    cells[group // width, group % width] = np.where(agree, lowest, SEVERAL)
+    news = news[np.argsort(at[news], kind="stable")]
+    starts = group_starts(at[news])
+    lowest = np.minimum.reduceat(mark[news], starts)
+    highest = np.maximum.reduceat(mark[news], starts)
+    cell = at[news[starts]]
+    agree = (lowest == highest) & (flat[cell] == NOTHING)
+    flat[cell] = np.where(agree, lowest, SEVERAL)
