@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from streams.arrow import arrow_schema
 from streams.embedded import EmbeddedBrokerError, free_ports
 from streams.topics import TopicsError, create_topics
-from tests.bench import latency
+from tests.bench import latency, urgent
 from tests.bench.brokers import Broker, started_broker
 from tests.bench.children import Child, measured
 from tests.bench.figures import BenchError, Figures, note
@@ -26,7 +26,7 @@ from tests.bench.traffic import Traffic, traffic
 from tests.kafka_cluster import KafkaClusterError
 
 APP_ID = "bench-fairuse"
-SEED, LOAD_SEED = 1, 2
+SEED, LOAD_SEED, BACKLOG_SEED = 1, 2, 3
 PART_SECONDS_MAX = 120
 FAULTS = (
     BenchError,
@@ -262,6 +262,9 @@ class Suite:
             )
             note("latency")
             self.latencies(broker, load, per_s)
+            if self.every_rule:
+                note("urgent")
+                self.urgent(broker)
 
     def latencies(self, broker: Broker, load: Traffic, per_s: int) -> None:
         seconds = self.scale.latency_seconds
@@ -276,6 +279,23 @@ class Suite:
                 wanted_events_per_s=per_s,
                 loaded_events_per_s=round(measured.loaded_per_s),
                 actions=len(measured.seconds),
+            )
+
+    def urgent(self, broker: Broker) -> None:
+        """A flood among everything else that has to be caught up with."""
+        customers, start_ms = self.scale.customers, urgent.BACKLOG_START_MS
+        backlog = traffic(
+            BACKLOG_SEED, self.scale.events, customers, start_ms=start_ms, breaching=False
+        )
+        measured = asyncio.run(urgent.measure(broker.bootstrap, backlog))
+        for percent in (50, 99):
+            self.figures.put(
+                f"ddos_latency_p{percent}_ms",
+                measured.percentile_ms(percent),
+                "ms",
+                "faust-streaming",
+                backlog_events=len(backlog),
+                floods=len(measured.seconds),
             )
 
 
