@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from detectors.floods import MINUTE_MS, FloodParameters, FloodWatch, MinuteCells, Rows, window_of
 from detectors.kernels.cells import Cells
 from detectors.kernels.rolling import Episodes
-from detectors.logs import SeveralLogs
+from detectors.logs import OwnLogs
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive
@@ -39,7 +39,7 @@ class Start(NamedTuple):
     end: int
 
 
-class Ddos(SeveralLogs):
+class Ddos(OwnLogs):
     """Report a customer who floods an address, alone or with many others, two minutes running.
 
     What it catches: by source, more packets, flows or unacknowledged SYNs from one customer to one

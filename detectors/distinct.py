@@ -14,6 +14,7 @@ from detectors.kernels.contacts import Contacts
 from detectors.kernels.periods import Periods, Steps
 from detectors.kernels.rolling import Episodes
 from detectors.kernels.running import group_starts
+from detectors.logs import OwnLogs
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.hashing import Hashes, mix
@@ -81,7 +82,7 @@ class Start(NamedTuple):
     enough: int
 
 
-class DistinctRule:
+class DistinctRule(OwnLogs):
     """Report a group that holds too many distinct elements in a window, at the one that crosses.
 
     A breach that goes on is one finding. Of groups that cross in the same window of a customer the
@@ -106,6 +107,7 @@ class DistinctRule:
         self.strides = np.array([span.stride for span in self.spans])
         self.reported_back = 0
         self.contacts = Contacts(parameters.contacts_max, slack=self.retained // 24)
+        self.logs: tuple[Any, ...] = (self.contacts,)
         self.episodes = [Episodes(span.steps) for span in self.spans]
         self.reported: dict[int, list[list[int]]] = {}
         self.saturated: dict[int, int] = {}
@@ -299,26 +301,6 @@ class DistinctRule:
             )
             for first, span, observed, limit in sorted(self.reported.get(customer, []))[-1:]
         ]
-
-    def changes(self) -> list[tuple[int, bytes]]:
-        """Chunks of contacts to store."""
-        return self.contacts.changes()
-
-    def restore(self, number: int, stored: bytes) -> None:
-        """Take back a stored chunk of contacts."""
-        self.contacts.restore(number, stored)
-
-    def rewrite(self, number: int | None = None) -> None:
-        """Store every contact anew at the next checkpoint, over chunk `number` too."""
-        self.contacts.rewrite(number)
-
-    def arrays(self) -> dict[str, NDArray]:
-        """Every contact, for a snapshot."""
-        return self.contacts.arrays()
-
-    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave."""
-        self.contacts.take_arrays(arrays)
 
     def remember(self) -> Any:
         """Stretches of hot windows by span, and the windows already reported, by customer."""

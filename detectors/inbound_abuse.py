@@ -17,7 +17,6 @@ from detectors.floods import (
     Rows,
 )
 from detectors.kernels.periods import Steps
-from detectors.logs import SeveralLogs
 from detectors.rule import Batch, Customers, Hit, Ints
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive
@@ -43,7 +42,7 @@ class InboundAbuseParameters(FloodParameters, kw_only=True, frozen=True):
             raise ValueError("`length_seconds`, and 60, have to be multiples of `step_seconds`")
 
 
-class InboundAbuse(SeveralLogs, DistinctRule):
+class InboundAbuse(DistinctRule):
     """Report a foreign address that scans or floods a customer; the customer did nothing.
 
     What it catches: refused or unanswered flows from one address to many ports of one customer, and

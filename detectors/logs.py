@@ -1,4 +1,4 @@
-"""Several logs of one rule, kept as one."""
+"""The logs of a rule, one or several, kept as one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 
-class SeveralLogs:
-    """What a rule does that has more than one log: each has every so manieth number."""
+class OwnLogs:
+    """What a rule does that has logs of its own: of several, each has every so manieth number."""
 
     logs: tuple[Any, ...]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detectors.duplicates import Duplicates
 from detectors.kernels.running import group_starts
 from detectors.kernels.sequential import Walk, bounded_walk
+from detectors.logs import OwnLogs
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.fields import TCP
@@ -49,7 +50,7 @@ class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError("`retention_hours` has to be less than `memory_hours`")
 
 
-class PortscanSlow:
+class PortscanSlow(OwnLogs):
     """Report a customer whose first contacts fail as a scanner's do, however long it takes.
 
     What it catches: by the sequential test, slow scans of many hosts. A first TCP contact with a
@@ -78,6 +79,7 @@ class PortscanSlow:
         self.parameters = parameters
         self.walk = Walk.of(parameters.theta0, parameters.theta1, parameters.alpha, parameters.beta)
         self.contacts = Duplicates(parameters.memory_hours, parameters.contacts_max)
+        self.logs = (self.contacts,)
         self.fields = (
             Field("slow_walk", "<i4"),
             Field("slow_since_s", "<u4"),
@@ -221,26 +223,6 @@ class PortscanSlow:
                 unit="log_likelihood_ratio_millionths",
             )
         ]
-
-    def changes(self) -> list[tuple[int, bytes]]:
-        """Chunks of first contacts to store."""
-        return self.contacts.changes()
-
-    def restore(self, number: int, stored: bytes) -> None:
-        """Take back a stored chunk of first contacts."""
-        self.contacts.restore(number, stored)
-
-    def rewrite(self, number: int | None = None) -> None:
-        """Store every first contact anew at the next checkpoint, over chunk `number` too."""
-        self.contacts.rewrite(number)
-
-    def arrays(self) -> dict[str, NDArray]:
-        """Every first contact, for a snapshot."""
-        return self.contacts.arrays()
-
-    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave."""
-        self.contacts.take_arrays(arrays)
 
     def remember(self) -> Any:
         """Nothing belongs to the partition as a whole but the contacts."""

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from hypothesis import strategies as st
 
+from schemas.events import Flow
 from schemas.records import Customer
 
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
@@ -115,6 +116,33 @@ def events_of(structure, fields, spread=DAY_MS, jitters=JITTERS_MS, **fixed):
             common |= {"event_id": event_id, "event_time_ms": time_ms}
             events.append(structure(**common, **draw(fields), **fixed))
         return events
+
+    return histories()
+
+
+def runs_of_flows(made, **runs):
+    """Many flows in few draws: runs of one customer's flows, each `gap_ms` after the one before.
+
+    `runs` holds the choices for `minute`, `count`, `gap_ms` and whatever else `made(run, number)`
+    looks at, which gives the fields of a flow that are its own.
+    """
+
+    @st.composite
+    def histories(draw):
+        flows = []
+        for run in draw(st.lists(choices(customer_id=CUSTOMERS, **runs), max_size=12)):
+            for number in range(run["count"]):
+                start_ms = MIDNIGHTS_MS[0] + run["minute"] * MINUTE_MS
+                flow = Flow(
+                    event_id=f"e-{len(flows)}",
+                    customer_id=run["customer_id"],
+                    event_time_ms=start_ms + number * run["gap_ms"],
+                    source_address="192.0.2.1",
+                    protocol=6,
+                    **made(run, number),
+                )
+                flows.append(flow)
+        return flows
 
     return histories()
 

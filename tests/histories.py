@@ -18,11 +18,9 @@ from tests.drawing import (
     DAY_MS,
     HOUR_MS,
     MIDNIGHTS_MS,
-    MINUTE_MS,
     ZONE,
     choices,
     events_of,
-    month_of,
     month_start_ms,
     only,
     with_parameters,
@@ -31,21 +29,6 @@ from tests.drawing import (
 LOW = with_parameters(
     load_policy(),
     **{name: twin.LOW for name, twin in twins.MODULES.items()},
-    sms_daily={"limit": 0, "retention_periods": 2, "regular_periods": 2, "regular_window": 3},
-    sms_monthly={"limit": 3, "retention_periods": 1},
-    voice_daily={
-        "limit_ms": HOUR_MS - 1,
-        "retention_periods": 2,
-        "regular_periods": 2,
-        "regular_window": 3,
-    },
-    data_monthly_ratio={"ratio": 1.5, "cohort_min": 2},
-    portscan={
-        "vertical_ports": 3,
-        "horizontal_hosts": 2,
-        "length_seconds": 90,
-        "retention_hours": 1,
-    },
 )
 """The default policy with limits that a handful of events crosses."""
 
@@ -71,96 +54,13 @@ ROLLING = with_parameters(
 """The counting rules over rolling windows."""
 
 
-MEANS = choices(total=(50, 1, 100, 100, 0, 2**53), customers=(2, 3, 4, 1))
-
-
-@st.composite
-def data_with_means(draw):
-    """Use over months, with means that come somewhere in between, a month's once or again."""
-    history = draw(MONTHS_OF_DATA)
-    months = sorted({month_of(event.event_time_ms) for event in history}) or [24_312]
-    months = [months[0] - 1, *months]
-    places = st.tuples(st.integers(0, len(history)), st.sampled_from(months), MEANS)
-    for place, month, mean in draw(st.lists(places, max_size=7)):
-        average = CohortAverage(
-            rule="data_monthly_ratio",
-            cohort="unlimited data",
-            period_start_ms=month_start_ms(month),
-            period_end_ms=month_start_ms(month + 1),
-            **mean,
-        )
-        history.insert(place, average)
-    return history
-
-
-@st.composite
-def sweeps(draw):
-    """Many flows in few draws: runs of ports or of hosts, over hours, in and out of order."""
-    runs = choices(
-        minute=(0, 0, 1, 2, 20, 59, 60, 61, 62, 125),
-        count=(1, 2, 3, 9),
-        gap_ms=(0, 0, 15_000, 31_000, 95_000),
-        hosts=(True, False),
-        customer_id=CUSTOMERS,
-    )
-    flows = []
-    for run in draw(st.lists(runs, max_size=14)):
-        for n in range(run["count"]):
-            flow = Flow(
-                event_id=f"e-{len(flows)}",
-                customer_id=run["customer_id"],
-                event_time_ms=MIDNIGHTS_MS[0] + run["minute"] * MINUTE_MS + n * run["gap_ms"],
-                source_address="192.0.2.1",
-                destination_address=f"10.0.0.{n if run['hosts'] else 0}",
-                destination_port=1 if run["hosts"] else n,
-                protocol=6,
-                state="rejected",
-            )
-            flows.append(flow)
-    return flows
-
-
-MESSAGES = choices(
-    direction=(*["mo"] * 6, "mt"),
-    service=(*["sms"] * 6, "mms"),
-    segment_number=(*[None] * 4, 1, 2),
-)
 RECIPIENTS = choices(
     recipient=("a", "b", "c", "d"), direction=("mo", "mo", "mt"), message_reference=("m",)
 )
-CALLS = choices(
-    duration_ms=(
-        *(0, 1, HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS + 1, 5 * HOUR_MS),
-        *(26 * HOUR_MS, 73 * HOUR_MS, CALL_MS_MAX),
-    ),
-    direction=("mo", "mo", "mo", "mt"),
+SMS, VOICE, FLOW, STORAGE, DATA = (
+    twins.MODULES[name].HISTORIES
+    for name in ("sms_daily", "voice_daily", "portscan", "storage_capacity", "data_monthly_ratio")
 )
-FLOWS = choices(
-    destination_address=(*["10.0.0.1"] * 4, *["2001:db8::1", "x"] * 2, "10.0.0.255", "224.0.0.1"),
-    destination_port=(1, 1, 2, 2, 3, 0, 65_535, None),
-    protocol=(6, 6, 6, 17),
-    tcp_flags=(0x02, 0x12, 0x04, 0x1B, None),
-    state=("unanswered", "unanswered", "rejected", "unanswered", "established", None),
-    direction=(*["outbound"] * 6, "inbound"),
-)
-SNAPSHOTS = choices(
-    used_bytes=(0, 12, 13, 2_000_000_000, None),
-    capacity_bytes=(None, None, 0, 12, 3_000_000_000),
-)
-BYTES = choices(bytes_uplink=(0, 1, 40), bytes_downlink=(0, 60, 60, 2**53))
-
-SMS = st.sampled_from((DAY_MS, 5 * HOUR_MS, 10 * DAY_MS)).flatmap(
-    lambda spread: events_of(Sms, MESSAGES, spread, recipient="r")
-)
-VOICE = events_of(Voice, CALLS, other_party="o")
-FLOW = events_of(
-    Flow, FLOWS, MINUTE_MS, jitters=(0, -1, 29_999, 30_000, 89_999), source_address="192.0.2.1"
-)
-STORAGE = events_of(Storage, SNAPSHOTS, contacts=1) | events_of(
-    Storage, SNAPSHOTS, spread=1, jitters=(0,), contacts=1
-)
-MONTHS_OF_DATA = events_of(Data, BYTES, spread=17 * DAY_MS)
-DATA = data_with_means()
 
 
 @st.composite
@@ -190,7 +90,7 @@ CASES = {
     "calls": (only(LOW, "voice_daily", "voice_weekly", "voice_continuous", "monitoring"), VOICE),
     "data": (FIRST_LOW, DATA),
     "portscan": (FIRST_LOW, FLOW),
-    "portscan_sweeps": (FIRST_LOW, sweeps()),
+    "portscan_sweeps": (FIRST_LOW, twins.portscan.sweeps()),
     "storage": (FIRST_LOW, STORAGE),
     **{name: case for rule, twin in twins.MODULES.items() for name, case in cases_of(rule, twin)},
     # Two days late is in time for one of them, an hour late for the others.

@@ -6,7 +6,6 @@ the findings they lead to; `Twin` puts the screen before the rules, as a partiti
 
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
-from fractions import Fraction
 from ipaddress import ip_address
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -436,185 +435,6 @@ def rolling(parameters, *variants):
     return periods, dict.fromkeys(variants, (periods, steps)), retained
 
 
-class Portscan(Distinct):
-    """Many ports of a host or many hosts on a port, in any window."""
-
-    name, reads = "portscan", ("flow",)
-    limit_counts = True
-
-    def __init__(self, policy):
-        self.parameters = policy.rules[self.name]
-        super().__init__(*rolling(self.parameters, "vertical", "horizontal"))
-
-    def touched(self, flow):
-        host, port = flow.destination_address, flow.destination_port
-        if not is_failed(flow) or flow.direction != "outbound" or port is None:
-            return
-        if not is_group_address(host):
-            yield "vertical", host, port, self.parameters.vertical_ports
-            yield "horizontal", port, host, self.parameters.horizontal_hosts
-
-
-class StorageCapacity:
-    """The newest snapshot against the plan."""
-
-    name, reads = "storage_capacity", ("storage",)
-    UNLIMITED = -1
-
-    def __init__(self, plans):
-        self.plans = plans
-        self.newest_ms = {}
-        self.above_since_ms = {}
-        self.last_start_ms = {}
-
-    def accepts(self, snapshot, watermark_ms):
-        return True
-
-    def feed(self, snapshot, watermark_ms):
-        who, time_ms = snapshot.customer_id, snapshot.event_time_ms
-        if snapshot.used_bytes is None or time_ms < self.newest_ms.get(who, 0):
-            return
-        self.newest_ms[who] = time_ms
-        limit = snapshot.capacity_bytes
-        if limit is None:
-            limit = self.plans.of(who).storage_capacity_bytes
-        above = limit is not None and snapshot.used_bytes > limit
-        level = None
-        if above and who not in self.above_since_ms:
-            # Two stretches never share a start, for a finding is known by it.
-            level, start_ms = "breach", max(time_ms, self.last_start_ms.get(who, 0) + 1)
-            self.above_since_ms[who] = self.last_start_ms[who] = start_ms
-        elif not above and who in self.above_since_ms:
-            level, start_ms = "cleared", self.above_since_ms.pop(who)
-        if level:
-            yield Found(
-                rule=self.name,
-                customer_id=who,
-                level=level,
-                kind="state",
-                start_ms=start_ms,
-                event_time_ms=time_ms,
-                observed=snapshot.used_bytes,
-                limit=self.UNLIMITED if limit is None else limit,
-            )
-
-
-class Share(NamedTuple):
-    """A partition's part of a closed month."""
-
-    start_ms: int
-    total: int
-    customers: int
-
-
-class DataMonthlyRatio:
-    """Months against the mean of all customers with the unlimited offer."""
-
-    name, reads = "data_monthly_ratio", ("data",)
-
-    def __init__(self, policy, plans):
-        self.parameters = parameters = policy.rules[self.name]
-        self.plans = plans
-        self.months = Months(ZoneInfo(policy.timezone))
-        self.ratio = Fraction(str(parameters.ratio))
-        self.kept = parameters.retention_periods + parameters.regular_window
-        self.used = defaultdict(int)
-        self.averages = {}
-        self.regular = set()
-        self.newest = self.closed = None
-        self.shares = []
-
-    def accepts(self, event, watermark_ms):
-        newest = self.months.of(watermark_ms)
-        return self.months.of(event.event_time_ms) >= newest - self.parameters.retention_periods
-
-    def feed(self, event, watermark_ms):
-        self.close(self.months.of(watermark_ms - self.parameters.lateness_hours * HOUR_MS) - 1)
-        self.newest = max(self.newest or 0, self.months.of(watermark_ms))
-        who, month = event.customer_id, self.months.of(event.event_time_ms)
-        before = self.used[who, month]
-        self.used[who, month] += event.bytes_uplink + event.bytes_downlink
-        if "data" not in self.plans.of(who).unlimited:
-            return
-        after = self.used[who, month]
-        if month in self.averages:
-            if self.reaches(after, month) and not self.reaches(before, month):
-                yield from self.breached(who, month, event.event_time_ms)
-        elif self.reaches(after, month - 1) and not self.reaches(before, month - 1):
-            yield self.found(who, "early", month, month - 1, event.event_time_ms)
-
-    def close(self, last):
-        """Put together the shares of the months up to this one, as far back as a new one holds."""
-        first = last - self.kept + 1 if self.closed is None else self.closed + 1
-        for month in range(first, last + 1):
-            self.shares.append(self.share(month))
-        self.closed = last if self.closed is None else max(self.closed, last)
-
-    def share(self, month):
-        total = customers = 0
-        end_ms = self.months.start_ms(month + 1)
-        users = {who for (who, m), used in self.used.items() if m == month and used}
-        for who in users | set(self.plans.announced):
-            announced = self.plans.announced.get(who)
-            there = announced is None or announced.valid_from_ms < end_ms
-            if there and "data" in self.plans.of(who).unlimited:
-                total, customers = total + self.used[who, month], customers + 1
-        return Share(self.months.start_ms(month), total, customers)
-
-    def judge(self, average):
-        """Take in a mean, and report who reaches the limit it makes."""
-        month = self.months.of(average.period_start_ms)
-        if month in self.averages:
-            return
-        self.averages[month] = (average.total, average.customers)
-        ended_ms = self.months.start_ms(month + 1)
-        for who in sorted({who for who, _ in self.used}):
-            if "data" not in self.plans.of(who).unlimited:
-                continue
-            if self.holds(month) and self.reaches(self.used[who, month], month):
-                yield from self.breached(who, month, ended_ms)
-            running = month + 1 not in self.averages and self.holds(month + 1)
-            if running and self.reaches(self.used[who, month + 1], month):
-                judged_ms = ended_ms + self.parameters.lateness_hours * HOUR_MS
-                yield self.found(who, "early", month + 1, month, judged_ms)
-
-    def holds(self, month):
-        return self.newest is not None and self.newest - self.kept <= month <= self.newest
-
-    def reaches(self, used, mean_month):
-        """`ratio` times the mean or more, if there is a mean."""
-        total, customers = self.averages.get(mean_month, (0, 0))
-        if customers < self.parameters.cohort_min or total == 0:
-            return False
-        return used >= self.ratio * Fraction(total, customers)
-
-    def breached(self, who, month, time_ms):
-        yield self.found(who, "breach", month, month, time_ms)
-        needed, window = self.parameters.regular_periods, self.parameters.regular_window
-        breaches = sorted(
-            m for (w, m), used in self.used.items() if w == who and self.reaches(used, m)
-        )
-        for last in breaches:
-            company = [m for m in breaches if last - window < m <= last]
-            if len(company) >= needed and (who, last) not in self.regular:
-                self.regular.add((who, last))
-                yield self.found(who, "regular", last, last, time_ms)
-
-    def found(self, who, level, month, mean_month, time_ms):
-        total, customers = self.averages[mean_month]
-        limit = self.ratio * Fraction(total, customers)
-        return Found(
-            rule=self.name,
-            customer_id=who,
-            level=level,
-            kind="month",
-            start_ms=self.months.start_ms(month),
-            event_time_ms=time_ms,
-            observed=self.used[who, month],
-            limit=-(-limit.numerator // limit.denominator),
-        )
-
-
 # -- the partition --------------------------------------------------------------------------------
 
 
@@ -622,23 +442,7 @@ def rules_of(policy, plans):
     """The twin of each rule that the policy has."""
     from tests import twins
 
-    counting = {
-        "sms_daily": (Messages, Days, "limit"),
-        "sms_monthly": (Messages, Months, "limit"),
-        "voice_daily": (Calls, Days, "limit_ms"),
-    }
-    for name, parameters in policy.rules.items():
-        if name in counting:
-            twin, calendar, limit = counting[name]
-            yield twin(name, policy, plans, calendar, getattr(parameters, limit))
-        elif name == DataMonthlyRatio.name:
-            yield DataMonthlyRatio(policy, plans)
-        elif name == Portscan.name:
-            yield Portscan(policy)
-        elif name == StorageCapacity.name:
-            yield StorageCapacity(plans)
-        else:
-            yield twins.MODULES[name].Twin(policy, plans)
+    return [twins.MODULES[name].Twin(policy, plans) for name in policy.rules]
 
 
 class Twin:
@@ -653,7 +457,6 @@ class Twin:
         for rule in rules_of(policy, Plans(policy, customers)):
             for kind in rule.reads:
                 self.rules[kind].append(rule)
-        self.ratio = next((r for r in self.rules["data"] if r.name == DataMonthlyRatio.name), None)
         self.watermark_ms = defaultdict(int)
         self.remembered_hour = {}
         self.found, self.too_late, self.duplicates = [], [], 0

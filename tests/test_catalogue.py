@@ -112,7 +112,6 @@ def test_one_scenario_runs_under_the_default_policy(rule):
 
 @every_rule
 def test_the_rule_has_a_slow_twin(rule):
-    """In tests/twins/, or for the first six in tests/naive.py."""
     policy = only(load_policy(), rule)
     assert rule in policy.rules
     try:

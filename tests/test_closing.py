@@ -12,9 +12,10 @@ from detectors.partition import Partition
 from schemas.events import Sms
 from schemas.records import CohortAverage
 from tests.drawing import DAY_MS, MIDNIGHTS_MS, only
-from tests.histories import CASES, LOW, MONTHS_OF_DATA, mixed
+from tests.histories import CASES, LOW, mixed
 from tests.test_rules import IDS_MAX, PROPERTY, Run, kind_of
 from tests.twins import inactive
+from tests.twins.data_monthly_ratio import MONTHS_OF_DATA
 
 CLOSING = set(Partition(0, LOW, IDS_MAX).closing_rules)
 

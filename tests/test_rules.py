@@ -23,7 +23,8 @@ from schemas.decode import decode
 from schemas.records import CohortAverage
 from tests import naive
 from tests.drawing import ANNOUNCED, EVENTS_MAX, only
-from tests.histories import CASES, EDGES, LOW, MONTHS_OF_DATA
+from tests.histories import CASES, EDGES, LOW
+from tests.twins.data_monthly_ratio import MONTHS_OF_DATA, Share
 
 ORIGIN = Origin("usage.test", 0)
 IDS_MAX = 1 << 16
@@ -213,7 +214,7 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
             averages.add(partial)
         for average in averages.complete(len(runs)):
             averages.freeze(average)
-            shares = [s for t in twins for s in t.ratio.shares]
+            shares = [s for t in twins for s in t.rules["data"][0].shares]
             month = [s for s in shares if s.start_ms == average.period_start_ms]
             expected = (sum(s.total for s in month), sum(s.customers for s in month))
             assert expected == (average.total, average.customers)
@@ -228,17 +229,18 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
         settle(runs[number].partials[before:])
     last_ms = max(max(run.partition.watermark_ms.values()) for run in runs)
     for run, twin in zip(runs, twins, strict=True) if queue else ():
-        twin.ratio.close(twin.ratio.months.of(last_ms) - 1)
+        (ratio,) = twin.rules["data"]
+        ratio.close(ratio.months.of(last_ms) - 1)
         run.partials += (partials := run.partition.end(last_ms).partials)
         settle(partials)
 
     for run, twin in zip(runs, twins, strict=True):
         shares = [
-            naive.Share(partial.period_start_ms, each.total, each.customers)
+            Share(partial.period_start_ms, each.total, each.customers)
             for partial in run.partials
             for each in partial.sums
         ]
-        assert twin.ratio.shares == shares
+        assert twin.rules["data"][0].shares == shares
         assert Counter(twin.found) == Counter(map(found, run.findings))
 
 

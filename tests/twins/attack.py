@@ -1,10 +1,8 @@
 """Attempts at each target, and targets, in every window."""
 
-from hypothesis import strategies as st
-
 from schemas.events import Flow
 from tests import naive
-from tests.drawing import CUSTOMERS, MIDNIGHTS_MS, MINUTE_MS, choices, events_of
+from tests.drawing import MINUTE_MS, choices, events_of, runs_of_flows
 
 LOW = {
     "target_attempts": 3,
@@ -60,31 +58,23 @@ FLOWS = choices(
 )
 
 
-@st.composite
-def guesses(draw):
+def guesses():
     """Many attempts in few draws, at one target or at the next one each time."""
-    runs = choices(
+
+    def flow(run, number):
+        return {
+            "destination_address": f"10.0.0.{number if run['several'] else 0}",
+            "destination_port": 22,
+            "state": "rejected",
+        }
+
+    return runs_of_flows(
+        flow,
         minute=(0, 0, 1, 2, 20, 59, 61, 62, 125),
         count=(1, 2, 3, 6),
         gap_ms=(0, 0, 15_000, 31_000, 95_000),
         several=(False, False, True),
-        customer_id=CUSTOMERS,
     )
-    flows = []
-    for run in draw(st.lists(runs, max_size=12)):
-        for n in range(run["count"]):
-            flow = Flow(
-                event_id=f"e-{len(flows)}",
-                customer_id=run["customer_id"],
-                event_time_ms=MIDNIGHTS_MS[0] + run["minute"] * MINUTE_MS + n * run["gap_ms"],
-                source_address="192.0.2.1",
-                destination_address=f"10.0.0.{n if run['several'] else 0}",
-                destination_port=22,
-                protocol=6,
-                state="rejected",
-            )
-            flows.append(flow)
-    return flows
 
 
 JITTERS_MS = (0, -1, 29_999, 30_000, 89_999)

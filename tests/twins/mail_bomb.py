@@ -1,10 +1,8 @@
 """Large transfers to each mail server, in every window."""
 
-from hypothesis import strategies as st
-
 from schemas.events import Flow
 from tests import naive
-from tests.drawing import CUSTOMERS, MIDNIGHTS_MS, MINUTE_MS, choices, events_of
+from tests.drawing import MINUTE_MS, choices, events_of, runs_of_flows
 
 LOW = {
     "transfers": 2,
@@ -46,30 +44,18 @@ FLOWS = choices(
 )
 
 
-@st.composite
-def parcels(draw):
+def parcels():
     """Many transfers in few draws."""
-    runs = choices(
+
+    def flow(run, number):
+        return {"destination_address": "198.51.100.25", "destination_port": 25, "bytes": 1_000}
+
+    return runs_of_flows(
+        flow,
         minute=(0, 0, 1, 3, 5, 59, 61, 63, 125),
         count=(1, 2, 3, 6),
         gap_ms=(0, 0, 31_000, 119_999, 151_000),
-        customer_id=CUSTOMERS,
     )
-    flows = []
-    for run in draw(st.lists(runs, max_size=12)):
-        for n in range(run["count"]):
-            flow = Flow(
-                event_id=f"e-{len(flows)}",
-                customer_id=run["customer_id"],
-                event_time_ms=MIDNIGHTS_MS[0] + run["minute"] * MINUTE_MS + n * run["gap_ms"],
-                source_address="192.0.2.1",
-                destination_address="198.51.100.25",
-                destination_port=25,
-                protocol=6,
-                bytes=1_000,
-            )
-            flows.append(flow)
-    return flows
 
 
 JITTERS_MS = (0, -1, 29_999, 30_000, 119_999)

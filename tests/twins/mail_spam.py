@@ -1,10 +1,16 @@
 """Mail servers in a minute, and in an hour."""
 
-from hypothesis import strategies as st
-
 from schemas.events import Flow
 from tests import naive
-from tests.drawing import CUSTOMERS, HOUR_MS, MIDNIGHTS_MS, MINUTE_MS, SECOND_MS, choices, events_of
+from tests.drawing import (
+    HOUR_MS,
+    MIDNIGHTS_MS,
+    MINUTE_MS,
+    SECOND_MS,
+    choices,
+    events_of,
+    runs_of_flows,
+)
 
 LOW = {"minute_servers": 3, "hour_servers": 5, "retention_hours": 2}
 
@@ -39,29 +45,18 @@ FLOWS = choices(
 )
 
 
-@st.composite
-def campaigns(draw):
-    """Many servers in few draws: bursts, and a server every few minutes."""
-    runs = choices(
+def campaigns():
+    """Bursts, and a server every few minutes."""
+
+    def flow(run, number):
+        return {"destination_address": f"198.51.100.{number}", "destination_port": 25}
+
+    return runs_of_flows(
+        flow,
         minute=(0, 0, 1, 4, 58, 61, 130, 260),
         count=(1, 2, 3, 6),
         gap_ms=(0, 9_999, 30_000, 5 * MINUTE_MS, 11 * MINUTE_MS),
-        customer_id=CUSTOMERS,
     )
-    flows = []
-    for run in draw(st.lists(runs, max_size=12)):
-        for n in range(run["count"]):
-            flow = Flow(
-                event_id=f"e-{len(flows)}",
-                customer_id=run["customer_id"],
-                event_time_ms=MIDNIGHTS_MS[0] + run["minute"] * MINUTE_MS + n * run["gap_ms"],
-                source_address="192.0.2.1",
-                destination_address=f"198.51.100.{n}",
-                destination_port=25,
-                protocol=6,
-            )
-            flows.append(flow)
-    return flows
 
 
 JITTERS_MS = (0, -1, 9_999, 10_000, 69_999, 70_000)
