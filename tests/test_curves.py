@@ -1,5 +1,7 @@
 """The curves of the scored rules: how they are measured, and that the page is about this policy."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 
@@ -7,7 +9,7 @@ from detectors.policies import load_policy
 from schemas.events import Data, UsageEvent
 from streams.generator import Operator, OperatorShape
 from streams.sources import chunks
-from tests.bench.curves import PAGE, PICTURES
+from tests.bench.curves import PAGE, PICTURES, TABLE_BEGINS, TABLE_ENDS, table, write_table
 from tests.bench.graded import graded_parts
 from tests.bench.sweep import (
     SWEEPS,
@@ -69,10 +71,28 @@ def test_precision_and_recall_of_several_populations_are_those_of_all_their_cust
 
 def test_the_range_in_which_all_is_right_is_the_one_around_the_policy():
     """Not another one beyond a gap, and none if the policy itself lies outside."""
-    right, wrong = Point(plain=Tally(2, 2, 0)), Point(plain=Tally(2, 1, 0))
+    right, wrong = Point(clear=Tally(2, 2, 0)), Point(clear=Tally(2, 1, 0))
     curve = {9.0: right, 1.0: right, 2.0: wrong, 3.0: right, 4.0: right, 5.0: wrong}
     assert perfect_range(curve, 4.0) == (3.0, 4.0)
     assert perfect_range(curve, 2.0) is None
+
+
+def test_the_table_says_what_the_policy_leads_to_and_is_put_in_its_place(tmp_path):
+    """And leaves the rest of the page alone."""
+    sweep = Sweep(rule="sharing", parameter="devices", thresholds=(3, 4, 5), label="devices")
+    policy = sweep.set_in(load_policy())
+    right = Point(clear=Tally(2, 2, 0), graded=Tally(4, 1, 3), others=Counter(family=2, ordinary=1))
+    curve = dict.fromkeys((policy, policy + 1), right)
+    page = tmp_path / "page.md"
+    page.write_text(f"Before.\n{TABLE_BEGINS}old\n{TABLE_ENDS}After.\n", encoding="utf-8")
+    write_table(page, table([sweep], [curve], load_policy()))
+    before, *lines, after = page.read_text(encoding="utf-8").splitlines()
+    assert (before, after) == ("Before.", "After.")
+    assert [line for line in lines if "sharing" in line] == [
+        f"| `sharing` | `devices`: devices | {policy} | 1.00 | 1.00 | {policy} to {policy + 1} "
+        "| 0.25 | 0.25 | 2 of `family`, 1 of `ordinary` |"
+    ]
+    assert "old" not in lines
 
 
 def test_graded_parts_are_played_as_valid_events_within_their_days():

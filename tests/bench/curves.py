@@ -2,7 +2,7 @@
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -31,9 +31,16 @@ from tests.bench.sweep import (
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURES = DOCS / "CURVES.md", DOCS / "curves"
 TABLE_BEGINS, TABLE_ENDS = "<!-- measured -->\n", "<!-- end of measured -->\n"
-HEADING = (
-    "| rule | threshold | in the policy | planted plainly: precision | recall | both 1.0 at "
-    "| graded: precision | recall | who else is found |\n|---|---|---|---|---|---|---|---|---|\n"
+COLUMNS = (
+    "rule",
+    "threshold",
+    "in the policy",
+    "clear cases: precision",
+    "recall",
+    "both 1.0 at",
+    "graded cases: precision",
+    "recall",
+    "who else is found",
 )
 
 
@@ -73,22 +80,22 @@ class Played:
         self.part_of = {each: name for name, players in self.cast.items() for each in players}
         self.graded = frozenset().union(*(self.cast[part.name] for part in graded))
 
-    def plain(self, rule: str) -> Planted:
+    def clear_cases(self, rule: str) -> Planted:
         """Whom the operator itself planted; those who play graded parts are left out."""
         must = self.expected[rule].must - self.graded
         return Planted(must, self.expected[rule].may | self.graded)
 
-    def graded_about(self, rule: str) -> Planted:
+    def graded_cases(self, rule: str) -> Planted:
         """The graded abusers; those whom the operator itself planted are left out."""
         expected, must = self.expected[rule], self.cast[f"graded_{rule}"]
         return Planted(must, expected.may | (expected.must - must))
 
     def add_to(self, curve: Curve, sweep: Sweep, policy: Policy) -> None:
         """Add this operator's customers to a curve."""
-        plain, graded = self.plain(sweep.rule), self.graded_about(sweep.rule)
+        clear, graded = self.clear_cases(sweep.rule), self.graded_cases(sweep.rule)
         for threshold, found in found_at(self.events, policy, sweep):
             point = curve[threshold]
-            point.plain += plain.tally(found)
+            point.clear += clear.tally(found)
             point.graded += graded.tally(found)
             others = found - graded.must - graded.may
             point.others.update(self.part_of.get(each, "ordinary") for each in others)
@@ -131,7 +138,7 @@ def put(figures: Figures, sweep: Sweep, curve: Curve) -> None:
     """Print a curve's figures."""
     for threshold, point in curve.items():
         about = {"rule": sweep.rule, "parameter": sweep.parameter, "threshold": threshold}
-        for population in ("plain", "graded"):
+        for population in ("clear", "graded"):
             tally = getattr(point, population)
             counts = about | {"population": population} | msgspec.to_builtins(tally)
             figures.put("recall", tally.recall, "ratio", "numpy", **counts)
@@ -144,8 +151,9 @@ def put(figures: Figures, sweep: Sweep, curve: Curve) -> None:
 
 def table(sweeps: Sequence[Sweep], curves: Sequence[Curve], policy: Policy) -> str:
     """A line for each threshold that the policy sets."""
-    lines = (_line(sweep, curve, policy) for sweep, curve in zip(sweeps, curves, strict=True))
-    return HEADING + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines: list[Iterable[str]] = [COLUMNS, ["---"] * len(COLUMNS)]
+    lines += [_line(sweep, curve, policy) for sweep, curve in zip(sweeps, curves, strict=True)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _line(sweep: Sweep, curve: Curve, policy: Policy) -> Iterator[str]:
@@ -154,7 +162,7 @@ def _line(sweep: Sweep, curve: Curve, policy: Policy) -> Iterator[str]:
     yield f"`{sweep.rule}`"
     yield f"`{sweep.parameter}`: {sweep.label}"
     yield sweep.shown(threshold)
-    yield from map(_ratio, (point.plain.precision, point.plain.recall))
+    yield from map(_ratio, (point.clear.precision, point.clear.recall))
     perfect = perfect_range(curve, threshold)
     yield " to ".join(map(sweep.shown, perfect)) if perfect else "never"
     yield from map(_ratio, (point.graded.precision, point.graded.recall))

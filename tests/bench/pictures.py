@@ -14,8 +14,6 @@ INK, PRECISION, RECALL = "#7b7f86", "#2f86d6", "#dd6b20"
 """Each stands out by at least three to one against white and against GitHub's dark page."""
 
 STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica", "Arial", "sans-serif"],
     "font.size": 9,
     "svg.fonttype": "none",
     "svg.hashsalt": "fairuse",
@@ -28,7 +26,7 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-PANEL_INCHES = (3.9, 2.6)
+PANEL_INCHES = (4.2, 2.7)
 
 
 def draw(path: Path, panels: Sequence[tuple[Sweep, Curve]], policy: Policy) -> None:
@@ -41,8 +39,15 @@ def draw(path: Path, panels: Sequence[tuple[Sweep, Curve]], policy: Policy) -> N
         for each, (sweep, curve) in zip(axes[0], panels, strict=True):
             _panel(each, sweep, curve, policy)
         axes[0][0].set_ylabel("share of customers")
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper left", ncols=3, frameon=False, borderaxespad=0.2)
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(),
+            loc="upper left",
+            ncols=3,
+            frameon=False,
+            borderaxespad=0.2,
+            handlelength=1.6,
+            columnspacing=1.4,
+        )
         figure.tight_layout(rect=(0, 0, 1, 0.92))
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, transparent=True, metadata={"Date": None})
@@ -52,15 +57,15 @@ def _panel(axes: Axes, sweep: Sweep, curve: Curve, policy: Policy) -> None:
     """Precision and recall of the graded parts, the policy's threshold, and where all is right."""
     chosen = sweep.set_in(policy)
     across = [threshold / sweep.unit_size for threshold in curve]
-    if perfect := perfect_range(curve, chosen):
-        first, last = (threshold / sweep.unit_size for threshold in perfect)
-        label = "both 1.0 where planted plainly"
-        axes.axvspan(first, last, color=INK, alpha=0.16, linewidth=0, label=label)
     tallies = [point.graded for point in curve.values()]
     marked = {"marker": "o", "markersize": 2.6, "linewidth": 1.6, "clip_on": False}
     precision = [float("nan") if t.precision is None else t.precision for t in tallies]
     axes.plot(across, precision, color=PRECISION, label="precision", **marked)
     axes.plot(across, [t.recall for t in tallies], color=RECALL, label="recall", **marked)
+    if perfect := perfect_range(curve, chosen):
+        first, last = (threshold / sweep.unit_size for threshold in perfect)
+        label = "both 1.0 in clear cases"
+        axes.axvspan(first, last, color=INK, alpha=0.16, linewidth=0, label=label)
     axes.axvline(chosen / sweep.unit_size, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
         f"policy {sweep.shown(chosen)}",

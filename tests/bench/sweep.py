@@ -149,12 +149,12 @@ NOBODY = Tally(0, 0, 0)
 
 @dataclass(slots=True)
 class Point:
-    """What a threshold leads to: among those who are planted plainly, and among graded ones.
+    """What a threshold leads to: in the clear cases that the operator plants, and in graded ones.
 
     `others` counts who else is found, by the part that they play.
     """
 
-    plain: Tally = NOBODY
+    clear: Tally = NOBODY
     graded: Tally = NOBODY
     others: Counter[str] = field(default_factory=Counter)
 
@@ -165,9 +165,9 @@ Curve = dict[float, Point]
 def perfect_range(curve: Curve, around: float) -> tuple[float, float] | None:
     """The stretch of thresholds about this one at which precision and recall are both 1.0.
 
-    It is of those who are planted plainly; lowest first, none if it is not so at `around`.
+    Those of the clear cases, that is; lowest first, none if it is not so at `around`.
     """
-    stretches = groupby(sorted(curve), lambda threshold: curve[threshold].plain.is_perfect)
+    stretches = groupby(sorted(curve), lambda threshold: curve[threshold].clear.is_perfect)
     for is_perfect, stretch in stretches:
         held = list(stretch)
         if is_perfect and around in held:
