@@ -68,7 +68,7 @@ SWEEPS = (
     Sweep(
         rule="deviation",
         parameter="z_min",
-        thresholds=range(1, 21),
+        thresholds=range(1, 13),
         label="robust z-score of a week",
     ),
     Sweep(
