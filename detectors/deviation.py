@@ -60,13 +60,15 @@ class Deviation(ClosesPeriods):
     spread by factors; and each kind's share of the events.
     What it catches: weeks with a score of `z_min` or more in any of them, and those that make it
     "regularly".
-    What it misses: use far below the others'; cohorts in which most are alike in their abuse;
+    What it misses: use far below the others'; cohorts in which most are alike in their abuse, or
+    differ as much as the students below, where 6 is a thousand times the median's events;
     a kind that is ahead of the others by more than `retention_periods` weeks when they close;
     corrections of events. A call or session counts in the week in which it starts.
     Delay: the week's end plus `lateness_hours`, and until every partition has closed it.
     False alarms: customers of a cohort who live otherwise than the others, as one who never calls
-    among callers; bins of 9 % (events, seconds) and of one per cent (shares) move the median by up
-    to half a bin.
+    among callers. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) nobody was wrongly
+    found, nor of 579 students of the Copenhagen Networks Study, eight of whom reach 4 in a week.
+    Bins of 9 % (events, seconds) and of one per cent (shares) move the median by up to half a bin.
 
     References
     ----------

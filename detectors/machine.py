@@ -72,9 +72,11 @@ class Machine(ScoredDays):
     `applies_to` says "all"; kinds that have left the others behind by more than `retention_periods`
     days are taken for unused; corrections of events.
     Delay: the day's end plus `lateness_hours`, and until every kind has passed the day.
-    False alarms: a phone that nobody touches and that only keeps its connection alive. Received
-    calls and texts don't count. Gaps are in whole seconds and only between events that come in
-    rising order: a late one leaves them alone.
+    False alarms: a phone that nobody touches and that only keeps its connection alive: of 9,000
+    generated customers (docs/CURVES.md, seeds 1 to 3) four, all of them among 120 idle tablets;
+    none of 579 students of the Copenhagen Networks Study. Received calls and texts don't count.
+    Gaps are in whole seconds and only between events that come in rising order: a late one leaves
+    them alone.
 
     References
     ----------

@@ -6,7 +6,7 @@ parts that some play beside it are the table of `parts`.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -17,6 +17,7 @@ from schemas.records import Customer
 from streams import daily_use
 from streams.local_day import LocalDay, local_day
 from streams.parts import PARTS
+from streams.parts.part import Part
 from streams.parts.scene import Scene
 from streams.population import Role, populate
 
@@ -67,14 +68,15 @@ class Expected:
 
 
 class Operator:
-    """Customers and their usage events, day by day."""
+    """Customers and their usage events, day by day; some play these parts beside their habits."""
 
-    def __init__(self, shape: OperatorShape) -> None:
+    def __init__(self, shape: OperatorShape, parts: Sequence[Part] = PARTS) -> None:
         self._shape = shape
         self._calendar = [
             local_day(shape.begins_ms, shape.timezone, index) for index in range(shape.days)
         ]
-        self._parts = [part for part in PARTS if part.needs(self._calendar, shape.customers)]
+        self._rules = [part.name for part in parts if part.name in part.must]
+        self._parts = [part for part in parts if part.needs(self._calendar, shape.customers)]
         self._people = populate(self._generator(0), shape.customers, self._calendar, self._parts)
 
     def customers(self) -> list[Customer]:
@@ -99,9 +101,8 @@ class Operator:
         enough for that rule's own part.
         """
         cast = self.cast
-        rules = [part.name for part in PARTS if part.name in part.must]
         expected = {}
-        for rule in rules:
+        for rule in self._rules:
             must = [p.name for p in self._parts if rule in p.must and rule in cast]
             may = [p.name for p in self._parts if rule in (*p.must, *p.may) and p.name not in must]
             expected[rule] = Expected(

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [worker|rules|targets] [--quick] [--embedded]`."""
+"""`python -m tests.bench [worker|rules|curves|targets] [--quick] [--embedded]`."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench.curves import run_curves
 from tests.bench.figures import TARGETS, note
 from tests.bench.scales import FULL, QUICK
 from tests.bench.suite import run_suite
@@ -19,7 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("worker", "rules", "targets"),
+        choices=("worker", "rules", "curves", "targets"),
         default="worker",
         help="worker by default",
     )
@@ -34,6 +35,8 @@ def main() -> int:
         for figure, target in TARGETS.items():
             print(f"{figure} {'>=' if target.at_least else '<='} {target.value}")
         return 0
+    if asked.part == "curves":
+        return run_curves(quick=asked.quick)
     # A new topic has no leader yet, and the producer says so while it tries again.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     # A kill cleans up as Ctrl-C does, which a shell turns off for what runs in the background.
