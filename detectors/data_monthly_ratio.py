@@ -122,6 +122,25 @@ class DataMonthlyRatio(ClosesPeriods):
             hits += self._at_or_above(columns, month + 1, month, customers)
         return hits
 
+    def judge_given(
+        self,
+        columns: Mapping[str, NDArray],
+        period_start_ms: int,
+        given: Mapping[str, Any],
+        customers: Customers,
+    ) -> list[Hit]:
+        """Judge a closed month by the mean that a finding's evidence gives for it."""
+        month = int(self.months.period_of(np.array([period_start_ms]))[0])
+        average = CohortAverage(
+            rule=self.name,
+            cohort=COHORT,
+            period_start_ms=period_start_ms,
+            period_end_ms=self.months.bounds(month)[1],
+            total=given["cohort_bytes"],
+            customers=given["cohort_customers"],
+        )
+        return self.judge(columns, average, customers)
+
     def _at_or_above(
         self, columns: Mapping[str, NDArray], month: int, mean_month: int, customers: Customers
     ) -> list[Hit]:

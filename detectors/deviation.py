@@ -99,7 +99,7 @@ class Deviation(ClosesPeriods):
         )
         self.limit = parameters.z_min * 1000
         self.spreads: dict[int, dict[str, dict[str, Spread]]] = {}
-        self.breaches: dict[str, dict[int, int]] = {}
+        self.breaches: dict[str, dict[int, dict[str, Any]]] = {}
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -183,6 +183,21 @@ class Deviation(ClosesPeriods):
         self._forget(newest - WEEKS_MAX - self.regularly.window)
         return hits
 
+    def judge_given(
+        self,
+        columns: Mapping[str, NDArray],
+        period_start_ms: int,
+        given: Mapping[str, Any],
+        customers: Customers,
+    ) -> list[Hit]:
+        """Judge a closed week by how a finding's evidence says that the cohort lies."""
+        week = int(self.weeks.period_of(np.array([period_start_ms]))[0])
+        spreads = {
+            name: Spread(given["cohort_customers"], feature["median"], feature["deviation"])
+            for name, feature in given["features"].items()
+        }
+        return list(self._judged(columns, week, given["cohort"], spreads, customers))
+
     def _judged(
         self,
         columns: Mapping[str, NDArray],
@@ -232,14 +247,14 @@ class Deviation(ClosesPeriods):
     ) -> Iterator[Hit]:
         """The breach, with every week it makes regular."""
         breaches = self.breaches.setdefault(customers.directory.name(slot).decode(), {})
-        breaches[week] = score
-        yield self._hit(slot, "breach", week, week, score, more)
+        breaches[week] = {"observed": score, **more}
+        yield self._hit(slot, "breach", week, week, breaches[week])
         for last in self.regularly.completed_by(breaches, week):
             counts = self.regularly.evidence(breaches, last, lambda w: self.weeks.bounds(w)[0])
-            yield self._hit(slot, "regular", last, week, breaches[last], more | counts)
+            yield self._hit(slot, "regular", last, week, breaches[last] | counts)
 
     def _hit(
-        self, slot: int, level: Level, week: int, judged: int, score: int, more: dict[str, Any]
+        self, slot: int, level: Level, week: int, judged: int, evidence: dict[str, Any]
     ) -> Hit:
         start_ms, end_ms = self.weeks.bounds(week)
         return Hit(
@@ -247,17 +262,17 @@ class Deviation(ClosesPeriods):
             event_time_ms=max(end_ms, self.weeks.bounds(judged)[1]),
             level=level,
             window=Window(kind="week", start_ms=start_ms, end_ms=end_ms),
-            observed=score,
+            observed=evidence["observed"],
             limit=self.limit,
             unit=f"{self.name} per mille",
             offset=None,
-            evidence=more,
+            evidence=evidence,
         )
 
     def _forget(self, first: int) -> None:
         """Drop breaches before a week."""
         kept = (
-            (name, {week: score for week, score in weeks.items() if week >= first})
+            (name, {week: seen for week, seen in weeks.items() if week >= first})
             for name, weeks in self.breaches.items()
         )
         self.breaches = {name: weeks for name, weeks in kept if weeks}

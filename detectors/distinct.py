@@ -136,6 +136,10 @@ class DistinctRule(OwnLogs):
         """Whether a window that holds too many elements at this row is a breach."""
         return True
 
+    def history_from_ms(self) -> int | None:
+        """Where the history begins that decides besides the window, if there is any."""
+        return None
+
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
         """Whether the event's step is still remembered."""
         newest = self.periods.period_of(watermark_ms)
@@ -272,6 +276,7 @@ class DistinctRule(OwnLogs):
             unit=self.units[start.span],
             offset=int(batch.offset[start.row]),
             evidence=more,
+            rests_on_ms=self.history_from_ms(),
         )
 
     def _window(self, first: int, span: int) -> Window:

@@ -82,6 +82,12 @@ class Gauge:
         """What a finding says beyond what was observed and allowed."""
         return {}
 
+    def rests_on_ms(
+        self, columns: Mapping[str, NDArray], shown: Shown, at: int, rose: bool
+    ) -> int | None:
+        """Which snapshot before the stretch decides, too, if there is any."""
+        return None
+
     def note(self, columns: Mapping[str, NDArray], shown: Shown) -> None:
         """Keep the newest snapshots."""
         columns[self.newest][shown.slot, 0] = shown.time_ms
@@ -158,6 +164,7 @@ class Gauge:
                     unit=self.unit,
                     offset=int(batch.offset[shown.row[at]]),
                     evidence=self.evidence(columns, shown, at),
+                    rests_on_ms=self.rests_on_ms(columns, shown, at, rose),
                 )
             )
         return hits

@@ -227,6 +227,8 @@ class Inactive(ClosesPeriods):
 
     def _hit(self, slot: int, start: int, uses: Mapping[str, int]) -> Hit:
         ended_ms = self.days.bounds(int(self.last_silent_day[start]))[1]
+        # Whoever never used anything is silent from the partition's beginning on.
+        before = start - 1 if uses else min(self.closing.began.values())
         return Hit(
             slot=slot,
             event_time_ms=ended_ms,
@@ -239,6 +241,7 @@ class Inactive(ClosesPeriods):
             evidence={
                 "last_use_ms": {kind: self.days.bounds(day)[0] for kind, day in uses.items()}
             },
+            rests_on_ms=self.days.bounds(before)[0],
         )
 
     def settle(

@@ -3,7 +3,7 @@
 The live worker and the replay drive this same fold.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -269,6 +269,15 @@ class Partition(StoredPartition):
         hits = rule.judge(self._columns_of(average.rule), average, self.customers)
         return self._findings(average.rule, hits)
 
+    def judge_given(
+        self, rule: str, period_start_ms: int, given: Mapping[str, Any]
+    ) -> list[Finding]:
+        """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
+        cohort_rule = self.cohort_rules[rule]
+        columns = self._columns_of(rule)
+        hits = cohort_rule.judge_given(columns, period_start_ms, given, self.customers)
+        return self._findings(rule, hits)
+
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""
         outcome = Outcome()
@@ -337,9 +346,10 @@ class Partition(StoredPartition):
         end_ms = hit.window.end_ms or hit.event_time_ms
         if hit.offset is not None:
             end_ms = max(end_ms, hit.event_time_ms + 1)
-        start_ms = min(
-            [hit.window.start_ms, *(b["start_ms"] for b in hit.evidence.get("breaches", ()))]
-        )
+        rests_on = [hit.window.start_ms, *(b["start_ms"] for b in hit.evidence.get("breaches", ()))]
+        if hit.rests_on_ms is not None:
+            rests_on.append(hit.rests_on_ms)
+        start_ms, end_ms = min(rests_on), max(end_ms, max(rests_on) + 1)
         # Use that began before the window may reach into it.
         start_ms -= self.rules[rule].longest_ms
         inputs = [

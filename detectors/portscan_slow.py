@@ -186,11 +186,12 @@ class PortscanSlow(OwnLogs):
 
     def _hit(self, columns: Mapping[str, NDArray], batch: Batch, row: int, place: int) -> Hit:
         slot = int(batch.slot[row])
+        window = self._window(columns, slot)
         return Hit(
             slot=slot,
             event_time_ms=int(batch.time_ms[row]),
             level="breach",
-            window=self._window(columns, slot),
+            window=window,
             observed=place,
             limit=self.walk.upper,
             unit="log_likelihood_ratio_millionths",
@@ -201,6 +202,8 @@ class PortscanSlow(OwnLogs):
                 "successful_contact": self.walk.succeeded,
                 "lower_threshold": self.walk.lower,
             },
+            # Contacts of the memory before it are no first ones.
+            rests_on_ms=window.start_ms - self.parameters.memory_hours * HOUR_MS,
         )
 
     def _window(self, columns: Mapping[str, NDArray], slot: int) -> Window:

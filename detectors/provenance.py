@@ -8,8 +8,8 @@ import numpy as np
 from detectors.calendar import DAY_MS
 from detectors.rule import Ints
 
-DAYS_KEPT = 400
-DAYS_NAMED = 200
+DAYS_KEPT = 600
+DAYS_NAMED = 450
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,10 @@ class Origin:
 class Provenance:
     """First and last position of each UTC day's events, by origin.
 
-    `DAYS_KEPT` days before the newest are kept, so that a late event's evidence still finds the
-    `DAYS_NAMED` days before it. A day's span may hold other customers' events and other days' too:
-    it is what has to be read to recompute a finding, not what it counted.
+    The newest `DAYS_KEPT` days with events are kept, so that a late event's evidence still finds
+    the `DAYS_NAMED` days before it: more than a year without use. A day's span may hold other
+    customers' events and other days' too: it is what has to be read to recompute a finding, not
+    what it counted.
     """
 
     def __init__(self) -> None:
@@ -77,9 +78,9 @@ class Provenance:
         ]
 
     def _trim(self) -> None:
-        floor = max(self._days, default=0) - DAYS_KEPT
-        for old in [day for day in self._days if day < floor]:
-            del self._days[old]
+        if len(self._days) > DAYS_KEPT:
+            for old in sorted(self._days)[:-DAYS_KEPT]:
+                del self._days[old]
 
     def remember(self) -> Any:
         """Everything, as plain data."""

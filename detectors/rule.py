@@ -61,6 +61,7 @@ class Hit:
     """A crossing that a rule saw; the partition makes a finding of it.
 
     `offset` is that of the crossing event; None where the closed period itself was judged.
+    `rests_on_ms` is a time outside of the window whose use it rests on, too.
     """
 
     slot: int
@@ -72,6 +73,7 @@ class Hit:
     unit: str
     offset: int | None
     evidence: dict[str, Any]
+    rests_on_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,4 +213,14 @@ class CohortRule(ClosingRule, Protocol):
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
         """Take in a period's mean, and report whom it puts in breach."""
+        ...
+
+    def judge_given(
+        self,
+        columns: Mapping[str, NDArray],
+        period_start_ms: int,
+        given: Mapping[str, Any],
+        customers: Customers,
+    ) -> list[Hit]:
+        """Judge a closed period by the means that a finding's evidence gives for it."""
         ...

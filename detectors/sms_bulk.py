@@ -142,6 +142,10 @@ class SmsBulk(DistinctRule):
         recipients, answered = self._counts(start.row)
         return {"history_recipients": recipients, "history_answered": answered}
 
+    def history_from_ms(self) -> int:
+        """Where the oldest part of the history begins."""
+        return self.halves.bounds(self.ring.newest - self.ring.back)[0]
+
     def _counts(self, row: int) -> tuple[int, int]:
         """Recipients of a row's customer, and how many of them answered, up to and with the row.
 

@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 from detectors.customers import NONE
 from detectors.gauge import CapacityGauge, Shown, exceeds
 from detectors.rule import Ints, Mask
+from detectors.state import Field
+from schemas.policy import Policy, RuleParameters
 
 ENDLESS = np.iinfo(np.int64).max
+BEFORE = "storage_downgrade_before_ms"
+"""When the last snapshot before the latest breach was taken."""
 
 
 class StorageDowngrade(CapacityGauge):
@@ -33,6 +37,10 @@ class StorageDowngrade(CapacityGauge):
 
     name: ClassVar[str] = "storage_downgrade"
 
+    def __init__(self, parameters: RuleParameters, policy: Policy) -> None:
+        super().__init__(parameters, policy)
+        self.fields = (*self.fields, Field(BEFORE, "<i8"))
+
     def above(self, columns: Mapping[str, NDArray], shown: Shown) -> Mask:
         """Whether each snapshot shows what a change to a smaller capacity left over, shape (n,)."""
         over = exceeds(shown)
@@ -50,6 +58,14 @@ class StorageDowngrade(CapacityGauge):
         """The capacity that held for the snapshot before."""
         before = int(self._capacity_before(columns, shown)[at])
         return {"capacity_before_bytes": None if before == NONE else before}
+
+    def rests_on_ms(self, columns: Mapping[str, NDArray], shown: Shown, at: int, rose: bool) -> int:
+        """The last snapshot before the capacity shrank."""
+        before_ms, slot = columns[BEFORE][:, 0], int(shown.slot[at])
+        if rose:
+            kept = columns[self.newest][shown.slot[shown.first], 0]
+            before_ms[slot] = shown.before(shown.time_ms, kept)[at]
+        return int(before_ms[slot])
 
     def _capacity_before(self, columns: Mapping[str, NDArray], shown: Shown) -> Ints:
         """What each snapshot's predecessor was held against; a first one's own, shape (n,)."""

@@ -96,6 +96,7 @@ class StorageEnded(ClosesPeriods, Gauge):
                 "snapshot_ms": int(columns[self.newest][slot, 0]),
                 "readable_days": self.parameters.readable_days,
             },
+            rests_on_ms=int(columns[self.newest][slot, 0]),
         )
 
     def remember(self) -> Any:

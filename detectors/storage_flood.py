@@ -170,6 +170,25 @@ class StorageFlood(ClosesPeriods):
             return []
         return list(self._hits(average, day, cohort, customers))
 
+    def judge_given(
+        self,
+        columns: Mapping[str, NDArray],
+        period_start_ms: int,
+        given: Mapping[str, Any],
+        customers: Customers,
+    ) -> list[Hit]:
+        """Judge a closed day by the mean that a finding's evidence gives for it."""
+        day = int(self.days.period_of(np.array([period_start_ms]))[0])
+        average = CohortAverage(
+            rule=self.name,
+            cohort=given["cohort"],
+            period_start_ms=period_start_ms,
+            period_end_ms=self.days.bounds(day)[1],
+            total=given["cohort_bytes"],
+            customers=given["cohort_customers"],
+        )
+        return self.judge(columns, average, customers)
+
     def _hits(
         self, average: CohortAverage, day: int, cohort: int, customers: Customers
     ) -> Iterator[Hit]:

@@ -162,6 +162,21 @@ class UsageDouble(ClosesPeriods):
             del self.means[oldest]
         return self._above(columns, month, means, customers)
 
+    def judge_given(
+        self,
+        columns: Mapping[str, NDArray],
+        period_start_ms: int,
+        given: Mapping[str, Any],
+        customers: Customers,
+    ) -> list[Hit]:
+        """Judge a closed month by the means that a finding's evidence gives for its services."""
+        month = int(self.months.period_of(np.array([period_start_ms]))[0])
+        means = dict.fromkeys(SERVICES, (0, 0)) | {
+            kind: (seen["cohort_total"], seen["cohort_customers"])
+            for kind, seen in given["services"].items()
+        }
+        return self._above(columns, month, means, customers)
+
     def _above(
         self,
         columns: Mapping[str, NDArray],

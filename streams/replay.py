@@ -12,6 +12,7 @@ import numpy as np
 from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
 from detectors.partition import Outcome, Partition
+from detectors.provenance import Origin
 from detectors.verdicts import Verdicts
 from schemas.columns import Columns
 from schemas.decode import Reject
@@ -90,17 +91,23 @@ class Replay:
         rejects = list(chunk.rejects)
         self.counts["records"] += chunk.records
         for columns in self._in_step(chunk.columns):
-            for stretch in self._cut_at_closings(list(self._parts(columns))):
-                partials: list[CohortPartial] = []
-                for number, part in stretch:
-                    outcome = self.partitions[number].fold(part, chunk.origin)
-                    partials += outcome.partials
-                    self._count(outcome)
-                    self._answer(number, outcome.findings, results)
-                    rejects += outcome.rejects(part)
-                self._close(partials, results)
+            rejects += self._fold(columns, chunk.origin, results)
         self._refuse(chunk, rejects, results)
         return results
+
+    def _fold(self, columns: Columns, origin: Origin, results: Results) -> list[Reject]:
+        """Fold a slice of one kind; what of it can't be used."""
+        rejects = []
+        for stretch in self._cut_at_closings(list(self._parts(columns))):
+            partials: list[CohortPartial] = []
+            for number, part in stretch:
+                outcome = self.partitions[number].fold(part, origin)
+                partials += outcome.partials
+                self._count(outcome)
+                self._answer(number, outcome.findings, results)
+                rejects += outcome.rejects(part)
+            self._close(partials, results)
+        return rejects
 
     def _in_step(self, kinds: Sequence[Columns]) -> Iterator[Columns]:
         """The kinds in turns, so that none runs ahead of the others by more than a slice of time.
@@ -113,12 +120,16 @@ class Replay:
                 reached = np.maximum.accumulate(columns.time_ms)
                 reached = np.maximum(reached, self._reached.get(columns.kind, 0))
                 self._reached[columns.kind] = int(reached[-1])
-                slices = reached // SLICE_MS
+                slices = self._slices_of(reached)
                 cuts = [0, *(np.flatnonzero(np.diff(slices)) + 1).tolist(), len(slices)]
                 pieces += [(int(slices[a]), columns, a, b) for a, b in pairwise(cuts)]
         for _, columns, start, end in sorted(pieces, key=lambda piece: piece[0]):
             whole = end - start == len(columns)
             yield columns if whole else columns.take(np.arange(start, end))
+
+    def _slices_of(self, reached_ms: np.ndarray) -> np.ndarray:
+        """Number of the slice of time that each watermark is in, shape (n,)."""
+        return reached_ms // SLICE_MS
 
     def _count(self, outcome: Outcome) -> None:
         self.counts["events"] += outcome.counted

@@ -22,7 +22,7 @@ from streams.replay import Replay
 from streams.scoreboard import Scoreboard, read_planted
 from streams.settings import Settings
 from streams.sinks import Sink
-from streams.sources import files_of, read_customers
+from streams.sources import files_of, read_records
 
 EVENTS_AT_ONCE = 131_072
 
@@ -75,7 +75,7 @@ def run_replay(
     calm_collector()
     replay = Replay(policy, settings.partitions, settings.dedup_entries_max)
     if customers is not None:
-        replay.announce(read_customers(customers, msgspec.json.Decoder(Customer)))
+        replay.announce(read_records(customers, msgspec.json.Decoder(Customer)))
     found = decided = 0
     with ExitStack() as stack:
         sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]

@@ -67,9 +67,9 @@ def files_of(inputs: list[Path]) -> list[Path]:
     return files
 
 
-def chunks(files: list[Path], clock: Clock) -> Iterator[Chunk]:
-    """The events of files, one after the other; their rows are numbered through."""
-    first = read = 0
+def chunks(files: list[Path], clock: Clock, first: int = 0) -> Iterator[Chunk]:
+    """The events of files, one after the other; their rows are numbered through from `first`."""
+    read = 0
     for path in files:
         origin = Origin(str(path), None, first)
         reader = _reader(path)
@@ -181,8 +181,8 @@ class WholeRows:
         return raw
 
 
-def read_customers(path: Path, decoder: Any) -> Iterator[Any]:
-    """Customer records of an NDJSON file."""
+def read_records(path: Path, decoder: Any) -> Iterator[Any]:
+    """The records of an NDJSON file: customers, findings or actions."""
     with _opened(path) as (lines, _):
         for number, line in enumerate(lines, 1):
             if line.strip():

@@ -14,7 +14,7 @@ from detectors.policies import load_policy
 from schemas.records import Customer
 from streams import sources
 from streams.replay import Replay
-from streams.sources import read_customers
+from streams.sources import read_records
 from tests.drawing import only
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -52,7 +52,7 @@ def replayed(folder, partitions):
     """Findings, actions and dead letters of a scenario, in the shape of `expected.json`."""
     replay = Replay(policy_of(folder), partitions, IDS_MAX)
     if (customers := folder / "customers.ndjson").exists():
-        replay.announce(read_customers(customers, msgspec.json.Decoder(Customer)))
+        replay.announce(read_records(customers, msgspec.json.Decoder(Customer)))
     results = list(replay.run([input_of(folder)], clock=lambda: NOW_MS))
     found = chain.from_iterable(result.findings for result in results)
     decided = chain.from_iterable(result.actions for result in results)

@@ -1,0 +1,1 @@
+"""`fairuse explain`: an action's evidence computed again, and a page to read out."""

@@ -1,0 +1,199 @@
+"""A finding computed again: the same rules over the input that its evidence names."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from detectors.calendar import calendar
+from detectors.provenance import Origin
+from schemas.columns import Columns
+from schemas.decode import Reject
+from schemas.policy import Policy
+from schemas.records import CohortPartial, Customer, Finding
+from streams.partitioner import partition_of, partitions_of
+from streams.replay import Replay, Results
+from streams.sources import Chunk
+
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+CLOSING_MS = 2 * DAY_MS
+"""A timer that ends within a day is looked at once that day is over."""
+
+STEPPED = ("day", "week", "month")
+"""Windows in which the count is followed step by step."""
+
+COMPARED = ("observed", "limit", "window", "finding_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputation:
+    """What came of a finding when it was computed again.
+
+    `again` is None where nothing was found; `reached` is how far the customer came by then, if the
+    rule tells. `counts` are those that the chart shows, by the start of the time they are about.
+    """
+
+    finding: Finding
+    again: Finding | None
+    reached: int | None
+    counts: dict[int, int] = field(default_factory=dict)
+    events: int = 0
+
+    @property
+    def differences(self) -> list[str]:
+        """Which parts of the finding are not as they were said to be."""
+        if self.again is None:
+            return ["finding"]
+        names = [
+            name
+            for name in COMPARED
+            if self.again.policy == self.finding.policy or name != "finding_id"
+        ]
+        return [name for name in names if getattr(self.again, name) != getattr(self.finding, name)]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the same came of it."""
+        return not self.differences
+
+
+def recompute(
+    finding: Finding,
+    policy: Policy,
+    customers: Iterable[Customer],
+    chunks: Iterable[Chunk],
+    partitions: int,
+    dedup_entries_max: int,
+) -> Recomputation:
+    """Fold the customer's partition of the named input again, and look for the finding.
+
+    The others of the partition are read too: what is late, and what many do together, depends on
+    them. The means of other partitions are taken as the evidence gives them.
+
+    Parameters
+    ----------
+    finding
+        The finding.
+    policy
+        The rules; those of another version than the finding's may lead to another result.
+    customers
+        Who has which plan.
+    chunks
+        The input.
+    partitions
+        How many partitions the input was split into; one if it is a partition's.
+    dedup_entries_max
+        Event ids remembered at most, for each kind of event.
+    """
+    rerun = Rerun(finding, policy, dedup_entries_max)
+    home = partition_of(finding.customer_id.encode(), partitions)
+    rerun.announce(_of_partition(customers, home, partitions))
+    found: list[Finding] = []
+    for chunk in chunks:
+        found += rerun.take(_part(chunk, home, partitions)).findings
+    found += rerun.end().findings
+    again = next((other for other in found if _is_same(other, finding)), None)
+    return Recomputation(finding, again, rerun.reached, dict(rerun.samples), rerun.counts["events"])
+
+
+def _is_same(other: Finding, finding: Finding) -> bool:
+    """Whether it is about the same: ids would differ under another version of the policy."""
+    return (
+        other.rule == finding.rule
+        and other.customer_id == finding.customer_id
+        and other.level == finding.level
+        and other.window.kind == finding.window.kind
+        and other.window.start_ms == finding.window.start_ms
+    )
+
+
+def _of_partition(customers: Iterable[Customer], home: int, partitions: int) -> Iterator[Customer]:
+    for customer in customers:
+        if partition_of(customer.customer_id.encode(), partitions) == home:
+            yield customer
+
+
+def _part(chunk: Chunk, home: int, partitions: int) -> Chunk:
+    """The events of a partition."""
+    if partitions == 1:
+        return chunk
+    parts = []
+    for columns in chunk.columns:
+        if len(columns):
+            homes = partitions_of(columns.customer_id.tolist(), partitions)
+            parts.append(columns.take(np.flatnonzero(homes == home)))
+    return replace(chunk, columns=parts)
+
+
+class Rerun(Replay):
+    """A replay of one partition, in which the means are those that a finding's evidence gives.
+
+    On the way it notes where the customer stands (`samples`): hour by hour in a day, day by day in
+    longer windows, and by whole windows where several of them make a finding "regular".
+    """
+
+    def __init__(self, finding: Finding, policy: Policy, dedup_entries_max: int) -> None:
+        super().__init__(policy, 1, dedup_entries_max)
+        self.finding = finding
+        self.samples: dict[int, int] = {}
+        self.reached: int | None = None
+        self._given = means_of(finding)
+        self._days = calendar(policy.timezone, "day")
+
+    def end(self) -> Results:
+        """Close the periods that the finding is about."""
+        results = Results()
+        window_end_ms = self.finding.window.end_ms or 0
+        until_ms = max(window_end_ms, self.finding.event_time_ms + CLOSING_MS)
+        outcome = self.partitions[0].end(until_ms)
+        self._answer(0, outcome.findings, results)
+        self._close(outcome.partials, results)
+        return results
+
+    def _slices_of(self, reached_ms: np.ndarray) -> np.ndarray:
+        if self.finding.window.kind == "day" and self.finding.level != "regular":
+            return reached_ms // HOUR_MS
+        return self._days.period_of(reached_ms)
+
+    def _fold(self, columns: Columns, origin: Origin, results: Results) -> list[Reject]:
+        rejects = super()._fold(columns, origin, results)
+        if columns.kind in self.partitions[0].rules[self.finding.rule].reads:
+            self._sample(columns.kind)
+        return rejects
+
+    def _sample(self, kind: str) -> None:
+        """Note where the customer stands, as the rule tells it by now."""
+        told = self.partitions[0].standing(self.finding.customer_id) or {"rules": {}}
+        window, unit = self.finding.window, self.finding.unit
+        for standing in told["rules"].get(self.finding.rule, ()):
+            start_ms = standing["window"]["start_ms"]
+            if standing["unit"] != unit or standing["window"]["kind"] != window.kind:
+                continue
+            if start_ms == window.start_ms:
+                self.reached = standing["observed"]
+            if self.finding.level == "regular":
+                self.samples[start_ms] = standing["observed"]
+            elif start_ms == window.start_ms and window.kind in STEPPED:
+                self.samples[self._step_start_ms(kind)] = standing["observed"]
+
+    def _step_start_ms(self, kind: str) -> int:
+        """Where the hour or the day begins that this kind has come to."""
+        watermark_ms = self.partitions[0].watermark_ms[kind]
+        if self.finding.window.kind == "day":
+            return watermark_ms - watermark_ms % HOUR_MS
+        return self._days.bounds(int(self._days.period_of(np.array([watermark_ms]))[0]))[0]
+
+    def _close(self, partials: list[CohortPartial], results: Results) -> None:
+        """Judge each closed period by the means that the evidence gives for it."""
+        for partial in partials:
+            given = self._given.get(partial.period_start_ms)
+            if partial.rule == self.finding.rule and given is not None:
+                found = self.partitions[0].judge_given(partial.rule, partial.period_start_ms, given)
+                self._answer(0, found, results)
+
+
+def means_of(finding: Finding) -> dict[int, Mapping[str, Any]]:
+    """What the evidence says of each period, by its start; each breach speaks for its own."""
+    breaches = finding.evidence.get("breaches", ())
+    return {finding.window.start_ms: finding.evidence} | {b["start_ms"]: b for b in breaches}

@@ -1,0 +1,116 @@
+"""The input that a finding rests on, as its evidence names it, and reading it again from files."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from schemas.columns import Columns
+from streams.clock import Clock
+from streams.sources import Chunk, SourceError, chunks
+
+
+class InputGone(Exception):
+    """What the evidence names can't be read any more; the message says what, and what to do."""
+
+
+class FileSpan(NamedTuple):
+    """Lines of a file, counted from one; the last one is included."""
+
+    file: str
+    first_line: int
+    last_line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.first_line}-{self.last_line}"
+
+
+class TopicSpan(NamedTuple):
+    """Offsets of a topic's partition; the last one is included."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}] {self.first_offset}-{self.last_offset}"
+
+
+Span = FileSpan | TopicSpan
+
+
+def spans_of(evidence: Mapping[str, Any]) -> list[Span]:
+    """The input that evidence names, in its order."""
+    return [
+        FileSpan(**named) if "file" in named else TopicSpan(**named)
+        for named in evidence.get("inputs", ())
+    ]
+
+
+def read_files(spans: Sequence[Span], files: Sequence[Path], clock: Clock) -> Iterator[Chunk]:
+    """The named lines of files, which are numbered through; whole files where topics are named.
+
+    Parameters
+    ----------
+    spans
+        What the evidence names.
+    files
+        Where the files are now, in the order they were read in; where they were, if there are none.
+    clock
+        When the records are read: what is of the future then is refused.
+    """
+    first = 0
+    for path, lines in _places(spans, files).items():
+        start = first
+        try:
+            for chunk in chunks([path], clock, first):
+                first = chunk.first + chunk.records
+                if chunk.first >= start + lines.stop:
+                    break
+                wanted = range(start + lines.start, start + lines.stop)
+                yield replace(
+                    chunk, columns=[_within(columns, wanted) for columns in chunk.columns]
+                )
+        except (OSError, SourceError) as error:
+            raise InputGone(f"{path} can't be read ({error}): name the file as it was") from None
+        if first - start <= lines.start:
+            raise InputGone(
+                f"{path} has {first - start} lines and the evidence names line {lines.start + 1}: "
+                "name the file as it was"
+            )
+
+
+def _places(spans: Sequence[Span], files: Sequence[Path]) -> dict[Path, range]:
+    """Where the named files are now and which of their lines to read, counted from zero."""
+    named = [span for span in spans if isinstance(span, FileSpan)]
+    if not named:
+        return dict.fromkeys(files, range(sys.maxsize))
+    lines: dict[Path, range] = {}
+    for span in named:
+        path = _found(span.file, files)
+        before = lines.get(path, range(span.first_line - 1, span.last_line))
+        lines[path] = range(
+            min(before.start, span.first_line - 1), max(before.stop, span.last_line)
+        )
+    return {path: lines[path] for path in [*files, *lines] if path in lines}
+
+
+def _found(name: str, files: Sequence[Path]) -> Path:
+    """The file that the evidence names, among those given by its path or else by its name."""
+    if not files:
+        return Path(name)
+    paths = [path for path in files if path.absolute() == Path(name).absolute()]
+    paths = paths or [path for path in files if path.name == Path(name).name]
+    if len(paths) != 1:
+        raise InputGone(f"{name} is not among the inputs, or not alone: name the file as it was")
+    return paths[0]
+
+
+def _within(columns: Columns, offsets: range) -> Columns:
+    """The rows that stood within these offsets."""
+    inside = (columns.offset >= offsets.start) & (columns.offset < offsets.stop)
+    return columns if inside.all() else columns.take(np.flatnonzero(inside))
