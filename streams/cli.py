@@ -27,6 +27,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         from streams.demo import DemoError  # noqa: PLC0415
         from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
+        from streams.explain.case import ExplainError  # noqa: PLC0415
         from streams.scoreboard import PlantedError  # noqa: PLC0415
         from streams.sinks import SinkError  # noqa: PLC0415
         from streams.sources import SourceError  # noqa: PLC0415
@@ -47,6 +48,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
             TopicsError,
             EmbeddedBrokerError,
             DemoError,
+            ExplainError,
         ) as error:
             fail(str(error))
         except BrokenPipeError:
@@ -63,6 +65,7 @@ def setting(name: str, text: str, kind: Any = str) -> Callable[..., Any]:
 
 
 POLICY = click.Path(exists=True, dir_okay=False)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -143,6 +146,37 @@ def replay(
 
     outputs = (findings, actions, dead_letters)
     run_replay(list(inputs), customers, *outputs, planted, load_settings(flags))
+
+
+@main.command()
+@click.argument("action_id")
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--actions", type=FILE, help="Actions of a replay, NDJSON; else the topic.")
+@click.option("--findings", type=FILE, help="Findings of the same replay, NDJSON.")
+@click.option("--customers", type=FILE, help="Customers, NDJSON.")
+@setting("policy", "Policy file; the default policy if absent.", POLICY)
+@setting("partitions", "Partitions that the topics have, or that the replay had.", int)
+@click.option("--language", default="en", type=click.Choice(["en", "nl", "fr"]), show_default=True)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page, too.")
+@for_people
+def explain(
+    action_id: str,
+    inputs: tuple[Path, ...],
+    actions: Path | None,
+    findings: Path | None,
+    customers: Path | None,
+    language: str,
+    html: Path | None,
+    **flags: Any,
+) -> None:
+    """Compute the evidence of an action again, and say in words what it is about."""
+    from streams.explain.command import Files, run_explain  # noqa: PLC0415
+
+    settings = load_settings(flags)
+    if actions is None or findings is None:
+        fail("name both --actions and --findings", WRONG_USAGE)
+    records = Files(actions, findings, customers)
+    run_explain(action_id, list(inputs), records, language, html, settings)
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """A finding computed again: the same rules over the input that its evidence names."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ CLOSING_MS = 2 * DAY_MS
 STEPPED = ("day", "week", "month")
 """Windows in which the count is followed step by step."""
 
-COMPARED = ("observed", "limit", "window", "finding_id")
+COMPARED = ("observed", "limit", "window", "event_time_ms", "finding_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,16 @@ class Recomputation:
     """What came of a finding when it was computed again.
 
     `again` is None where nothing was found; `reached` is how far the customer came by then, if the
-    rule tells. `counts` are those that the chart shows, by the start of the time they are about.
+    rule tells. `counts` are those that the chart shows, by the start of the time they are about;
+    `events` were read; the plan that they were held against holds from `plan_from_ms` on.
     """
 
     finding: Finding
     again: Finding | None
     reached: int | None
-    counts: dict[int, int] = field(default_factory=dict)
-    events: int = 0
+    counts: dict[int, int]
+    events: int
+    plan_from_ms: int
 
     @property
     def differences(self) -> list[str]:
@@ -94,7 +96,14 @@ def recompute(
         found += rerun.take(_part(chunk, home, partitions)).findings
     found += rerun.end().findings
     again = next((other for other in found if _is_same(other, finding)), None)
-    return Recomputation(finding, again, rerun.reached, dict(rerun.samples), rerun.counts["events"])
+    return Recomputation(
+        finding=finding,
+        again=again,
+        reached=rerun.reached,
+        counts=rerun.samples,
+        events=rerun.counts["events"],
+        plan_from_ms=rerun.plan_from_ms,
+    )
 
 
 def _is_same(other: Finding, finding: Finding) -> bool:
@@ -140,6 +149,13 @@ class Rerun(Replay):
         self.reached: int | None = None
         self._given = means_of(finding)
         self._days = calendar(policy.timezone, "day")
+
+    @property
+    def plan_from_ms(self) -> int:
+        """Since when the customer's plan holds, 0 for one never announced."""
+        customers = self.partitions[0].customers
+        slot = customers.directory.find([self.finding.customer_id.encode()])
+        return int(customers.valid_from_ms(slot)[0]) if slot[0] >= 0 else 0
 
     def end(self) -> Results:
         """Close the periods that the finding is about."""

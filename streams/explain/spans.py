@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,19 @@ from schemas.columns import Columns
 from streams.clock import Clock
 from streams.sources import Chunk, SourceError, chunks
 
+WHOLE = range(sys.maxsize)
+"""Every line of a file."""
+
+Why = Literal["missing", "ambiguous", "unreadable", "short", "expired", "unnamed"]
+
 
 class InputGone(Exception):
-    """What the evidence names can't be read any more; the message says what, and what to do."""
+    """What the evidence names can't be read any more: what, and why."""
+
+    def __init__(self, why: Why, what: str = "") -> None:
+        super().__init__(why, what)
+        self.why = why
+        self.what = what
 
 
 class FileSpan(NamedTuple):
@@ -75,20 +85,19 @@ def read_files(spans: Sequence[Span], files: Sequence[Path], clock: Clock) -> It
                 yield replace(
                     chunk, columns=[_within(columns, wanted) for columns in chunk.columns]
                 )
-        except (OSError, SourceError) as error:
-            raise InputGone(f"{path} can't be read ({error}): name the file as it was") from None
-        if first - start <= lines.start:
-            raise InputGone(
-                f"{path} has {first - start} lines and the evidence names line {lines.start + 1}: "
-                "name the file as it was"
-            )
+        except FileNotFoundError:
+            raise InputGone("missing", str(path)) from None
+        except (OSError, SourceError):
+            raise InputGone("unreadable", str(path)) from None
+        if lines is not WHOLE and first - start <= lines.start:
+            raise InputGone("short", str(path))
 
 
 def _places(spans: Sequence[Span], files: Sequence[Path]) -> dict[Path, range]:
     """Where the named files are now and which of their lines to read, counted from zero."""
     named = [span for span in spans if isinstance(span, FileSpan)]
     if not named:
-        return dict.fromkeys(files, range(sys.maxsize))
+        return dict.fromkeys(files, WHOLE)
     lines: dict[Path, range] = {}
     for span in named:
         path = _found(span.file, files)
@@ -106,7 +115,7 @@ def _found(name: str, files: Sequence[Path]) -> Path:
     paths = [path for path in files if path.absolute() == Path(name).absolute()]
     paths = paths or [path for path in files if path.name == Path(name).name]
     if len(paths) != 1:
-        raise InputGone(f"{name} is not among the inputs, or not alone: name the file as it was")
+        raise InputGone("ambiguous" if paths else "missing", name)
     return paths[0]
 
 

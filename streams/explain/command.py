@@ -1,0 +1,133 @@
+"""What `fairuse explain` does, once the command line is read."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from rich.console import Console
+
+from detectors.policies import load_policy
+from schemas.policy import Policy
+from schemas.records import Action, Customer, Finding
+from streams.clock import wall_clock
+from streams.explain.case import ExplainError, case_of
+from streams.explain.html import html_of
+from streams.explain.page import Explanation, PageWriter
+from streams.explain.recompute import Recomputation, recompute
+from streams.explain.spans import FileSpan, InputGone, read_files, spans_of
+from streams.explain.terminal import show
+from streams.settings import Settings
+from streams.sources import Chunk, files_of, read_records
+
+action_decoder = msgspec.json.Decoder(Action)
+finding_decoder = msgspec.json.Decoder(Finding)
+customer_decoder = msgspec.json.Decoder(Customer)
+
+
+class Records(Protocol):
+    """Where everything is that belongs to an action, but the usage."""
+
+    def actions(self) -> Iterable[Action]:
+        """Every action, in order."""
+        ...
+
+    def findings(self, customer_id: str) -> Iterable[Finding]:
+        """Findings, in order, those of the customer among them."""
+        ...
+
+    def customers(self, customer_id: str) -> Iterable[Customer]:
+        """Who has which plan, all of the customer's partition among them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Records in NDJSON files, as a replay reads and writes them."""
+
+    actions_path: Path
+    findings_path: Path
+    customers_path: Path | None
+
+    def actions(self) -> Iterator[Action]:
+        """Every action, in order."""
+        return read_records(self.actions_path, action_decoder)
+
+    def findings(self, customer_id: str) -> Iterator[Finding]:
+        """Every finding, in order."""
+        return read_records(self.findings_path, finding_decoder)
+
+    def customers(self, customer_id: str) -> Iterator[Customer]:
+        """Every customer."""
+        if self.customers_path is not None:
+            yield from read_records(self.customers_path, customer_decoder)
+
+
+def explain(
+    action_id: str,
+    records: Records,
+    usage: Callable[[Finding], tuple[Iterable[Chunk], int]],
+    policy: Policy,
+    dedup_entries_max: int,
+) -> Explanation:
+    """Look an action up and compute its findings again.
+
+    `usage` gives what a finding's evidence names, and into how many partitions that was split; it
+    raises `InputGone` then or on the way.
+    """
+    case = case_of(action_id, records.actions, lambda action: records.findings(action.customer_id))
+    if case.action.rule not in policy.rules:
+        raise ExplainError(f"policy {policy.name} has no rule {case.action.rule}: name another")
+    outcomes: list[Recomputation | InputGone] = []
+    for finding in case.findings:
+        try:
+            chunks, partitions = usage(finding)
+            customers = records.customers(finding.customer_id)
+            outcomes.append(
+                recompute(finding, policy, customers, chunks, partitions, dedup_entries_max)
+            )
+        except InputGone as gone:
+            outcomes.append(gone)
+    return Explanation(case, outcomes, f"{policy.name} {policy.version}")
+
+
+def run_explain(
+    action_id: str,
+    inputs: list[Path],
+    records: Records,
+    language: str,
+    html: Path | None,
+    settings: Settings,
+) -> None:
+    """Explain an action; raise `ExplainError` unless its evidence agrees."""
+    policy = load_policy(Path(settings.policy) if settings.policy else None)
+    files = files_of(inputs)
+
+    def usage(finding: Finding) -> tuple[Iterable[Chunk], int]:
+        spans = spans_of(finding.evidence)
+        if not spans:
+            raise InputGone("unnamed")
+        if files or isinstance(spans[0], FileSpan):
+            return read_files(spans, files, wall_clock), settings.partitions
+        raise InputGone("expired", ", ".join(map(str, spans)))
+
+    explained = explain(action_id, records, usage, policy, settings.dedup_entries_max)
+    writer = PageWriter(language, policy.timezone)
+    page = writer.page(explained)
+    show(page, Console())
+    if html is not None:
+        try:
+            html.write_text(html_of(page), encoding="utf-8")
+        except OSError as error:
+            raise ExplainError(
+                f"{html} can't be written ({error.strerror}): name another"
+            ) from None
+    if explained.verdict == "differs":
+        raise ExplainError(f"action {action_id} does not agree with its input: see what differs")
+    for outcome in explained.outcomes:
+        if isinstance(outcome, InputGone):
+            what = PageWriter("en", policy.timezone).gone(outcome)
+            raise ExplainError(
+                f"the input of action {action_id} is gone ({what}): name it as it was"
+            )

@@ -1,0 +1,55 @@
+"""What the page says, in each language: one TOML file each, with the same keys."""
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from msgspec import Struct
+
+LANGUAGES = ("en", "nl", "fr")
+BEFORE_SIGN = re.compile(" (?=[:;?!])")
+"""In French a space stands before these signs; no line may end there."""
+
+Table = dict[str, str]
+
+
+class Texts(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One language's words; `seen` is by rule and unit, others by what their name says."""
+
+    locale: str
+    moment: str
+    span: str
+    through: str
+    within: str
+    since: str
+    no_limit: str
+    limit: str
+    times: str
+    regularly: str
+    labels: Table
+    title: Table
+    follows: Table
+    until: Table
+    notice: Table
+    waived: Table
+    objection: Table
+    verdict: Table
+    difference: Table
+    gone: Table
+    remark: Table
+    service: Table
+    periods: Table
+    windows: Table
+    documents: Table
+    seen: dict[str, Table]
+
+
+@cache
+def texts_in(language: str) -> Texts:
+    """The words of one of `LANGUAGES`."""
+    written = files(__name__).joinpath(f"{language}.toml").read_text(encoding="utf-8")
+    written = BEFORE_SIGN.sub("\N{NO-BREAK SPACE}", written)
+    written = written.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
+    return msgspec.convert(tomllib.loads(written), Texts)
