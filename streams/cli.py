@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -14,7 +14,7 @@ from streams.settings import SettingsError, load_settings
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 
-def fail(message: str, code: int = FAILED) -> None:
+def fail(message: str, code: int = FAILED) -> NoReturn:
     """Say in one sentence what to do, and end."""
     click.echo(f"fairuse: {message}", err=True)
     sys.exit(code)
@@ -151,6 +151,7 @@ def replay(
 @main.command()
 @click.argument("action_id")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@setting("broker", "Where the topics are, unless --actions names a file: host:port.")
 @click.option("--actions", type=FILE, help="Actions of a replay, NDJSON; else the topic.")
 @click.option("--findings", type=FILE, help="Findings of the same replay, NDJSON.")
 @click.option("--customers", type=FILE, help="Customers, NDJSON.")
@@ -171,11 +172,16 @@ def explain(
 ) -> None:
     """Compute the evidence of an action again, and say in words what it is about."""
     from streams.explain.command import Files, run_explain  # noqa: PLC0415
+    from streams.explain.topics import Topics  # noqa: PLC0415
 
     settings = load_settings(flags)
-    if actions is None or findings is None:
-        fail("name both --actions and --findings", WRONG_USAGE)
-    records = Files(actions, findings, customers)
+    records: Files | Topics
+    if actions is not None and findings is not None:
+        records = Files(actions, findings, customers)
+    elif actions is findings is customers is None:
+        records = Topics(settings.broker)
+    else:
+        fail("name --actions and --findings together, or neither and no --customers", WRONG_USAGE)
     run_explain(action_id, list(inputs), records, language, html, settings)
 
 

@@ -16,8 +16,9 @@ from streams.explain.case import ExplainError, case_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
 from streams.explain.recompute import Recomputation, recompute
-from streams.explain.spans import FileSpan, InputGone, read_files, spans_of
+from streams.explain.spans import InputGone, TopicSpan, read_files, spans_of
 from streams.explain.terminal import show
+from streams.explain.topics import read_topics
 from streams.settings import Settings
 from streams.sources import Chunk, files_of, read_records
 
@@ -108,9 +109,10 @@ def run_explain(
         spans = spans_of(finding.evidence)
         if not spans:
             raise InputGone("unnamed")
-        if files or isinstance(spans[0], FileSpan):
+        in_topics = [span for span in spans if isinstance(span, TopicSpan)]
+        if files or not in_topics:
             return read_files(spans, files, wall_clock), settings.partitions
-        raise InputGone("expired", ", ".join(map(str, spans)))
+        return read_topics(in_topics, settings.broker), 1
 
     explained = explain(action_id, records, usage, policy, settings.dedup_entries_max)
     writer = PageWriter(language, policy.timezone)
