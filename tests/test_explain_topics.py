@@ -11,9 +11,7 @@ from streams.explain.command import explain
 from streams.explain.spans import InputGone, spans_of
 from streams.explain.topics import Topics, read_topics
 from streams.generator import Operator, OperatorShape
-from tests.bench.policies import policy_of
 from tests.live import (
-    ONE_KIND,
     Worker,
     customer_records,
     fresh_topics,
@@ -50,8 +48,7 @@ def test_what_a_worker_decided_agrees_with_the_topics_until_they_forget(kafka, t
         worker.stop()
 
     topics = Topics(kafka.bootstrap)
-    policy_file = policy_of(ONE_KIND, tmp_path)
-    policy = load_policy(policy_file)
+    policy = load_policy()
     chosen = {action.rule: action for action in topics.actions()}
     assert len(chosen) >= 20, sorted(chosen)
     for action in chosen.values():
@@ -60,7 +57,7 @@ def test_what_a_worker_decided_agrees_with_the_topics_until_they_forget(kafka, t
         assert explained.verdict == "agrees", (action, explained.outcomes)
 
     action = chosen["sms_daily"]
-    told = ("--broker", kafka.bootstrap, "--policy", policy_file)
+    told = ("--broker", kafka.bootstrap)
     shown = fairuse("explain", action.action_id, *told)
     assert shown.returncode == 0, shown.stderr
     assert "it agrees" in shown.stdout
