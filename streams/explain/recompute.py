@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import compress, islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from schemas.decode import Reject
 from schemas.policy import Policy
 from schemas.records import CohortPartial, Customer, Finding
 from streams.partitioner import partition_of, partitions_of
-from streams.replay import Replay, Results
+from streams.replay import CUSTOMERS_AT_ONCE, Replay, Results
 from streams.sources import Chunk
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -91,11 +92,10 @@ def recompute(
     rerun = Rerun(finding, policy, dedup_entries_max)
     home = partition_of(finding.customer_id.encode(), partitions)
     rerun.announce(_of_partition(customers, home, partitions))
-    found: list[Finding] = []
-    for chunk in chunks:
-        found += rerun.take(_part(chunk, home, partitions)).findings
-    found += rerun.end().findings
-    again = next((other for other in found if _is_same(other, finding)), None)
+    same = [
+        other for other in _findings(rerun, chunks, home, partitions) if _is_same(other, finding)
+    ]
+    again = same[0] if same else None
     return Recomputation(
         finding=finding,
         again=again,
@@ -104,6 +104,15 @@ def recompute(
         events=rerun.counts["events"],
         plan_from_ms=rerun.plan_from_ms,
     )
+
+
+def _findings(
+    rerun: "Rerun", chunks: Iterable[Chunk], home: int, partitions: int
+) -> Iterator[Finding]:
+    """Everything that is found in the partition, as it is found."""
+    for chunk in chunks:
+        yield from rerun.take(_part(chunk, home, partitions)).findings
+    yield from rerun.end().findings
 
 
 def _is_same(other: Finding, finding: Finding) -> bool:
@@ -118,9 +127,10 @@ def _is_same(other: Finding, finding: Finding) -> bool:
 
 
 def _of_partition(customers: Iterable[Customer], home: int, partitions: int) -> Iterator[Customer]:
-    for customer in customers:
-        if partition_of(customer.customer_id.encode(), partitions) == home:
-            yield customer
+    waiting = iter(customers)
+    while some := list(islice(waiting, CUSTOMERS_AT_ONCE)):
+        homes = partitions_of([customer.customer_id.encode() for customer in some], partitions)
+        yield from compress(some, homes == home)
 
 
 def _part(chunk: Chunk, home: int, partitions: int) -> Chunk:
