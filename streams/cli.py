@@ -27,6 +27,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         from streams.demo import DemoError  # noqa: PLC0415
         from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
+        from streams.enforce.errors import EnforceError  # noqa: PLC0415
         from streams.explain.case import ExplainError  # noqa: PLC0415
         from streams.scoreboard import PlantedError  # noqa: PLC0415
         from streams.sinks import SinkError  # noqa: PLC0415
@@ -47,6 +48,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
             PlantedError,
             TopicsError,
             EmbeddedBrokerError,
+            EnforceError,
             DemoError,
             ExplainError,
         ) as error:
@@ -89,6 +91,25 @@ def worker(log_level: str, **flags: Any) -> None:
     from streams.run import run_worker  # noqa: PLC0415
 
     sys.exit(run_worker(load_settings(flags), log_level))
+
+
+@main.command()
+@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@setting("app_id", "First part of the consumer group's name.")
+@setting("adapter", "What carries actions out.", click.Choice(["webhook"]))
+@setting("kinds", "Kinds of action to see to, comma-separated; all the adapter can do if absent.")
+@setting("webhook_url", "Where the webhook adapter posts actions.")
+@setting("host", "Address of /metrics.")
+@setting("port", "Port of /metrics.", int)
+@setting("data_dir", "Folder of the state file.", click.Path(file_okay=False))
+@click.option("--dry-run", is_flag=True, help="Say what would be done; do and report nothing.")
+@click.option("--log-level", default="info", help="debug, info, warning or error.")
+@for_people
+def enforce(dry_run: bool, log_level: str, **flags: Any) -> None:
+    """Carry out actions in a network or another system, and report what became of them."""
+    from streams.run import run_enforcement  # noqa: PLC0415
+
+    run_enforcement(load_settings(flags), dry_run, log_level)
 
 
 @main.command()

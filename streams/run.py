@@ -1,5 +1,6 @@
 """What the commands do, once the command line is read."""
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -44,6 +45,16 @@ def run_worker(settings: Settings, log_level: str) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+def run_enforcement(settings: Settings, dry_run: bool, log_level: str) -> None:
+    """Carry out actions until stopped."""
+    from streams.enforce.consumer import run_enforce  # noqa: PLC0415
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    # What its errors mean for the user is said in a sentence of ours.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    run_enforce(settings, dry_run)
 
 
 def progress(title: str) -> Progress:

@@ -1,10 +1,10 @@
-"""Settings of the worker: flags, then `FAIRUSE_*` environment variables, then `fairuse.toml`."""
+"""Settings: flags, then `FAIRUSE_*` environment variables, then `fairuse.toml`."""
 
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,7 +19,7 @@ class SettingsError(Exception):
 
 
 class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Everything a worker can be told, every limit included.
+    """Everything a worker or the enforcement side can be told, every limit included.
 
     Each is `--like-this` on the command line, `FAIRUSE_LIKE_THIS` in the environment and
     `like_this` in `fairuse.toml`.
@@ -68,6 +68,24 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A partition that is silent for so long closes its periods by the clock."""
     snapshot_minutes: Positive = 10
     """Time between local snapshots."""
+    adapter: Literal["webhook"] | None = None
+    """What `fairuse enforce` carries actions out with."""
+    kinds: str | None = None
+    """Kinds of action that `fairuse enforce` sees to, comma-separated; all its adapter can do if
+    absent."""
+    enforce_attempts_max: Positive = 8
+    """How often an action is tried, at growing intervals, before it has failed."""
+    enforce_timeout_seconds: Seconds = 5
+    """How long an adapter waits for an answer."""
+    enforce_waiting_max: Positive = 1_000_000
+    """Actions that wait to take effect or to be tried again; above it none is taken in."""
+    enforce_customers_max: Positive = 1_000_000
+    """Customers remembered with nothing waiting and nothing in force, so that a repeated action is
+    known."""
+    webhook_url: str | None = None
+    """Where the webhook adapter posts actions."""
+    webhook_secret: str | None = None
+    """What it signs them with: base64 after `whsec_`. Not a flag, for others see those."""
 
 
 def load_settings(
@@ -91,5 +109,5 @@ def load_settings(
         return msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(
-            f"a setting can't be used ({error}): see fairuse worker --help"
+            f"a setting can't be used ({error}): see --help and fairuse.toml"
         ) from None

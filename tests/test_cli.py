@@ -13,6 +13,13 @@ from detectors import RULES
 from detectors.policies import default_policy_path
 
 
+WEBHOOK = """
+adapter = "webhook"
+webhook_url = "http://127.0.0.1:9"
+webhook_secret = "whsec_YWJj"
+"""
+
+
 def fairuse(*arguments, cwd=None):
     command = [sys.executable, "-m", "streams", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
@@ -103,6 +110,28 @@ def test_an_unreachable_broker_is_named():
     for command in ("topics", "worker"):
         result = fairuse(command, "--broker", "127.0.0.1:9")
         assert_one_sentence(result, 1, "127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings", "words"),
+    [
+        ((), "", ("--adapter",)),
+        (("--adapter", "webhook"), "", ("webhook_url", "FAIRUSE_WEBHOOK_URL")),
+        (("--webhook-url", "host"), 'adapter = "webhook"', ("https://",)),
+        (("--webhook-url", "http://host"), 'adapter = "webhook"', ("webhook_secret",)),
+        ((), WEBHOOK.replace("whsec_YWJj", "whsec_?"), ("base64",)),
+        (("--kinds", "notify,throtle"), WEBHOOK, ("throtle", "throttle")),
+    ],
+)
+def test_what_enforcement_needs_is_named(tmp_path, flags, settings, words):
+    (tmp_path / "fairuse.toml").write_text(settings)
+    assert_one_sentence(fairuse("enforce", *flags, cwd=tmp_path), 2, *words)
+
+
+def test_enforcement_says_when_no_broker_answers(tmp_path):
+    (tmp_path / "fairuse.toml").write_text(WEBHOOK)
+    result = fairuse("enforce", "--broker", "127.0.0.1:9", cwd=tmp_path)
+    assert_one_sentence(result, 1, "127.0.0.1:9")
 
 
 def test_a_setting_that_cannot_be_used_is_named(tmp_path):

@@ -1,0 +1,219 @@
+"""`fairuse enforce`: the loop between Kafka and the enforcer."""
+
+import logging
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from time import monotonic
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.errors import FencedInstanceIdError, KafkaError
+
+from streams.clock import Clock, wall_clock
+from streams.enforce.adapters import adapter_of
+from streams.enforce.dry_run import DryRun
+from streams.enforce.enforcer import Enforcer
+from streams.enforce.errors import EnforceError
+from streams.enforce.figures import Figures
+from streams.enforce.reports import KafkaReports, NoReports, Reports
+from streams.enforce.store import Store
+from streams.settings import Settings
+from streams.topics import ACTIONS, TopicsError, check_topics
+
+logger = logging.getLogger(__name__)
+
+POLL_MS_MAX = 500
+"""A stop is noticed after so long at most, besides the order under way."""
+
+RECORDS_AT_ONCE = 500
+ORDERS_AT_ONCE = 16
+"""Orders between two polls."""
+
+REQUESTS_OF_ORDER_MAX = 4
+"""An adapter waits so many times for an answer, at most, before it gives an order back."""
+
+SESSION_MS = 10_000
+TIDY_SECONDS = 1
+
+
+class Seeker(ConsumerRebalanceListener):
+    """Begins each partition where the state file left it."""
+
+    def __init__(self, consumer: KafkaConsumer, store: Store) -> None:
+        self._consumer = consumer
+        self._store = store
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing to do: what was taken in is on disk."""
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Go to the first action that was not taken in."""
+        for part in assigned:
+            if (position := self._store.position(part.partition)) is not None:
+                self._consumer.seek(part, position)
+
+
+class Loop:
+    """Polls, has actions done and reports.
+
+    Parameters
+    ----------
+    waiting_max
+        No action is taken in while more than so many wait, give or take those of a second.
+    """
+
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        enforcer: Enforcer,
+        reports: Reports,
+        waiting_max: int,
+        clock: Clock,
+    ) -> None:
+        self._consumer = consumer
+        self._enforcer = enforcer
+        self._reports = reports
+        self._waiting_max = waiting_max
+        self._clock = clock
+        self._tidy_at = 0.0
+        self._full = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; what was done by then is reported."""
+        while not stop.is_set():
+            self._tidy()
+            # Nothing new is begun before the last results have arrived: so they can't pile up.
+            delivered = self._reports.flush()
+            self._take_in(delivered)
+            if delivered:
+                self._work(stop)
+            self._reports.commit()
+        self._reports.flush()
+        self._reports.commit()
+
+    def _tidy(self) -> None:
+        if monotonic() >= self._tidy_at:
+            self._full = self._enforcer.tidy() >= self._waiting_max
+            self._tidy_at = monotonic() + TIDY_SECONDS
+
+    def _take_in(self, delivered: bool) -> None:
+        is_open = delivered and not self._full
+        (self._consumer.resume if is_open else self._consumer.pause)(*self._consumer.assignment())
+        wake_ms = self._enforcer.store.wake_ms()
+        wait_ms = POLL_MS_MAX
+        if delivered and wake_ms is not None:
+            wait_ms = min(max(wake_ms - self._clock(), 0), POLL_MS_MAX)
+        polled = self._consumer.poll(timeout_ms=wait_ms, max_records=RECORDS_AT_ONCE)
+        for records in polled.values():
+            self._enforcer.take_in(records)
+
+    def _work(self, stop: threading.Event) -> None:
+        for customer_id, partition in self._enforcer.due(ORDERS_AT_ONCE):
+            if stop.is_set():
+                return
+            self._enforcer.attend(customer_id, partition)
+
+
+def run_enforce(settings: Settings, dry_run: bool) -> None:
+    """Carry out actions until the process is told to stop.
+
+    A dry run works on a copy of the state, keeps nothing and reports nothing.
+    """
+    adapter = adapter_of(settings, wall_clock)
+    if problems := check_topics(settings.broker, settings.app_id):
+        raise TopicsError("; ".join(problems))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    path = Path(settings.data_dir) / f"enforce-{settings.adapter}.sqlite"
+    figures = Figures()
+    try:
+        with _opened(path, dry_run) as store:
+            enforcer = Enforcer(
+                store,
+                DryRun(adapter) if dry_run else adapter,
+                wall_clock,
+                attempts_max=settings.enforce_attempts_max,
+                customers_max=settings.enforce_customers_max,
+                figures=figures,
+            )
+            if dry_run:
+                _rehearse(settings, enforcer, stop)
+            else:
+                _serve(figures, settings)
+                _enforce(settings, enforcer, stop)
+    except sqlite3.Error as error:
+        raise EnforceError(
+            f"{path} can't be written ({error}): make room or mend the disk, and start again."
+        ) from error
+    except FencedInstanceIdError:
+        raise EnforceError(
+            "another `fairuse enforce` with this adapter has taken over: run only one of them"
+        ) from None
+    except KafkaError as error:
+        raise EnforceError(
+            f"Kafka at {settings.broker} failed ({type(error).__name__}): "
+            "look into the broker's log and start again"
+        ) from error
+
+
+def _opened(path: Path, dry_run: bool) -> Store:
+    if not dry_run:
+        return Store(path)
+    if not path.exists():
+        return Store(None)
+    with Store(path) as store:
+        return store.copy()
+
+
+def _serve(figures: Figures, settings: Settings) -> None:
+    try:
+        figures.serve(settings.host, settings.port)
+    except OSError as error:
+        raise EnforceError(
+            f"port {settings.port} of {settings.host} can't be used for /metrics "
+            f"({error.strerror}): choose another --port"
+        ) from None
+
+
+def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
+    name = f"{settings.app_id}-enforce-{settings.adapter}"
+    seconds_max = ORDERS_AT_ONCE * REQUESTS_OF_ORDER_MAX * settings.enforce_timeout_seconds
+    consumer = KafkaConsumer(
+        bootstrap_servers=settings.broker,
+        group_id=name,
+        # A restart gets the partitions back at once, and a second process takes them away.
+        group_instance_id=name,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=SESSION_MS,
+        max_poll_interval_ms=60_000 + int(seconds_max * 1_000),
+    )
+    reports = KafkaReports(settings, enforcer.store, consumer)
+    try:
+        consumer.subscribe([ACTIONS], listener=Seeker(consumer, enforcer.store))
+        logger.info("enforcing by %s, Ctrl-C ends it", settings.adapter)
+        Loop(consumer, enforcer, reports, settings.enforce_waiting_max, wall_clock).run(stop)
+        logger.info("ended; everything that was done is reported")
+    finally:
+        reports.close()
+        consumer.close(autocommit=False)
+
+
+def _rehearse(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
+    """Read without the group, which belongs to the process that enforces."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=settings.broker, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        parts = [
+            TopicPartition(ACTIONS, number) for number in consumer.partitions_for_topic(ACTIONS)
+        ]
+        consumer.assign(parts)
+        Seeker(consumer, enforcer.store).on_partitions_assigned(parts)
+        reports = NoReports(enforcer.store)
+        Loop(consumer, enforcer, reports, settings.enforce_waiting_max, wall_clock).run(stop)
+    finally:
+        consumer.close()

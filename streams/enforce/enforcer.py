@@ -1,0 +1,158 @@
+"""Takes actions in and has them carried out; knows neither Kafka nor any network."""
+
+import logging
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Protocol
+
+import msgspec
+
+from schemas.events import TIME_MS_MAX, TIME_MS_MIN
+from schemas.records import Action, EnforcementResult
+from streams.clock import Clock
+from streams.enforce.account import Order, Outcome, begin, note, settle, take
+from streams.enforce.adapter import Adapter, AdapterError, Unavailable
+from streams.enforce.figures import Figures
+from streams.enforce.store import Store
+
+logger = logging.getLogger(__name__)
+
+ID_LENGTH_MAX = 64
+ACTION = msgspec.json.Decoder(Action)
+
+
+class Record(Protocol):
+    """A record of the topic `actions`."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class BadRecord(Exception):
+    """A record that is no usable action, and why."""
+
+
+class Enforcer:
+    """The actions of the partitions it is handed, each answered and done once.
+
+    Parameters
+    ----------
+    attempts_max
+        How often an order is tried before it has failed.
+    customers_max
+        Customers that are remembered with nothing waiting and nothing in force.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        adapter: Adapter,
+        clock: Clock,
+        *,
+        attempts_max: int,
+        customers_max: int,
+        figures: Figures,
+    ) -> None:
+        self.store = store
+        self.figures = figures
+        self._adapter = adapter
+        self._clock = clock
+        self._attempts_max = attempts_max
+        self._customers_max = customers_max
+
+    def take_in(self, records: Iterable[Record]) -> None:
+        """Accept what records ask for; with them the position advances, or not at all."""
+        with self.store.transaction():
+            for record in records:
+                expected = self.store.position(record.partition)
+                if expected is not None and record.offset < expected:
+                    continue
+                try:
+                    self._accept(usable_action(record), record)
+                except BadRecord as error:
+                    self.figures.bad_records.inc()
+                    logger.warning(
+                        "record %d of partition %d of actions is skipped: %s",
+                        record.offset,
+                        record.partition,
+                        error,
+                    )
+                self.store.advance(record.partition, record.offset + 1)
+
+    def tidy(self) -> int:
+        """Forget customers beyond the bound; how many actions wait."""
+        with self.store.transaction():
+            self.store.forget_idle(self._customers_max)
+        waiting, in_force = self.store.held()
+        self.figures.waiting.set(waiting)
+        self.figures.in_force.set(in_force)
+        return waiting
+
+    def _accept(self, action: Action, record: Record) -> None:
+        now_ms = self._clock()
+        account = self.store.account(action.customer_id)
+        if not self._adapter.handles(action):
+            self.figures.passed_over.inc()
+            account, results = note(account, action), []
+        else:
+            self.figures.held.inc(action.human_review)
+            account, results = take(
+                account, action, record.offset, now_ms, announce=self._adapter.announces
+            )
+        self.store.put(action.customer_id, record.partition, account, now_ms)
+        self._say(results)
+
+    def due(self, customers_max: int) -> list[tuple[str, int]]:
+        """Customers for whom there is something to do now, and their partitions."""
+        return self.store.due(self._clock(), customers_max)
+
+    def attend(self, customer_id: str, partition: int) -> None:
+        """Carry out one customer's next order; what became of it is kept when this returns."""
+        account, results, order = begin(self.store.account(customer_id), self._clock())
+        if order is not None:
+            outcome = self._carry_out(order)
+            account, settled = settle(account, order, outcome, self._clock(), self._attempts_max)
+            results += settled
+        with self.store.transaction():
+            self.store.put(customer_id, partition, account, self._clock())
+            self._say(results)
+
+    def _carry_out(self, order: Order) -> Outcome:
+        started = perf_counter()
+        try:
+            return Outcome(self._adapter.carry_out(order))
+        except AdapterError as error:
+            passing = isinstance(error, Unavailable)
+            self.figures.retries.inc(passing)
+            logger.warning("action %s was not done: %s", order.action.action_id, error)
+            return Outcome(str(error), "passing" if passing else "lasting")
+        finally:
+            self.figures.attempt.observe(perf_counter() - started)
+
+    def _say(self, results: list[EnforcementResult]) -> None:
+        for result in results:
+            self.figures.results.labels(result.status).inc()
+        self.store.say(results)
+
+
+def usable_action(record: Record) -> Action:
+    """The action that a record holds, or `BadRecord`."""
+    if not record.value:
+        raise BadRecord("it is empty")
+    try:
+        action = ACTION.decode(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRecord(str(error)) from None
+    if not (
+        1 <= len(action.action_id) <= ID_LENGTH_MAX
+        and 1 <= len(action.customer_id) <= ID_LENGTH_MAX
+    ):
+        raise BadRecord(f"an id does not have 1 to {ID_LENGTH_MAX} characters")
+    if record.key != action.customer_id.encode():
+        raise BadRecord("its key is not its customer_id")
+    times = (action.decided_ms, action.effective_ms, action.expires_ms or TIME_MS_MIN)
+    if not all(TIME_MS_MIN <= time_ms <= TIME_MS_MAX for time_ms in times):
+        raise BadRecord("a time in it is out of range")
+    return action

@@ -1,0 +1,127 @@
+"""What others see of the enforcement side: results, and committed offsets."""
+
+import logging
+from typing import Protocol
+
+import msgspec
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from schemas.records import EnforcementResult
+from streams.enforce.store import Store
+from streams.settings import Settings
+from streams.topics import ACTIONS, ENFORCEMENT_RESULTS
+
+logger = logging.getLogger(__name__)
+
+RESULTS_AT_ONCE = 1_000
+SEND_SECONDS_MAX = 10
+"""Results that are not delivered by then are sent again later."""
+
+
+class Reports(Protocol):
+    """Where results go."""
+
+    def flush(self) -> bool:
+        """Deliver what is unsent; whether nothing is left."""
+        ...
+
+    def commit(self) -> None:
+        """Tell the broker how far the actions are done."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        ...
+
+
+class KafkaReports:
+    """Sends results to `enforcement.results` and commits offsets of `actions`."""
+
+    def __init__(self, settings: Settings, store: Store, consumer: KafkaConsumer) -> None:
+        self._store = store
+        self._consumer = consumer
+        self._committed: dict[int, int] = {}
+        self._producer = KafkaProducer(
+            bootstrap_servers=settings.broker,
+            acks="all",
+            enable_idempotence=settings.idempotence,
+            max_block_ms=SEND_SECONDS_MAX * 1_000,
+            delivery_timeout_ms=SEND_SECONDS_MAX * 1_000,
+            request_timeout_ms=SEND_SECONDS_MAX * 500,
+        )
+
+    def flush(self) -> bool:
+        """Deliver what is unsent; whether nothing is left.
+
+        What comes after a result that did not arrive is sent again with it, so that the last word
+        about an action stays the last.
+        """
+        rows = self._store.unsent(RESULTS_AT_ONCE)
+        arrived = None
+        try:
+            deliveries = [(number, self._send(result)) for number, result in rows]
+            for number, delivery in deliveries:
+                delivery.get(timeout=SEND_SECONDS_MAX)
+                arrived = number
+        except KafkaError as error:
+            logger.warning("results can't be sent yet (%s)", type(error).__name__)
+        if arrived is not None:
+            with self._store.transaction():
+                self._store.sent(arrived)
+        return len(rows) < RESULTS_AT_ONCE and (not rows or arrived == rows[-1][0])
+
+    def _send(self, result: EnforcementResult):
+        return self._producer.send(
+            ENFORCEMENT_RESULTS,
+            key=result.customer_id.encode(),
+            value=msgspec.json.encode(result),
+        )
+
+    def commit(self) -> None:
+        """Commit up to the oldest action without a final answer; raise when another took over.
+
+        The state file says where to go on; the commits are for those who watch the lag, and for a
+        start without the file.
+        """
+        finished = self._store.finished()
+        offsets = {
+            TopicPartition(ACTIONS, number): OffsetAndMetadata(offset, "", -1)
+            for number, offset in finished.items()
+            if self._committed.get(number) != offset
+        }
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets, timeout_ms=SEND_SECONDS_MAX * 1_000)
+        except FencedInstanceIdError:
+            raise
+        except KafkaError as error:
+            logger.warning("offsets can't be committed yet (%s)", type(error).__name__)
+        else:
+            self._committed = finished
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._producer.close(timeout=SEND_SECONDS_MAX)
+
+
+class NoReports:
+    """For a dry run: what would be reported is dropped."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def flush(self) -> bool:
+        """Drop what is unsent."""
+        rows = self._store.unsent(RESULTS_AT_ONCE)
+        if rows:
+            self._store.sent(rows[-1][0])
+        return len(rows) < RESULTS_AT_ONCE
+
+    def commit(self) -> None:
+        """Nothing: others must not see it."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
