@@ -68,7 +68,7 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A partition that is silent for so long closes its periods by the clock."""
     snapshot_minutes: Positive = 10
     """Time between local snapshots."""
-    adapter: Literal["webhook"] | None = None
+    adapter: Literal["webhook", "radius"] | None = None
     """What `fairuse enforce` carries actions out with."""
     kinds: str | None = None
     """Kinds of action that `fairuse enforce` sees to, comma-separated; all its adapter can do if
@@ -86,6 +86,12 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Where the webhook adapter posts actions."""
     webhook_secret: str | None = None
     """What it signs them with: base64 after `whsec_`. Not a flag, for others see those."""
+    radius_host: str | None = None
+    """The RADIUS server that the radius adapter tells what holds for a customer."""
+    radius_port: Annotated[int, Meta(ge=1, le=65_535)] = 3799
+    """Its port for CoA-Request and Disconnect-Request."""
+    radius_secret: str | None = None
+    """The secret shared with it. Not a flag, for others see those."""
 
 
 def load_settings(

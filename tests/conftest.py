@@ -5,14 +5,30 @@ import os
 import pytest
 
 from tests.kafka_cluster import KafkaCluster, kafka_available
+from tests.radius_server import RadiusServer, radius_available
+
+
+def need(missing):
+    """Skip a test that can't run here; in CI that is a failure."""
+    if missing is not None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory):
     """A started Kafka of one node, shared: `wipe()` it before you count what is there."""
-    if reason := kafka_available():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    need(kafka_available())
     cluster = KafkaCluster(folder=tmp_path_factory.mktemp("kafka"))
     cluster.start()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def radius(tmp_path_factory):
+    """A started FreeRADIUS that knows of no restriction yet."""
+    need(radius_available())
+    server = RadiusServer(tmp_path_factory.mktemp("radius"))
+    server.start()
+    yield server
+    server.stop()

@@ -12,7 +12,6 @@ import zstandard
 from detectors import RULES
 from detectors.policies import default_policy_path
 
-
 WEBHOOK = """
 adapter = "webhook"
 webhook_url = "http://127.0.0.1:9"

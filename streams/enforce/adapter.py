@@ -1,7 +1,7 @@
 """What an adapter is, and what the adapters share."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from schemas.records import Action, ActionKind
 from streams.enforce.account import Order, Restriction
@@ -56,14 +56,18 @@ def spelled(restriction: Restriction | None) -> str:
     --------
     >>> spelled(Restriction("a-1", "minimum_service", "voice",
     ...                     {"incoming": "national", "outgoing": ["emergency", "free"]}, 0))
-    'minimum_service;incoming=national;outgoing=emergency,free'
+    'minimum_service/incoming:national/outgoing:emergency/outgoing:free'
     >>> spelled(None)
     'unrestricted'
     """
     if restriction is None:
         return "unrestricted"
-    parts = [f"{name}={_listed(value)}" for name, value in sorted(restriction.parameters.items())]
-    return ";".join([restriction.kind, *parts])
+    parts = [
+        f"{name}:{value}"
+        for name, values in sorted(restriction.parameters.items())
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return "/".join([restriction.kind, *parts])
 
 
 def rate_kbps(restriction: Restriction) -> int:
@@ -77,7 +81,3 @@ def rate_kbps(restriction: Restriction) -> int:
 def _severity(restriction: Restriction) -> tuple[int, int]:
     slower = -rate_kbps(restriction) if restriction.kind == "throttle" else 0
     return SEVERITY[restriction.kind], slower
-
-
-def _listed(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -7,6 +7,7 @@ from schemas.records import Action, ActionKind
 from streams.clock import Clock
 from streams.enforce.account import Order
 from streams.enforce.adapter import Adapter
+from streams.enforce.radius import Radius
 from streams.enforce.webhook import Webhook, signing_key
 from streams.settings import Settings, SettingsError
 
@@ -65,7 +66,13 @@ def _webhook(settings: Settings, clock: Clock) -> Adapter:
     return Webhook(url, key, settings.enforce_timeout_seconds, clock)
 
 
-MAKERS: dict[str, Callable[[Settings, Clock], Adapter]] = {"webhook": _webhook}
+def _radius(settings: Settings, clock: Clock) -> Adapter:
+    host = _given(settings.radius_host, "radius_host")
+    secret = _given(settings.radius_secret, "radius_secret")
+    return Radius(host, settings.radius_port, secret, settings.enforce_timeout_seconds, clock)
+
+
+MAKERS: dict[str, Callable[[Settings, Clock], Adapter]] = {"webhook": _webhook, "radius": _radius}
 
 
 def _given(value: str | None, name: str) -> str:
