@@ -68,7 +68,7 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A partition that is silent for so long closes its periods by the clock."""
     snapshot_minutes: Positive = 10
     """Time between local snapshots."""
-    adapter: Literal["webhook", "radius"] | None = None
+    adapter: Literal["webhook", "radius", "policy-counter"] | None = None
     """What `fairuse enforce` carries actions out with."""
     kinds: str | None = None
     """Kinds of action that `fairuse enforce` sees to, comma-separated; all its adapter can do if
@@ -92,6 +92,8 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Its port for CoA-Request and Disconnect-Request."""
     radius_secret: str | None = None
     """The secret shared with it. Not a flag, for others see those."""
+    policy_counter_url: str | None = None
+    """Notification URI of the policy control function that the policy-counter adapter tells."""
 
 
 def load_settings(

@@ -73,6 +73,7 @@ class Restriction(Struct, frozen=True):
     service: Service
     parameters: dict[str, Any]
     effective_ms: int
+    supersedes: str | None = None
 
 
 class Account(Struct, frozen=True, omit_defaults=True):
@@ -243,7 +244,12 @@ def _coming(waiting: tuple[Waiting, ...]) -> tuple[Restriction, ...]:
 
 def _restriction(action: Action) -> Restriction:
     return Restriction(
-        action.action_id, action.kind, action.service, action.parameters, action.effective_ms
+        action_id=action.action_id,
+        kind=action.kind,
+        service=action.service,
+        parameters=action.parameters,
+        effective_ms=action.effective_ms,
+        supersedes=action.supersedes,
     )
 
 

@@ -65,7 +65,7 @@ def spelled(restriction: Restriction | None) -> str:
     parts = [
         f"{name}:{value}"
         for name, values in sorted(restriction.parameters.items())
-        for value in (values if isinstance(values, list) else [values])
+        for value in (values or [""] if isinstance(values, list) else [values])
     ]
     return "/".join([restriction.kind, *parts])
 

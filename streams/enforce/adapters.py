@@ -7,6 +7,7 @@ from schemas.records import Action, ActionKind
 from streams.clock import Clock
 from streams.enforce.account import Order
 from streams.enforce.adapter import Adapter
+from streams.enforce.policy_counter import PolicyCounter
 from streams.enforce.radius import Radius
 from streams.enforce.webhook import Webhook, signing_key
 from streams.settings import Settings, SettingsError
@@ -72,7 +73,16 @@ def _radius(settings: Settings, clock: Clock) -> Adapter:
     return Radius(host, settings.radius_port, secret, settings.enforce_timeout_seconds, clock)
 
 
-MAKERS: dict[str, Callable[[Settings, Clock], Adapter]] = {"webhook": _webhook, "radius": _radius}
+def _policy_counter(settings: Settings, clock: Clock) -> Adapter:
+    url = _url(settings.policy_counter_url, "policy_counter_url")
+    return PolicyCounter(url, settings.enforce_timeout_seconds)
+
+
+MAKERS: dict[str, Callable[[Settings, Clock], Adapter]] = {
+    "webhook": _webhook,
+    "radius": _radius,
+    "policy-counter": _policy_counter,
+}
 
 
 def _given(value: str | None, name: str) -> str:
