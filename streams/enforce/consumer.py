@@ -4,11 +4,10 @@ import logging
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
 
 from streams.clock import Clock, wall_clock
@@ -36,23 +35,6 @@ REQUESTS_OF_ORDER_MAX = 4
 
 SESSION_MS = 10_000
 TIDY_SECONDS = 1
-
-
-class Seeker(ConsumerRebalanceListener):
-    """Begins each partition where the state file left it."""
-
-    def __init__(self, consumer: KafkaConsumer, store: Store) -> None:
-        self._consumer = consumer
-        self._store = store
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Nothing to do: what was taken in is on disk."""
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Go to the first action that was not taken in."""
-        for part in assigned:
-            if (position := self._store.position(part.partition)) is not None:
-                self._consumer.seek(part, position)
 
 
 class Loop:
@@ -86,10 +68,11 @@ class Loop:
             self._tidy()
             # Nothing new is begun before the last results have arrived: so they can't pile up.
             delivered = self._reports.flush()
+            # Nor before it is sure that no other process took over.
+            self._reports.commit()
             self._take_in(delivered)
             if delivered:
                 self._work(stop)
-            self._reports.commit()
         self._reports.flush()
         self._reports.commit()
 
@@ -154,7 +137,7 @@ def run_enforce(settings: Settings, dry_run: bool) -> None:
         ) from None
     except KafkaError as error:
         raise EnforceError(
-            f"Kafka at {settings.broker} failed ({type(error).__name__}): "
+            f"Kafka at {settings.broker} failed ({error}): "
             "look into the broker's log and start again"
         ) from error
 
@@ -193,7 +176,8 @@ def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> N
     )
     reports = KafkaReports(settings, enforcer.store, consumer)
     try:
-        consumer.subscribe([ACTIONS], listener=Seeker(consumer, enforcer.store))
+        _refuse_other_topic(consumer, enforcer.store)
+        consumer.subscribe([ACTIONS])
         logger.info("enforcing by %s, Ctrl-C ends it", settings.adapter)
         Loop(consumer, enforcer, reports, settings.enforce_waiting_max, wall_clock).run(stop)
         logger.info("ended; everything that was done is reported")
@@ -208,12 +192,23 @@ def _rehearse(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> 
         bootstrap_servers=settings.broker, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
-        parts = [
-            TopicPartition(ACTIONS, number) for number in consumer.partitions_for_topic(ACTIONS)
-        ]
-        consumer.assign(parts)
-        Seeker(consumer, enforcer.store).on_partitions_assigned(parts)
+        _refuse_other_topic(consumer, enforcer.store)
+        consumer.assign(_partitions(consumer))
         reports = NoReports(enforcer.store)
         Loop(consumer, enforcer, reports, settings.enforce_waiting_max, wall_clock).run(stop)
     finally:
         consumer.close()
+
+
+def _partitions(consumer: KafkaConsumer) -> list[TopicPartition]:
+    return [TopicPartition(ACTIONS, number) for number in consumer.partitions_for_topic(ACTIONS)]
+
+
+def _refuse_other_topic(consumer: KafkaConsumer, store: Store) -> None:
+    """Actions before the stored position are passed over, so it has to be this topic's."""
+    for part, end in consumer.end_offsets(_partitions(consumer)).items():
+        if (store.position(part.partition) or 0) > end:
+            raise EnforceError(
+                f"partition {part.partition} of {ACTIONS} ends at {end}, before what was taken in: "
+                f"if the topic was made anew, move {store.path} away and start again"
+            )

@@ -1,6 +1,7 @@
 """What others see of the enforcement side: results, and committed offsets."""
 
 import logging
+from time import monotonic
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,9 @@ from streams.topics import ACTIONS, ENFORCEMENT_RESULTS
 logger = logging.getLogger(__name__)
 
 RESULTS_AT_ONCE = 1_000
+CHECK_SECONDS = 3
+"""Another process that took over is noticed after so long at most."""
+
 SEND_SECONDS_MAX = 10
 """Results that are not delivered by then are sent again later."""
 
@@ -43,6 +47,7 @@ class KafkaReports:
         self._store = store
         self._consumer = consumer
         self._committed: dict[int, int] = {}
+        self._check_at = 0.0
         self._producer = KafkaProducer(
             bootstrap_servers=settings.broker,
             acks="all",
@@ -82,17 +87,17 @@ class KafkaReports:
     def commit(self) -> None:
         """Commit up to the oldest action without a final answer; raise when another took over.
 
-        The state file says where to go on; the commits are for those who watch the lag, and for a
-        start without the file.
+        The state file says where to go on. The commits are for those who watch the lag, and for a
+        start without the file; and only a commit is told that another process took over.
         """
         finished = self._store.finished()
+        is_time = monotonic() >= self._check_at
+        if not self._consumer.assignment() or not (is_time or finished != self._committed):
+            return
         offsets = {
             TopicPartition(ACTIONS, number): OffsetAndMetadata(offset, "", -1)
             for number, offset in finished.items()
-            if self._committed.get(number) != offset
         }
-        if not offsets:
-            return
         try:
             self._consumer.commit(offsets, timeout_ms=SEND_SECONDS_MAX * 1_000)
         except FencedInstanceIdError:
@@ -101,6 +106,7 @@ class KafkaReports:
             logger.warning("offsets can't be committed yet (%s)", type(error).__name__)
         else:
             self._committed = finished
+            self._check_at = monotonic() + CHECK_SECONDS
 
     def close(self) -> None:
         """Let go of the broker."""

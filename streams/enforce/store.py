@@ -50,7 +50,7 @@ class Store:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
+        self.path = path
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Store:
         version = run("PRAGMA user_version").fetchone()[0]
         if version not in (0, VERSION):
             raise EnforceError(
-                f"{self._path} was written by another version of fairuse: run that version, "
+                f"{self.path} was written by another version of fairuse: run that version, "
                 "or name another --data-dir."
             )
         if version == 0:
@@ -81,11 +81,11 @@ class Store:
     def _unusable(self, error: Exception) -> EnforceError:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return EnforceError(
-                f"{self._path} is in use by another `fairuse enforce`: stop that one first, "
+                f"{self.path} is in use by another `fairuse enforce`: stop that one first, "
                 "or name another --data-dir."
             )
         return EnforceError(
-            f"{self._path} can't be used ({error}): remove the cause, or name another --data-dir."
+            f"{self.path} can't be used ({error}): remove the cause, or name another --data-dir."
         )
 
     def __enter__(self) -> Self:
