@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections import defaultdict
 
 import msgspec
@@ -10,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.enforce.account import ANSWERS_MAX, HELD_MAX, LASTING, UNDOING
+from streams.enforce.consumer import serve_figures
 from streams.enforce.errors import EnforceError
+from streams.enforce.figures import Figures
 from streams.enforce.store import Store
+from streams.settings import Settings
 from tests.enforcing import (
     NOW_MS,
     PARAMETERS,
@@ -321,6 +325,13 @@ def test_a_file_that_is_no_state_file_is_refused(tmp_path):
     path.write_text("not a database, but long enough to be read as the beginning of one" * 20)
     with pytest.raises(EnforceError, match="can't be used"):
         Store(path)
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EnforceError, match=f"port {port} .* choose another --port"):
+            serve_figures(Figures(), Settings(port=port))
 
 
 # -- random histories ---------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The webhook adapter, against a web server that checks signatures with a library of others."""
 
 from base64 import b64encode
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -43,6 +44,19 @@ def test_a_request_is_signed_and_says_all_there_is_to_say():
     assert msgspec.convert(document["data"]["action"], Action) == release
     assert document["data"]["in_force"] == []
     assert [each["action_id"] for each in document["data"]["undone"]] == ["t"]
+
+
+def test_the_check_in_the_documentation_tells_genuine_requests_from_others():
+    text = (Path(__file__).parents[1] / "docs/ENFORCEMENT.md").read_text(encoding="utf-8")
+    given = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], given)
+    with Receiver() as receiver:
+        webhook(receiver.url).carry_out(order(action("t")))
+    (request,) = receiver.requests
+    assert given["is_genuine"](SECRET, request.headers, request.body)
+    assert not given["is_genuine"](SECRET, request.headers, request.body + b" ")
+    old = request.headers | {"webhook-timestamp": "1700000000"}
+    assert not given["is_genuine"](SECRET, old, request.body)
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "body"])

@@ -125,7 +125,7 @@ def run_enforce(settings: Settings, dry_run: bool) -> None:
             if dry_run:
                 _rehearse(settings, enforcer, stop)
             else:
-                _serve(figures, settings)
+                serve_figures(figures, settings)
                 _enforce(settings, enforcer, stop)
     except sqlite3.Error as error:
         raise EnforceError(
@@ -151,7 +151,8 @@ def _opened(path: Path, dry_run: bool) -> Store:
         return store.copy()
 
 
-def _serve(figures: Figures, settings: Settings) -> None:
+def serve_figures(figures: Figures, settings: Settings) -> None:
+    """Answer `/metrics`, or raise `EnforceError` when the port is taken."""
     try:
         figures.serve(settings.host, settings.port)
     except OSError as error:
