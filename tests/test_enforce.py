@@ -95,6 +95,15 @@ def test_a_repeated_action_is_answered_from_memory():
     assert said[1].status == "applied"
 
 
+def test_a_record_that_is_read_again_is_passed_over():
+    """Without another answer, unlike an action that was sent again."""
+    desk = Desk()
+    desk.take(action("t"), action("u"))
+    desk.enforcer.take_in([Record.of(action("t"), 0)])
+    assert len(desk.results) == 4
+    assert desk.store.position(0) == 2
+
+
 def test_an_action_waits_until_it_takes_effect():
     desk = Desk()
     desk.take(action("t", effective_ms=NOW_MS + DAY_MS), action("u"))
@@ -119,9 +128,9 @@ def test_what_a_person_has_to_look_at_is_left_alone_until_it_was_approved():
     assert (desk.adapter.done, desk.results) == ([], [])
     desk.take(msgspec.structs.replace(held, human_review=False))
     assert desk.adapter.done == ["s"]
-    desk.take(held)
+    desk.take(held, msgspec.structs.replace(held, human_review=False))
     assert desk.adapter.done == ["s"]
-    assert desk.results[-1] == ("s", "applied")
+    assert desk.results == [("s", "accepted"), ("s", "applied"), ("s", "applied")]
 
 
 @pytest.mark.parametrize("kind", sorted(UNDOING))
@@ -138,6 +147,15 @@ def test_a_suspension_takes_the_place_of_the_throttle_that_it_names():
     assert desk.in_force() == ["s"]
     desk.take(action("r", "release", supersedes="s"))
     assert desk.in_force() == []
+
+
+def test_a_suspension_takes_the_place_of_a_throttle_that_is_not_in_force_yet():
+    desk = Desk()
+    later = action("t", effective_ms=NOW_MS + DAY_MS)
+    desk.take(later, action("s", "suspend", supersedes="t"))
+    desk.wait(2 * DAY_MS)
+    assert desk.in_force() == ["s"]
+    assert desk.results[-1] == ("t", "expired")
 
 
 def test_a_release_undoes_also_what_a_step_in_between_was_to_undo():
@@ -241,6 +259,15 @@ def test_restrictions_to_come_are_announced_to_who_wants_it():
     desk.wait(DAY_MS)
     assert desk.adapter.done == ["n", "t"]
     assert desk.adapter.orders[-1].coming == ()
+
+
+def test_an_announcement_does_not_hurry_an_attempt_that_has_to_wait():
+    desk = Desk(["unavailable"], announces=True)
+    desk.take(action("t"), action("u", effective_ms=NOW_MS + DAY_MS))
+    assert [order.action.action_id for order in desk.adapter.announced] == ["u"]
+    assert desk.adapter.done == []
+    desk.wait(1_000)
+    assert desk.adapter.done == ["t"]
 
 
 def test_an_announcement_that_fails_changes_nothing_for_the_action():

@@ -115,11 +115,11 @@ def take(account: Account, action: Action, offset: int, now_ms: int, *, announce
     What a person still has to look at is left alone: it comes again once it was approved. A release
     cancels what it names at once, even while the release itself still has to be carried out.
     """
+    if action.human_review:
+        return note(account, action), []
     known = account.answers.get(action.action_id)
     if known is not None and known.status is not None:
         return account, [_result(action, known)]
-    if action.human_review:
-        return note(account, action), []
     if problem := _problem(account, action):
         return _answer(account, action, "failed", now_ms, problem)
     later = action.effective_ms > now_ms
@@ -167,7 +167,7 @@ def begin(account: Account, now_ms: int) -> tuple[Account, list[EnforcementResul
     if head is not None and head.next_ms <= now_ms:
         return account, results, _order(account, head.action)
     for each in account.waiting:
-        if not each.announced and each.next_ms <= now_ms and each is not head:
+        if not each.announced and each.next_ms <= now_ms:
             coming = _coming(account.waiting)
             order = Order(each.action, account.in_force, coming=coming, announces=True)
             return account, results, order
