@@ -5,7 +5,8 @@ import signal
 import sqlite3
 import threading
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
@@ -88,9 +89,19 @@ class Loop:
         wait_ms = POLL_MS_MAX
         if delivered and wake_ms is not None:
             wait_ms = min(max(wake_ms - self._clock(), 0), POLL_MS_MAX)
-        polled = self._consumer.poll(timeout_ms=wait_ms, max_records=RECORDS_AT_ONCE)
-        for records in polled.values():
+        for records in self._poll(wait_ms).values():
             self._enforcer.take_in(records)
+
+    def _poll(self, wait_ms: int) -> dict[TopicPartition, list[Any]]:
+        """New records; none while the broker is away."""
+        try:
+            return self._consumer.poll(timeout_ms=wait_ms, max_records=RECORDS_AT_ONCE)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            logger.warning("actions can't be read yet (%s)", type(error).__name__)
+            sleep(POLL_MS_MAX / 1_000)
+            return {}
 
     def _work(self, stop: threading.Event) -> None:
         for customer_id, partition in self._enforcer.due(ORDERS_AT_ONCE):
