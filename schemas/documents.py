@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Struct
 
 from schemas.events import USAGE_KINDS
-from schemas.policy import PolicyDocument
 from schemas.records import (
     Action,
     CohortAverage,
@@ -24,6 +23,7 @@ from schemas.records import (
     Decision,
     EnforcementResult,
     Finding,
+    PolicyRecord,
 )
 
 CONTRACT_VERSION = "1.0.0"
@@ -41,7 +41,7 @@ RECORDS: dict[str, type[Struct]] = {
     "dead_letter": DeadLetter,
     "cohort_partial": CohortPartial,
     "cohort_average": CohortAverage,
-    "policy": PolicyDocument,
+    "policy": PolicyRecord,
 }
 """Every record that gets a schema. A new one also joins the `records` of its topic below."""
 

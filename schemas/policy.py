@@ -16,11 +16,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.records import ActionKind, Service
+from schemas.events import Id
+from schemas.records import ActionKind, PolicyName, Service
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Hours = Annotated[int, Meta(ge=0, le=366 * 24)]
+Exempt = Annotated[frozenset[Id], Meta(max_length=10_000)]
+"""Customers of one rule; a policy is read whole by every worker, so there can't be many."""
 
 FIXED_LINE_KBPS_MIN = 256
 """A fixed line is never slowed down below this (base-general 12.3)."""
@@ -70,23 +73,23 @@ TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": Ladder
 """What a policy has besides its rules that is a table of its own."""
 
 
-class PolicyDocument(Struct, kw_only=True, frozen=True):
-    """One version of an operator's rules; what a rule's table holds is the rule's own matter."""
+class Policy(Struct, kw_only=True, frozen=True):
+    """One version of an operator's rules, read and checked."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=64)]
-    version: Annotated[str, Meta(min_length=1, max_length=64)]
+    name: PolicyName
+    version: PolicyName
     timezone: str
     dedup_window_hours: Hours
     corrections_window_hours: Hours = 24
     default_plan: DefaultPlan
     ladder: Ladder
-    rules: dict[str, dict[str, Any]]
-
-
-class Policy(PolicyDocument, kw_only=True, frozen=True):
-    """A policy document whose rules were read and checked."""
-
+    exempt: dict[str, Exempt] = {}
+    """Customers that nothing is done about, by rule; what they do is found all the same."""
     rules: dict[str, RuleParameters]
+
+    def is_exempt(self, rule: str, customer_id: str) -> bool:
+        """Whether the ladder passes over what a rule finds about a customer."""
+        return customer_id in self.exempt.get(rule, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +142,15 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
 def _mistakes(
     document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
 ) -> Iterator[Mistake]:
-    plain = {name: value for name, value in document.items() if name != "rules"}
+    plain = {name: value for name, value in document.items() if name not in ("rules", "exempt")}
     yield from _table_mistakes(plain, Policy, text, (), skip={"rules"})
+    yield from _exempt_mistakes(document.get("exempt", {}), document.get("rules"), text)
     for name, structure in TABLES.items():
         if isinstance(document.get(name), dict):
             yield from _table_mistakes(document[name], structure, text, (name,))
     if isinstance(zone := document.get("timezone"), str) and not _zone_exists(zone):
         yield Mistake(
-            _line(text, (), "timezone"),
+            line_of(text, (), "timezone"),
             "timezone",
             f"no zone {zone!r}",
             "name one like Europe/Brussels",
@@ -159,11 +163,11 @@ def _mistakes(
         where = ("rules", name)
         if name not in rules:
             yield Mistake(
-                _line(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules)
+                line_of(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules)
             )
         elif not isinstance(table, dict):
             yield Mistake(
-                _line(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
+                line_of(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
             )
         else:
             yield from _table_mistakes(table, rules[name], text, where)
@@ -181,23 +185,38 @@ def _table_mistakes(
     for name, value in table.items():
         where = ".".join((*path, name))
         if name not in fields:
-            yield Mistake(_line(text, path, name), where, "unknown", _did_you_mean(name, fields))
+            yield Mistake(line_of(text, path, name), where, "unknown", _did_you_mean(name, fields))
         elif not isinstance(value, dict) or name not in TABLES:
             try:
                 msgspec.convert(value, fields[name].type)
             except msgspec.ValidationError as error:
                 before = False
-                yield Mistake(_line(text, path, name), where, str(error), "give a value it allows")
+                yield Mistake(line_of(text, path, name), where, str(error), "give a value it allows")
     for name, field in fields.items():
         if field.required and name not in table and name not in skip:
             before = False
             remedy = f"add a table [{name}]" if name in TABLES else f"add a line `{name} = ...`"
-            yield Mistake(_line(text, path), ".".join((*path, name)), "missing", remedy)
+            yield Mistake(line_of(text, path), ".".join((*path, name)), "missing", remedy)
     if before and path[:1] == ("rules",) and not (set(table) - set(fields)):
         try:
             msgspec.convert(table, structure)
         except msgspec.ValidationError as error:
-            yield Mistake(_line(text, path), ".".join(path), str(error), "change what it names")
+            yield Mistake(line_of(text, path), ".".join(path), str(error), "change what it names")
+
+
+def _exempt_mistakes(exempt: Any, rules: Any, text: str) -> Iterator[Mistake]:
+    if not isinstance(exempt, dict):
+        line = line_of(text, (), "exempt")
+        yield Mistake(line, "exempt", "not a table", "make it a table [exempt]")
+        return
+    for rule, customers in exempt.items():
+        line, where = line_of(text, ("exempt",), rule), f"exempt.{rule}"
+        if isinstance(rules, dict) and rule not in rules:
+            yield Mistake(line, where, "no such rule in this policy", _did_you_mean(rule, rules))
+        try:
+            msgspec.convert(customers, Exempt)
+        except msgspec.ValidationError as error:
+            yield Mistake(line, where, str(error), 'list customer ids, such as ["c-1", "c-2"]')
 
 
 def _zone_exists(name: str) -> bool:
@@ -213,7 +232,7 @@ def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(sorted(known))}"
 
 
-def _line(text: str, path: tuple[str, ...], key: str | None = None) -> int:
+def line_of(text: str, path: tuple[str, ...], key: str | None = None) -> int:
     """Line of a key, or of the heading of its table, or the first line."""
     inside = not path
     line_of_table = 1

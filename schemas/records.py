@@ -27,6 +27,13 @@ ActionKind = Literal[
 ]
 
 
+PolicyName = Annotated[str, Meta(min_length=1, max_length=64)]
+DOCUMENT_CHARS_MAX = 262_144
+"""The default policy has 13,000 characters; what is left is for customers who are exempt."""
+
+EVERYBODY_PERCENT = 100
+
+
 class Customer(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Who has which plan, from the compacted topic `customers`.
 
@@ -61,6 +68,21 @@ class PolicyRef(Struct, kw_only=True, frozen=True):
 
     name: str
     version: str
+
+
+class PolicyRecord(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A policy document and from when on it holds, from the compacted topic `policies`.
+
+    `document` is the TOML text; `name` and `version` are those in it. From `effective_ms` on, in
+    event time, it holds for `share_percent` of the customers; with less than 100 it runs beside the
+    policy of the others, with 0 nothing is done about what it finds.
+    """
+
+    name: PolicyName
+    version: PolicyName
+    effective_ms: TimeMs
+    document: Annotated[str, Meta(max_length=DOCUMENT_CHARS_MAX)]
+    share_percent: Annotated[int, Meta(ge=0, le=EVERYBODY_PERCENT)] = EVERYBODY_PERCENT
 
 
 class Finding(Struct, kw_only=True, frozen=True):

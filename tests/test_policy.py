@@ -389,3 +389,40 @@ def test_a_policy_file_is_read_as_the_default_one(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text(changed(("", "name", 'name = "élan"')), encoding="utf-8")
     assert load_policy(path).name == "élan"
+
+
+EXEMPT = '[exempt]\nsms_daily = ["c-1", "c-2"]\n\n[default_plan]'
+
+
+def test_who_is_exempt_is_so_from_one_rule_only():
+    policy = read_policy(changed(("default_plan", "[default_plan]", EXEMPT)), PARAMETERS)
+    assert policy.is_exempt("sms_daily", "c-2")
+    assert not policy.is_exempt("sms_daily", "c-3")
+    assert not policy.is_exempt("sms_monthly", "c-2")
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "problem", "remedy"),
+    [
+        ('sms_dialy = ["c-1"]', "exempt.sms_dialy", "no such rule", "did you mean `sms_daily`?"),
+        ('sms_daily = "c-1"', "exempt.sms_daily", "Expected `array`", "list customer ids"),
+        ('sms_daily = [""]', "exempt.sms_daily", "length >= 1", "list customer ids"),
+        (
+            f"sms_daily = {[str(n) for n in range(10_001)]}",
+            "exempt.sms_daily",
+            "length <= 10000",
+            "list customer ids",
+        ),
+    ],
+)
+def test_a_mistake_about_who_is_exempt_is_told(line, where, problem, remedy):
+    document = changed(("default_plan", "[default_plan]", f"[exempt]\n{line}\n\n[default_plan]"))
+    (told,) = mistakes_of(document)
+    assert (line_of(document, line.split(" ")[0]), where) == (told.line, told.where)
+    assert problem in told.problem
+    assert remedy in told.remedy
+
+
+def test_who_is_exempt_stands_in_a_table():
+    (told,) = mistakes_of(changed(("", "timezone", 'exempt = 3\ntimezone = "Europe/Brussels"')))
+    assert (told.where, told.problem) == ("exempt", "not a table")
