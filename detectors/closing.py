@@ -81,6 +81,19 @@ class ClosesPeriods:
         """The last period closed at each watermark, shape (n,)."""
         return self.closing.last(watermark_ms)
 
+    def closes_ms(self, period_end_ms: int) -> int:
+        """The watermark that closes a period."""
+        return period_end_ms + self.closing.lateness_ms
+
+    def pass_time(
+        self,
+        columns: Mapping[str, NDArray],
+        kind: str,
+        watermark_ms: int,
+        customers: Customers,
+    ) -> None:
+        """Nothing to do where parameters matter only once every kind has closed a period."""
+
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> Closed:

@@ -12,25 +12,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.identity import finding_id
+from detectors.findings import finding_of
+from detectors.policies import Edition
 from detectors.provenance import Origin
-from detectors.rule import (
-    Batch,
-    Closed,
-    CorrectableRule,
-    Correction,
-    Hit,
-    Ints,
-    Rule,
-    Share,
-)
+from detectors.rule import Batch, Closed, Correction, Ints, Rule, Share
+from detectors.rule_set import Found, RuleSet
 from detectors.stored import CUSTOMER_GROUP, StoredPartition
+from detectors.timeline import TRIALS_MAX
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
 
 TOO_LATE = "older than every rule still takes"
 UNCORRECTABLE = "the event it corrects is not remembered, or was corrected before"
+
+HELD_TRIALS_MAX = 2 * TRIALS_MAX
+"""Trials that run at once: those under way, and those that some kind of event has not left yet."""
 
 
 @dataclass(slots=True)
@@ -177,7 +174,9 @@ class Partition(StoredPartition):
     def _take_back(self, part: Batch, back: NDArray, origin: Origin, outcome: Outcome) -> None:
         """Have the rules undo an event; `part` is the one that corrects it, `back` what counted."""
         kind = part.kind
-        self._close(kind, part.newest_ms, outcome)
+        rule_sets = self._rule_sets(part.newest_ms)
+        for rules in rule_sets:
+            self._report(rules, rules.close(kind, part.newest_ms), kind, outcome)
         self.provenance[kind].note(origin, part.time_ms, part.offset)
         undone = replace(
             part,
@@ -185,54 +184,39 @@ class Partition(StoredPartition):
             fields=self.ledgers[kind].fields_of(back),
         )
         told = Correction(int(part.time_ms[0]), str(part.fields["corrects_text"][0]))
-        for name, rule in self.rules.items():
-            if kind in rule.reads and isinstance(rule, CorrectableRule):
-                hits = rule.take_back(self._columns_of(name), undone, told, self.customers)
-                outcome.findings += self._findings(name, hits, kind)
-        self.stepped_ms[kind] = part.newest_ms
+        for rules in rule_sets:
+            self._report(rules, rules.take_back(undone, told), kind, outcome)
+        self.progress.stepped_ms[kind] = part.newest_ms
         if kind in self.groups:
             self.groups[kind].touch(part.slot)
 
     def _run(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
-        """Run the kind's rules; those that judge periods rest on just what came before the end."""
+        """Run the kind's rules, stretch by stretch between changes of policy."""
         if len(batch.slot) == 0:
             return
+        times = self.timeline.changes_between(*batch.watermark_ms[[0, -1]].tolist())
+        cuts = np.searchsorted(batch.watermark_ms, times).tolist()
+        for part in batch.cut(cuts):
+            self._run_under_one_policy(part, origin, outcome)
+
+    def _run_under_one_policy(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
+        """Run the rules; those that judge periods rest on just what came before the end."""
         kind = batch.kind
+        rule_sets = self._rule_sets(int(batch.watermark_ms[0]))
         for part in self._cut_at_closings(batch):
-            self._close(kind, int(part.watermark_ms[0]), outcome)
+            for rules in rule_sets:
+                self._report(rules, rules.close(kind, int(part.watermark_ms[0])), kind, outcome)
             self.provenance[kind].note(origin, part.time_ms, part.offset)
-            self._step(part, self.closing_rules, outcome)
-            self.stepped_ms[kind] = part.newest_ms
-        others = [name for name in self.rules if name not in self.closing_rules]
-        self._step(batch, others, outcome)
+            for rules in rule_sets:
+                self._report(rules, rules.step(rules.closing, part), kind, outcome)
+            self.progress.began_ms.setdefault(kind, int(part.watermark_ms[0]))
+            self.progress.stepped_ms[kind] = part.newest_ms
+        for rules in rule_sets:
+            self._report(rules, rules.step(rules.others, batch), kind, outcome)
         if kind in self.groups:
             self.groups[kind].touch(batch.slot)
 
-    def _step(self, batch: Batch, rules: Iterable[str], outcome: Outcome) -> None:
-        for name in rules:
-            if batch.kind in self.rules[name].reads:
-                hits = self.rules[name].step(self._columns_of(name), batch, self.customers)
-                outcome.findings += self._findings(name, hits, batch.kind)
-
-    def _close(self, kind: str, watermark_ms: int, outcome: Outcome) -> None:
-        """Close the periods that every kind a rule reads has passed."""
-        for name, rule in self.closing_rules.items():
-            if kind in rule.reads:
-                others = (self.stepped_ms[other] for other in rule.reads if other != kind)
-                reached_ms = min([watermark_ms, *others])
-                closed = rule.close(self._columns_of(name), reached_ms, self.customers)
-                self._closed(name, closed, outcome)
-
-    def _closed(self, rule: str, closed: Closed, outcome: Outcome) -> None:
-        outcome.partials += [self._partial(rule, share) for share in closed.shares]
-        outcome.findings += self._findings(rule, closed.hits)
-        # A rule may note in their rows whom it reported.
-        slots = np.array([hit.slot for hit in closed.hits], np.int64)
-        for kind in self.rules[rule].reads:
-            if kind in self.groups:
-                self.groups[kind].touch(slots)
-
-    def _cut_at_closings(self, batch: Batch) -> Iterator[Batch]:
+    def _cut_at_closings(self, batch: Batch) -> list[Batch]:
         closes = np.zeros(len(batch.slot), bool)
         for rule in self.closing_rules.values():
             if batch.kind in rule.reads:
@@ -240,12 +224,7 @@ class Partition(StoredPartition):
                 if first != last:
                     closing = rule.closing_period(batch.watermark_ms)
                     closes[1:] |= closing[1:] != closing[:-1]
-        ends = [*np.flatnonzero(closes).tolist(), len(closes)]
-        if len(ends) == 1:
-            yield batch
-            return
-        for start, end in pairwise([0, *ends]):
-            yield batch.part(start, end)
+        return batch.cut(np.flatnonzero(closes).tolist())
 
     def closing_offsets(self, columns: Columns) -> list[int]:
         """Offsets of the events that would move a watermark past a cohort's period."""
@@ -263,38 +242,46 @@ class Partition(StoredPartition):
 
     def judge(self, average: CohortAverage) -> list[Finding]:
         """Take in the mean of a closed period, and report who it puts in breach."""
-        rule = self.cohort_rules.get(average.rule)
-        if rule is None:
-            return []
-        hits = rule.judge(self._columns_of(average.rule), average, self.customers)
-        return self._findings(average.rule, hits)
+        outcome = Outcome()
+        for rules in self._rule_sets():
+            self._report(rules, rules.judge(average), "", outcome)
+        return outcome.findings
 
     def judge_given(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
-        cohort_rule = self.cohort_rules[rule]
-        columns = self._columns_of(rule)
-        hits = cohort_rule.judge_given(columns, period_start_ms, given, self.customers)
-        return self._findings(rule, hits)
+        columns = self.main.columns_of(rule)
+        asked = self.main.at(rule, period_start_ms)
+        hits = asked.judge_given(columns, period_start_ms, given, self.customers)
+        found = Found(rule, period_start_ms, Closed(hits=tuple(hits)))
+        return self._findings(self.main, found, "")
 
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""
         outcome = Outcome()
-        for name, rule in self.closing_rules.items():
-            closed = rule.close_ended(self._columns_of(name), last_event_ms, self.customers)
-            self._closed(name, closed, outcome)
+        for rules in self._rule_sets(last_event_ms):
+            self._report(rules, rules.end(last_event_ms), "", outcome)
         return outcome
 
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
         """Close the periods that the clock ends while nothing comes of the silent kinds."""
         outcome = Outcome()
-        for name, rule in self.closing_rules.items():
-            if not silent.isdisjoint(rule.reads):
-                times = (now_ms if k in silent else self.stepped_ms[k] for k in rule.reads)
-                closed = rule.close(self._columns_of(name), min(times), self.customers)
-                self._closed(name, closed, outcome)
+        for rules in self._rule_sets(now_ms):
+            self._report(rules, rules.close_idle(silent, now_ms), "", outcome)
         return outcome
+
+    def _report(self, rules: RuleSet, found: Iterable[Found], kind: str, outcome: Outcome) -> None:
+        """Add what rules saw; the shares of a trial are those of the rules for everybody."""
+        for each in found:
+            outcome.findings += self._findings(rules, each, kind)
+            if rules.trial is None:
+                outcome.partials += [self._partial(each.rule, s) for s in each.closed.shares]
+                # A rule may note in their rows whom it reported.
+                slots = np.array([hit.slot for hit in each.closed.hits], np.int64)
+                for read in self.rules[each.rule].reads:
+                    if read in self.groups:
+                        self.groups[read].touch(slots)
 
     def _partial(self, rule: str, share: Share) -> CohortPartial:
         return CohortPartial(
@@ -321,8 +308,9 @@ class Partition(StoredPartition):
         if slot < 0:
             return None
         rules = {}
-        for name, rule in self.rules.items():
-            standings = rule.standing(self._columns_of(name), slot, self.customers)
+        for name in self.rules:
+            rule = self.main.at(name, self.progress.lowest_ms(self.rules[name].reads))
+            standings = rule.standing(self.main.columns_of(name), slot, self.customers)
             rules[name] = [
                 {
                     "window": msgspec.to_builtins(standing.window),
@@ -334,45 +322,52 @@ class Partition(StoredPartition):
             ]
         return {"customer_id": customer_id, "partition": self.number, "rules": rules}
 
+    # -- policies -------------------------------------------------------------------------------
+
+    def announce_policy(self, edition: Edition) -> bool:
+        """Take in a policy that takes effect at a time; tell whether it was news.
+
+        Every rule takes its parameters once the watermark of each kind that it reads comes so far.
+        """
+        return self.timeline.announce(edition)
+
+    def _rule_sets(self, time_ms: int = 0) -> list[RuleSet]:
+        """The rules for everybody and those of each trial; what begins by a time begins now."""
+        if self.timeline.editions:
+            self._keep_trials(time_ms)
+        return [self.main, *self.trials]
+
+    def _keep_trials(self, time_ms: int) -> None:
+        """Begin trials with a copy of everything, before any kind has reached their time.
+
+        One that ended goes on until all kinds have reached the end.
+        """
+        stepped_ms = self.progress.stepped_ms.values()
+        before_ms = max(stepped_ms)
+        newest_ms = max(before_ms, time_ms)
+        lowest_ms = min((each for each in stepped_ms if each), default=0)
+        running = [rules.trial for rules in self.trials]
+        under_way = reversed(self.timeline.trials_at(newest_ms))
+        for trial in (*self.timeline.trials_begun(before_ms, newest_ms), *under_way):
+            if trial not in running:
+                running.append(trial)
+                self.trials.append(self.main.on_trial(trial))
+        kept = [t for t in self.trials if not self.timeline.is_over(t.trial, lowest_ms)]
+        self.trials = kept[-HELD_TRIALS_MAX:]
+
     # -- findings -------------------------------------------------------------------------------
 
-    def _findings(self, rule: str, hits: Iterable[Hit], kind: str | None = None) -> list[Finding]:
-        """Findings of hits; those of a closed period rest on every kind that the rule reads."""
-        return [self._finding(rule, hit, kind if hit.offset is not None else None) for hit in hits]
-
-    def _finding(self, rule: str, hit: Hit, kind: str | None) -> Finding:
-        """A finding of a hit; without a kind it rests on every kind that the rule reads."""
-        customer_id = self.directory.name(hit.slot).decode()
-        end_ms = hit.window.end_ms or hit.event_time_ms
-        if hit.offset is not None:
-            end_ms = max(end_ms, hit.event_time_ms + 1)
-        rests_on = [hit.window.start_ms, *(b["start_ms"] for b in hit.evidence.get("breaches", ()))]
-        if hit.rests_on_ms is not None:
-            rests_on.append(hit.rests_on_ms)
-        start_ms, end_ms = min(rests_on), max(end_ms, max(rests_on) + 1)
-        # Use that began before the window may reach into it.
-        start_ms -= self.rules[rule].longest_ms
-        inputs = [
-            span
-            for read in ([kind] if kind else self.rules[rule].reads)
-            for span in self.provenance[read].inputs(start_ms, end_ms, hit.offset)
-        ]
-        return Finding(
-            finding_id=finding_id(rule, customer_id, hit.window, hit.level, self.policy_ref),
-            rule=rule,
-            customer_id=customer_id,
-            event_time_ms=hit.event_time_ms,
-            level=hit.level,
-            window=hit.window,
-            observed=hit.observed,
-            limit=hit.limit,
-            unit=hit.unit,
-            policy=self.policy_ref,
-            shadow=False,
-            evidence={
-                "inputs": inputs,
-                "observed": hit.observed,
-                "limit": hit.limit,
-                **hit.evidence,
-            },
-        )
+    def _findings(self, rules: RuleSet, found: Found, kind: str) -> list[Finding]:
+        """Findings of what a rule saw; those of a trial only while it is under way."""
+        time_ms, trial = found.time_ms, rules.trial
+        if not found.closed.hits or (trial and trial not in self.timeline.trials_at(time_ms)):
+            return []
+        policy = rules.policy_at(time_ms)
+        findings = []
+        for hit in found.closed.hits:
+            customer = self.directory.hashes(np.array([hit.slot]))
+            acting = self.timeline.acting_trial(time_ms, customer)
+            name = self.directory.name(hit.slot).decode()
+            rule, shadow = self.rules[found.rule], acting is not trial
+            findings.append(finding_of(hit, rule, kind, name, policy, shadow, self.provenance))
+        return findings

@@ -4,8 +4,9 @@ A rule keeps per-customer numbers in columns of its group, and what belongs to t
 whole in its `memory`. It knows no clock, no broker and no other partition.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,6 +44,13 @@ class Batch:
     def newest_ms(self) -> int:
         """Watermark at the end of the batch."""
         return int(self.watermark_ms[-1])
+
+    def cut(self, places: Sequence[int]) -> list["Batch"]:
+        """The parts between these rows, in order; the batch itself where none is inside it."""
+        ends = sorted({0, *places, len(self.slot)})
+        if len(ends) == 2:
+            return [self]
+        return [self.part(start, end) for start, end in pairwise(ends)]
 
     def part(self, start: int, end: int) -> "Batch":
         """The rows from `start` up to `end`, which is left out."""
@@ -183,6 +191,20 @@ class ClosingRule(Rule, Protocol):
 
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last period closed at each watermark, shape (n,)."""
+        ...
+
+    def closes_ms(self, period_end_ms: int) -> int:
+        """The watermark that closes a period."""
+        ...
+
+    def pass_time(
+        self,
+        columns: Mapping[str, NDArray],
+        kind: str,
+        watermark_ms: int,
+        customers: Customers,
+    ) -> None:
+        """Settle what a kind closes by itself up to a watermark: other parameters come next."""
         ...
 
     def close(

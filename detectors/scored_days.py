@@ -124,6 +124,17 @@ class ScoredDays(ClosesPeriods):
                 del self.candidates[day]
         self.passed[kind] = max(self.passed[kind], last)
 
+    def pass_time(
+        self,
+        columns: Mapping[str, NDArray],
+        kind: str,
+        watermark_ms: int,
+        customers: Customers,
+    ) -> None:
+        """Remember the candidates of the days that a kind closes up to a watermark."""
+        last = int(self.closing_period(np.array([watermark_ms]))[0])
+        self._find(columns, kind, last, customers)
+
     def _relieve(self, columns: Mapping[str, NDArray], customers: Customers) -> list[Hit]:
         """Past `candidates_max` the oldest days are judged without what has not come yet."""
         hits = []

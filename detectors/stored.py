@@ -1,6 +1,5 @@
 """The state of one partition: its rules, its columns, and their way to the changelog and back."""
 
-from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,10 @@ from detectors.duplicates import Duplicates
 from detectors.ledger import REMEMBERED, Ledger
 from detectors.provenance import Provenance
 from detectors.rule import ClosingRule, CohortRule, Rule
+from detectors.rule_set import Progress, RuleSet
 from detectors.state import STATE_VERSION, ColumnGroup, Directory
+from detectors.timeline import Timeline
 from schemas.policy import Policy
-from schemas.records import PolicyRef
 
 CUSTOMER_GROUP = "customer"
 
@@ -35,29 +35,15 @@ class StoredPartition:
     def __init__(self, number: int, policy: Policy, dedup_entries_max: int) -> None:
         self.number = number
         self.policy = policy
-        self.policy_ref = PolicyRef(name=policy.name, version=policy.version)
-        self.rules: dict[str, Rule] = {
-            name: RULES[name](parameters, policy) for name, parameters in policy.rules.items()
-        }
-        self.closing_rules = {
-            name: rule for name, rule in self.rules.items() if isinstance(rule, ClosingRule)
-        }
-        self.cohort_rules = {
-            name: rule for name, rule in self.rules.items() if isinstance(rule, CohortRule)
-        }
-        kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
-        self.groups = {CUSTOMER_GROUP: ColumnGroup(CUSTOMER_GROUP, CUSTOMER_FIELDS)}
-        for kind in kinds:
-            fields = [
-                field
-                for rule in self.rules.values()
-                for field in rule.fields
-                if kind == (field.kind or rule.reads[0])
-            ]
-            if fields:
-                self.groups[kind] = ColumnGroup(kind, fields)
+        self.timeline = Timeline(policy)
         self.directory = Directory()
-        self.customers = self._customers()
+        plans = ColumnGroup(CUSTOMER_GROUP, CUSTOMER_FIELDS)
+        self.customers = self._customers(plans)
+        kinds = sorted({kind for name in policy.rules for kind in RULES[name].reads})
+        self.progress = Progress(dict.fromkeys(kinds, 0))
+        self.main = RuleSet(self.timeline, self.customers, self.progress)
+        self.trials: list[RuleSet] = []
+        self.groups = {CUSTOMER_GROUP: plans, **self.main.groups}
         window = policy.dedup_window_hours
         self.duplicates = {kind: Duplicates(window, dedup_entries_max) for kind in kinds}
         hours = policy.corrections_window_hours
@@ -67,16 +53,29 @@ class StoredPartition:
         self.provenance = {kind: Provenance() for kind in kinds}
         self.watermark_ms = dict.fromkeys(kinds, 0)
         self.next_offset: dict[str, int] = {}
-        # Where the rules stand: records that were screened out may have moved the watermark on.
-        self.stepped_ms = dict.fromkeys(kinds, 0)
         self._written: dict[str, NDArray[np.int64]] = {}
 
-    def _customers(self) -> Customers:
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """The rules, as they stand under the policy for everybody."""
+        return self.main.rules
+
+    @property
+    def closing_rules(self) -> dict[str, ClosingRule]:
+        """Those that judge closed periods."""
+        return {name: self.rules[name] for name in self.main.closing}
+
+    @property
+    def cohort_rules(self) -> dict[str, CohortRule]:
+        """Those that compare customers with others."""
+        return {name: self.rules[name] for name in self.main.cohort}
+
+    def _customers(self, plans: ColumnGroup) -> Customers:
         plan = self.policy.default_plan
         numbers = {name: getattr(plan, name) for name in PLAN_NUMBERS}
         return Customers(
             directory=self.directory,
-            plans=self.groups[CUSTOMER_GROUP],
+            plans=plans,
             default_flags=sum(UNLIMITED_BITS[service] for service in plan.unlimited),
             default_numbers={n: NONE if value is None else value for n, value in numbers.items()},
             default_cohort=plan.plan,
@@ -86,13 +85,8 @@ class StoredPartition:
     def _reserve(self) -> None:
         for group in self.groups.values():
             group.reserve(self.directory.size)
-
-    def _columns_of(self, rule: str) -> Mapping[str, NDArray]:
-        """The columns of every kind that a rule reads."""
-        kinds = [kind for kind in self.rules[rule].reads if kind in self.groups]
-        if len(kinds) == 1:
-            return self.groups[kinds[0]].columns
-        return ChainMap(*(self.groups[kind].columns for kind in kinds))
+        for trial in self.trials:
+            trial.reserve(self.directory.size)
 
     def changes(self, everything: bool = False) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Keys and values of every row touched since the last call, group by group."""
@@ -107,6 +101,8 @@ class StoredPartition:
                 log.rewrite()
             chunks = log.changes()
             yield [b"#%s/%d" % (name, n) for n, _ in chunks], [stored for _, stored in chunks]
+        for trial in self.trials:
+            trial.forget_changes()
 
     def _packed(
         self, name: str, group: ColumnGroup, slots: NDArray[np.int64]
@@ -119,15 +115,14 @@ class StoredPartition:
         return keys, [bytes(packed[at : at + width]) for at in range(0, len(packed), width)]
 
     def _watermark_of(self, group: str) -> int:
-        return self.stepped_ms.get(group, 0)
+        return self.progress.stepped_ms.get(group, 0)
 
     def _logs(self) -> dict[bytes, Any]:
-        """What is kept in chunks: event ids by kind, and the rules that have a log of their own."""
+        """What is kept in chunks: event ids by kind, policies, and the rules that have a log."""
         ids = {b"ids." + kind.encode(): log for kind, log in self.duplicates.items()}
         counted = {b"counted." + kind.encode(): log for kind, log in self.ledgers.items()}
-        return (
-            ids | counted | {n.encode(): r for n, r in self.rules.items() if hasattr(r, "rewrite")}
-        )
+        own = {name.encode(): rule for name, rule in self.main.logs.items()}
+        return ids | counted | own | {b"policies": self.timeline}
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole, for the marker that ends a checkpoint."""
@@ -136,7 +131,8 @@ class StoredPartition:
             "layout": self._layout(),
             "next_offset": self.next_offset,
             "watermark_ms": self.watermark_ms,
-            "stepped_ms": self.stepped_ms,
+            "stepped_ms": self.progress.stepped_ms,
+            "began_ms": self.progress.began_ms,
             "cohort_names": self.customers.cohort_names,
             "rules": {name: rule.remember() for name, rule in self.rules.items()},
             "provenance": {kind: kept.remember() for kind, kept in self.provenance.items()},
@@ -193,7 +189,9 @@ class StoredPartition:
             )
         self.next_offset = kept["next_offset"]
         self.watermark_ms.update(kept["watermark_ms"])
-        self.stepped_ms.update(kept["stepped_ms"])
+        self.progress.stepped_ms.update(kept["stepped_ms"])
+        self.progress.began_ms.update(kept["began_ms"])
+        self.trials = []
         self.customers.cohort_names.update(kept["cohort_names"])
         for name, rule in self.rules.items():
             if name in kept["rules"]:
@@ -205,7 +203,7 @@ class StoredPartition:
             for kind in rule.reads:
                 if (written := self._written.get(kind)) is not None:
                     slots = np.flatnonzero(written)
-                    rule.settle(kind, self._columns_of(name), slots, written[slots])
+                    rule.settle(kind, self.main.columns_of(name), slots, written[slots])
         self._written = {}
 
     def arrays(self) -> dict[str, NDArray]:

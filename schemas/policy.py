@@ -191,7 +191,8 @@ def _table_mistakes(
                 msgspec.convert(value, fields[name].type)
             except msgspec.ValidationError as error:
                 before = False
-                yield Mistake(line_of(text, path, name), where, str(error), "give a value it allows")
+                line = line_of(text, path, name)
+                yield Mistake(line, where, str(error), "give a value it allows")
     for name, field in fields.items():
         if field.required and name not in table and name not in skip:
             before = False

@@ -1,0 +1,136 @@
+"""Which policy holds when: those that were announced, by the event time they take effect at."""
+
+from bisect import insort
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.policies import Edition, read_edition
+from schemas.hashing import Hashes
+from schemas.policy import Policy, PolicyError
+from schemas.records import EVERYBODY_PERCENT, PolicyRecord
+
+EDITIONS_MAX = 16
+"""Policies that a partition remembers besides the one it was started with."""
+
+TRIALS_MAX = 2
+"""Policies that run beside the one for everybody else; of more, the newest."""
+
+CHUNK = 0
+records_decoder = msgspec.msgpack.Decoder(list[PolicyRecord])
+
+
+class Timeline:
+    """The policies of a partition; what holds is a matter of event time alone.
+
+    From its time on, a policy for everybody replaces all others and ends every trial. A trial ends
+    too when another one of the same name begins, or a third one beside two. Where two begin at the
+    same time the one that was announced last counts.
+
+    It is kept like a log of one chunk, since its topic may have lost what is still in force.
+
+    Parameters
+    ----------
+    base
+        What holds before anything else does.
+    """
+
+    def __init__(self, base: Policy) -> None:
+        self.base = base
+        self.editions: list[Edition] = []
+        self._is_stored = True
+
+    def announce(self, edition: Edition) -> bool:
+        """Take in a policy; tell whether it was news."""
+        if any(known.record == edition.record for known in self.editions):
+            return False
+        insort(self.editions, edition, key=_effective)
+        while len(self.editions) > EDITIONS_MAX:
+            self._forget_one()
+        self._is_stored = False
+        return True
+
+    def _forget_one(self) -> None:
+        """Forget the oldest one, but not the only one that is for everybody."""
+        for_everybody = [n for n, each in enumerate(self.editions) if not each.is_trial]
+        del self.editions[1 if for_everybody == [0] else 0]
+
+    def policy_at(self, time_ms: int, trial: Edition | None = None) -> Policy:
+        """What holds for everybody, or for those who take part in a trial once it has begun."""
+        if trial is not None and trial.effective_ms <= time_ms:
+            return trial.policy
+        for edition in reversed(self.editions):
+            if edition.effective_ms <= time_ms and not edition.is_trial:
+                return edition.policy
+        return self.base
+
+    def trials_at(self, time_ms: int) -> list[Edition]:
+        """The trials that are under way, the newest first."""
+        trials: dict[str, Edition] = {}
+        for edition in reversed(self.editions):
+            if edition.effective_ms > time_ms:
+                continue
+            if not edition.is_trial or len(trials) == TRIALS_MAX:
+                break
+            trials.setdefault(edition.policy.name, edition)
+        return list(trials.values())
+
+    def trials_begun(self, after_ms: int, until_ms: int) -> list[Edition]:
+        """The trials that begin within a stretch of time, the oldest first."""
+        return [e for e in self.editions if e.is_trial and after_ms < e.effective_ms <= until_ms]
+
+    def is_over(self, trial: Edition, time_ms: int) -> bool:
+        """Whether a trial has ended."""
+        return trial.effective_ms <= time_ms and trial not in self.trials_at(time_ms)
+
+    def acting_trial(self, time_ms: int, customer: Hashes) -> Edition | None:
+        """The trial that a customer takes part in, by hash, shape (1,); None for most."""
+        place = int(customer[0] % EVERYBODY_PERCENT)
+        for edition in self.trials_at(time_ms):
+            if place < edition.record.share_percent:
+                return edition
+        return None
+
+    def changes_between(self, after_ms: int, until_ms: int) -> list[int]:
+        """When something takes effect within a stretch of time, `until_ms` included, in order."""
+        times = {edition.effective_ms for edition in self.editions}
+        return sorted(time_ms for time_ms in times if after_ms < time_ms <= until_ms)
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def changes(self) -> list[tuple[int, bytes]]:
+        """The chunk, if it has changed since it was stored."""
+        if self._is_stored:
+            return []
+        self._is_stored = True
+        return [(CHUNK, self._packed())]
+
+    def restore(self, number: int, stored: bytes) -> None:
+        """Take back the stored chunk, but for what no longer fits the policy started with."""
+        self.editions = []
+        for record in records_decoder.decode(stored):
+            try:
+                self.editions.append(read_edition(record, self.base))
+            except PolicyError:
+                continue
+
+    def rewrite(self, number: int | None = None) -> None:
+        """Store everything anew at the next checkpoint."""
+        self._is_stored = False
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything, for a snapshot."""
+        return {"records": np.frombuffer(self._packed(), np.uint8)}
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        self.restore(CHUNK, arrays["records"].tobytes())
+
+    def _packed(self) -> bytes:
+        return msgspec.msgpack.encode([edition.record for edition in self.editions])
+
+
+def _effective(edition: Edition) -> int:
+    return edition.effective_ms
