@@ -21,6 +21,7 @@ from detectors.stored import CUSTOMER_GROUP, StoredPartition
 from detectors.timeline import TRIALS_MAX
 from schemas.columns import Columns
 from schemas.decode import Reject
+from schemas.policy import Policy
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
 
 TOO_LATE = "older than every rule still takes"
@@ -243,8 +244,10 @@ class Partition(StoredPartition):
     def judge(self, average: CohortAverage) -> list[Finding]:
         """Take in the mean of a closed period, and report who it puts in breach."""
         outcome = Outcome()
-        for rules in self._rule_sets():
-            self._report(rules, rules.judge(average), "", outcome)
+        if average.rule in self.main.cohort:
+            closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
+            for rules in self._rule_sets(closes_ms):
+                self._report(rules, [rules.judge(average, closes_ms)], "", outcome)
         return outcome.findings
 
     def judge_given(
@@ -331,7 +334,11 @@ class Partition(StoredPartition):
         """
         return self.timeline.announce(edition)
 
-    def _rule_sets(self, time_ms: int = 0) -> list[RuleSet]:
+    def policies_in_force(self) -> list[tuple[Policy, int, int]]:
+        """Each policy, since when it holds, and for how many customers in a hundred."""
+        return self.timeline.in_force_at(max(self.progress.stepped_ms.values()))
+
+    def _rule_sets(self, time_ms: int) -> list[RuleSet]:
         """The rules for everybody and those of each trial; what begins by a time begins now."""
         if self.timeline.editions:
             self._keep_trials(time_ms)

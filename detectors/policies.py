@@ -44,6 +44,8 @@ LIVE_PARAMETERS = frozenset(
 
 RESTART = "restart the workers with --policy to change it"
 
+record_decoder = msgspec.json.Decoder(PolicyRecord)
+
 
 def load_policy(path: Path | None = None) -> Policy:
     """Read a policy file, or the default one; raise `PolicyError` with every mistake."""
@@ -72,6 +74,19 @@ class Edition:
     def is_trial(self) -> bool:
         """Whether it runs beside the policy that holds for everybody else."""
         return self.record.share_percent < EVERYBODY_PERCENT
+
+
+def decode_edition(value: bytes | None, base: Policy, key: bytes | None = None) -> Edition:
+    """Read a record of the topic `policies`; raise ValueError with what is wrong with it.
+
+    The key, if there is one, has to be the policy's name: the topic keeps the newest of each key.
+    """
+    if not value:
+        raise ValueError("no value: what holds stays until another policy takes its place")
+    record = record_decoder.decode(value)
+    if key is not None and key != record.name.encode():
+        raise ValueError(f"its key is not its name, {record.name!r}: publish it under its name")
+    return read_edition(record, base)
 
 
 def read_edition(record: PolicyRecord, base: Policy) -> Edition:

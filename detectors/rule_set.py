@@ -204,13 +204,11 @@ class RuleSet:
         closed = rule.close(self.columns_of(name), reached_ms, self.customers)
         return Found(name, reached_ms, closed)
 
-    def judge(self, average: CohortAverage) -> Iterator[Found]:
-        """Take in the mean of a closed period, whenever it comes."""
-        if average.rule in self.cohort:
-            time_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
-            rule = self.at(average.rule, time_ms)
-            hits = rule.judge(self.columns_of(average.rule), average, self.customers)
-            yield _found(average.rule, time_ms, hits)
+    def judge(self, average: CohortAverage, closes_ms: int) -> Found:
+        """Take in the mean of a period that closes at a watermark, whenever the mean comes."""
+        rule = self.at(average.rule, closes_ms)
+        hits = rule.judge(self.columns_of(average.rule), average, self.customers)
+        return _found(average.rule, closes_ms, hits)
 
     # -- state ----------------------------------------------------------------------------------
 

@@ -77,6 +77,20 @@ class Timeline:
             trials.setdefault(edition.policy.name, edition)
         return list(trials.values())
 
+    def in_force_at(self, time_ms: int) -> list[tuple[Policy, int, int]]:
+        """Each policy that holds, since when (0: from the start), and for how many in a hundred.
+
+        Of customers who could take part in two trials the newer one has them.
+        """
+        begun = [e for e in self.editions if e.effective_ms <= time_ms and not e.is_trial]
+        since_ms = begun[-1].effective_ms if begun else 0
+        held, covered = [], 0
+        for trial in self.trials_at(time_ms):
+            share = max(0, trial.record.share_percent - covered)
+            covered += share
+            held.append((trial.policy, trial.effective_ms, share))
+        return [(self.policy_at(time_ms), since_ms, EVERYBODY_PERCENT - covered), *held]
+
     def trials_begun(self, after_ms: int, until_ms: int) -> list[Edition]:
         """The trials that begin within a stretch of time, the oldest first."""
         return [e for e in self.editions if e.is_trial and after_ms < e.effective_ms <= until_ms]

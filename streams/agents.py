@@ -152,7 +152,8 @@ class Detect(BatchAgent):
         for finding in findings:
             key = finding.customer_id.encode()
             self.outbox.put(FINDINGS, partition, key, encoder.encode(finding), came_ms)
-            self.metrics.findings.labels(finding.rule, finding.level).inc()
+            shadow = str(finding.shadow).lower()
+            self.metrics.findings.labels(finding.rule, finding.level, shadow).inc()
 
     def _announce(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
         customers, rejects = [], []

@@ -183,8 +183,9 @@ class Checkpointer(Service):
             for number, shard in table.active().items():
                 if shard.dirty or beat or shard.changelog.foreign:
                     shards.append(_cut_shard(table, number, shard))
-                    for kind, offset in shard.state.next_offset.items():
-                        covered[TP(topics[kind], number)] = offset
+                    for kind, topic in topics.items():
+                        if kind in shard.state.next_offset:
+                            covered[TP(topic, number)] = shard.state.next_offset[kind]
         events, self._events = self._events, []
         self._counted = 0
         self.last = monotonic()

@@ -148,6 +148,7 @@ def topics(check: bool, **flags: Any) -> None:
 @click.option(
     "--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON."
 )
+@click.option("--policies", type=FILE, help="Policies that take effect on the way, NDJSON.")
 @click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
 @click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
 @click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
@@ -161,6 +162,7 @@ def topics(check: bool, **flags: Any) -> None:
 def replay(
     inputs: tuple[Path, ...],
     customers: Path | None,
+    policies: Path | None,
     findings: str | None,
     actions: str | None,
     dead_letters: str | None,
@@ -171,7 +173,7 @@ def replay(
     from streams.run import run_replay  # noqa: PLC0415
 
     outputs = (findings, actions, dead_letters)
-    run_replay(list(inputs), customers, *outputs, planted, load_settings(flags))
+    run_replay(list(inputs), customers, *outputs, planted, policies, load_settings(flags))
 
 
 @main.command()

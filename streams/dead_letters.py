@@ -7,6 +7,9 @@ from schemas.records import DeadLetter
 KEPT_BYTES_MAX = 1_450_000
 """More of a record than this is not kept: in base64 it has to fit into a message itself."""
 
+POLICY_REASON = "policy"
+"""Why a policy was refused; the detail names every mistake in it."""
+
 
 def dead_letter(
     topic: str,

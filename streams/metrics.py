@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streams.dead_letters import POLICY_REASON
+
 REASONS = frozenset(
     {
         "amount_out_of_range",
@@ -13,6 +15,7 @@ REASONS = frozenset(
         "negative_amount",
         "not_json",
         "oversized",
+        POLICY_REASON,
         "string_length",
         "time_out_of_range",
         "too_late",
@@ -50,7 +53,12 @@ class Metrics:
         self.evicted = gauge(
             "remembered_evicted", "Entries forgotten early for lack of room", "what"
         )
-        self.findings = counter("findings", "Findings written", "rule", "level")
+        self.findings = counter("findings", "Findings written", "rule", "level", "shadow")
+        self.policies = gauge(
+            "policy_partitions",
+            "Partitions that a policy holds in, for so many customers in a hundred",
+            *("policy", "version", "share_percent"),
+        )
         self.actions = counter("actions", "Actions written", "rule", "kind")
         self.lag = gauge("lag_events", "Records not taken in yet", "topic", "partition")
         self.watermark = gauge(

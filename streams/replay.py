@@ -12,6 +12,7 @@ import numpy as np
 from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
 from detectors.partition import Outcome, Partition
+from detectors.policies import decode_edition
 from detectors.provenance import Origin
 from detectors.verdicts import Verdicts
 from schemas.columns import Columns
@@ -19,9 +20,9 @@ from schemas.decode import Reject
 from schemas.policy import Policy
 from schemas.records import Action, CohortPartial, Customer, DeadLetter, Finding
 from streams.clock import Clock, wall_clock
-from streams.dead_letters import dead_letter
+from streams.dead_letters import POLICY_REASON, dead_letter
 from streams.partitioner import partitions_of
-from streams.sources import Chunk, chunks
+from streams.sources import Chunk, chunks, read_lines
 
 CUSTOMERS_AT_ONCE = 65_536
 
@@ -53,6 +54,7 @@ class Replay:
     """
 
     def __init__(self, policy: Policy, partitions: int, dedup_entries_max: int) -> None:
+        self.policy = policy
         self.partitions = [Partition(n, policy, dedup_entries_max) for n in range(partitions)]
         self.verdicts = [Verdicts(number, policy) for number in range(partitions)]
         self.averages = Averages()
@@ -78,6 +80,21 @@ class Replay:
         ids = [customer.customer_id.encode() for customer in customers]
         for number, rows in _split(partitions_of(ids, len(self.partitions))):
             self.partitions[number].announce([customers[row] for row in rows.tolist()])
+
+    def announce_policies(self, file: Path) -> Results:
+        """Take in the policies of a file, before any use; what can't be used is a dead letter."""
+        results = Results()
+        for line, value in read_lines(file):
+            try:
+                edition = decode_edition(value, self.policy)
+            except ValueError as error:
+                letter = dead_letter(str(file), 0, line, None, value, POLICY_REASON, str(error))
+                results.dead_letters.append(letter)
+                self.reasons[POLICY_REASON] += 1
+                continue
+            for partition in self.partitions:
+                partition.announce_policy(edition)
+        return results
 
     def run(self, files: list[Path], clock: Clock = wall_clock) -> Iterator[Results]:
         """Read files to their end; results come as they are found, the last ones after the end."""

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def run_replay(
     actions: str | None,
     dead_letters: str | None,
     planted: Path | None,
+    policies: Path | None,
     settings: Settings,
 ) -> None:
     """Replay files and write what was asked for; `planted` says who should be found."""
@@ -92,7 +94,8 @@ def run_replay(
         sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
         bar = stack.enter_context(progress("replay"))
         task = bar.add_task("", total=sum(file.stat().st_size for file in files))
-        for results in replay.run(files):
+        told = [replay.announce_policies(policies)] if policies else []
+        for results in chain(told, replay.run(files)):
             for sink, records in zip(
                 sinks, (results.findings, results.actions, results.dead_letters), strict=True
             ):

@@ -181,12 +181,18 @@ class WholeRows:
         return raw
 
 
-def read_records(path: Path, decoder: Any) -> Iterator[Any]:
-    """The records of an NDJSON file: customers, findings or actions."""
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of an NDJSON file that hold anything, by their numbers."""
     with _opened(path) as (lines, _):
         for number, line in enumerate(lines, 1):
             if line.strip():
-                try:
-                    yield decoder.decode(line)
-                except ValueError as error:
-                    raise SourceError(f"{path}:{number}: {error}: mend the line") from None
+                yield number, line.rstrip(b"\r\n")
+
+
+def read_records(path: Path, decoder: Any) -> Iterator[Any]:
+    """The records of an NDJSON file: customers, findings or actions."""
+    for number, line in read_lines(path):
+        try:
+            yield decoder.decode(line)
+        except ValueError as error:
+            raise SourceError(f"{path}:{number}: {error}: mend the line") from None

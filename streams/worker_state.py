@@ -54,6 +54,16 @@ class WorkerState:
                 return str(url).rstrip("/")
         return None
 
+    def policies(self) -> list[dict[str, Any]]:
+        """What holds in the partitions held here: since when, for whom, and in how many of them."""
+        held = Counter(
+            (policy.name, policy.version, since_ms, share)
+            for shard in self.detect.active().values()
+            for policy, since_ms, share in shard.state.policies_in_force()
+        )
+        names = ("name", "version", "since_ms", "share_percent", "partitions")
+        return [dict(zip(names, (*of, n), strict=True)) for of, n in sorted(held.items())]
+
     def measure(self) -> None:
         """Bring the gauges up to date."""
         metrics = self.metrics
@@ -65,6 +75,10 @@ class WorkerState:
             column for s in states for g in s.groups.values() for column in g.columns.values()
         ]
         metrics.state_bytes.labels("detect").set(sum(column.nbytes for column in columns))
+        metrics.policies.clear()
+        for held in self.policies():
+            labels = (held["name"], held["version"], held["share_percent"])
+            metrics.policies.labels(*labels).inc(held["partitions"])
         for what, count in evicted(states).items():
             metrics.evicted.labels(what).set(count)
         for number, shard in shards.items():
