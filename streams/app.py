@@ -26,6 +26,7 @@ from streams.lane import BatchScheduler, LaneConsumer, LaneConsumerThread, lane_
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.partitioner import partition_of
+from streams.policies import Policies
 from streams.settings import Settings, load_settings
 from streams.snapshots import Snapshots
 from streams.tables import ColumnTable
@@ -57,6 +58,8 @@ def create_app(settings: Settings) -> FairUse:
     async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
         outbox.producer = app.producer.batches
         if table is detect_table:
+            await policies.catch_up()
+            policies.hand_over(partitions)
             cohorts.partitions = table.partition_count()
             cohorts.hand_over(partitions)
 
@@ -90,11 +93,12 @@ def create_app(settings: Settings) -> FairUse:
         await judge.run(stream)
 
     cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.report)
+    policies = Policies(settings.broker, policy, detect_table, checkpointer, detect)
     app.checkpointer, app.cohorts = checkpointer, cohorts
     app.worker_state = WorkerState(app, detect_table, checkpointer, metrics, partition_of)
     console = Console(app.worker_state, settings.host, settings.port)
     idle = IdleCloser(app, detect_table, detect, checkpointer, settings)
-    for service in (checkpointer, cohorts, console, idle):
+    for service in (checkpointer, cohorts, policies, console, idle):
         app.service(service)
     _checkpoint_before_letting_go(app, checkpointer)
     calm_collector()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from schemas.policy import PolicyError
+from schemas.records import EVERYBODY_PERCENT
 from streams.settings import SettingsError, load_settings
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -261,6 +263,40 @@ def check(file: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{file} can't be read ({error}): name a TOML file in UTF-8", WRONG_USAGE)
     click.echo(f"{file}: {found.name} {found.version}, {len(found.rules)} rules, no mistakes")
+
+
+def instant(context: click.Context, parameter: click.Parameter, told: str) -> datetime:
+    """A time as people write it."""
+    try:
+        return datetime.fromisoformat(told)
+    except ValueError:
+        raise click.BadParameter("write 2026-07-01T00:00 or 2026-07-01T00:00+02:00") from None
+
+
+@policy.command()
+@click.argument("file", type=FILE)
+@click.option(
+    "--from",
+    "begins",
+    required=True,
+    callback=instant,
+    help="Event time from which on it holds; in the policy's time zone if it names none.",
+)
+@click.option(
+    "--share",
+    default=EVERYBODY_PERCENT,
+    show_default=True,
+    type=click.IntRange(0, EVERYBODY_PERCENT),
+    help="For how many customers in a hundred; 0 only shows what it would find.",
+)
+@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@setting("policy", "Policy file the workers were started with; the default if absent.", POLICY)
+@for_people
+def publish(file: Path, begins: datetime, share: int, **flags: Any) -> None:
+    """Have a policy take effect at a time, without a restart."""
+    from streams.run import run_publish  # noqa: PLC0415
+
+    run_publish(file, begins, share, load_settings(flags))
 
 
 @main.command()

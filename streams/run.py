@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,20 @@ def run_replay(
     )
     if planted is not None:
         Terminal(stderr=True).print(scores.table())
+
+
+def run_publish(file: Path, begins: datetime, share_percent: int, settings: Settings) -> None:
+    """Check a policy and put it on its topic."""
+    from streams.publish import publish, record_of  # noqa: PLC0415
+
+    base = load_policy(Path(settings.policy) if settings.policy else None)
+    record = record_of(file.read_text(encoding="utf-8"), begins, share_percent, base)
+    publish(settings.broker, record)
+    starts = datetime.fromtimestamp(record.effective_ms / 1000, UTC).isoformat()
+    click.echo(
+        f"{record.name} {record.version} holds from {starts} on "
+        f"for {share_percent} % of the customers"
+    )
 
 
 def run_generate(
