@@ -18,8 +18,8 @@ LIVE_TABLES = frozenset({"name", "version", "ladder", "exempt", "rules"})
 
 LIVE_PARAMETERS = frozenset(
     {
-        # What is done about it.
-        *("clause", "restriction", "at_once", "rate_kbps", "human_review"),
+        # What is done about it; the service itself also says what is counted.
+        *(set(RuleParameters.__struct_fields__) - {"service"}),
         # Whom it is about, and how often is "regularly".
         *("applies_to", "regular_periods"),
         # What use is held against.

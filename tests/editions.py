@@ -6,11 +6,11 @@ import msgspec
 from hypothesis import strategies as st
 
 from detectors.policies import LIVE_PARAMETERS, read_edition
-from schemas.policy import Policy
+from schemas.policy import Policy, RuleParameters
 from schemas.records import PolicyRecord
 from tests.drawing import with_parameters
 
-BROUGHT_ABOUT = {"clause", "restriction", "at_once", "rate_kbps", "human_review"}
+BROUGHT_ABOUT = set(RuleParameters.__struct_fields__)
 """What only the ladder reads."""
 
 
