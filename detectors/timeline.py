@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.policies import Edition, read_edition
 from schemas.hashing import Hashes
 from schemas.policy import Policy, PolicyError
-from schemas.records import EVERYBODY_PERCENT, PolicyRecord
+from schemas.records import EVERYBODY_PERCENT, PolicyRecord, PolicyRef
 
 EDITIONS_MAX = 16
 """Policies that a partition remembers besides the one it was started with."""
@@ -65,6 +65,15 @@ class Timeline:
             if edition.effective_ms <= time_ms and not edition.is_trial:
                 return edition.policy
         return self.base
+
+    def policy_of(self, ref: PolicyRef) -> Policy | None:
+        """The policy that a finding names: by its ladder the finding is answered.
+
+        None for one that is not remembered any more.
+        """
+        known = [self.base, *(edition.policy for edition in self.editions)]
+        named = (policy for policy in reversed(known) if _ref(policy) == ref)
+        return next(named, None)
 
     def trials_at(self, time_ms: int) -> list[Edition]:
         """The trials that are under way, the newest first."""
@@ -144,6 +153,10 @@ class Timeline:
 
     def _packed(self) -> bytes:
         return msgspec.msgpack.encode([edition.record for edition in self.editions])
+
+
+def _ref(policy: Policy) -> PolicyRef:
+    return PolicyRef(name=policy.name, version=policy.version)
 
 
 def _effective(edition: Edition) -> int:
