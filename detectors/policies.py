@@ -49,7 +49,16 @@ record_decoder = msgspec.json.Decoder(PolicyRecord)
 
 def load_policy(path: Path | None = None) -> Policy:
     """Read a policy file, or the default one; raise `PolicyError` with every mistake."""
-    return read_policy((path or default_policy_path()).read_text(encoding="utf-8"), PARAMETERS)
+    return read_policy(read_document(path or default_policy_path()), PARAMETERS)
+
+
+def read_document(path: Path) -> str:
+    """The text of a policy file; raise `PolicyError` where it holds none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"can't be read ({error})"
+        raise PolicyError([Mistake(1, str(path), problem, "name a TOML file in UTF-8")]) from None
 
 
 def default_policy_path() -> Path:

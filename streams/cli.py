@@ -260,8 +260,6 @@ def check(file: Path) -> None:
         for mistake in error.mistakes:
             click.echo(f"{file}: {mistake}", err=True)
         sys.exit(WRONG_USAGE)
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{file} can't be read ({error}): name a TOML file in UTF-8", WRONG_USAGE)
     click.echo(f"{file}: {found.name} {found.version}, {len(found.rules)} rules, no mistakes")
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from detectors.policies import load_policy
+from detectors.policies import load_policy, read_document
 from schemas.events import Event
 from schemas.records import Customer
 from streams.arrow import arrow_schema, table_of
@@ -121,7 +121,7 @@ def run_publish(file: Path, begins: datetime, share_percent: int, settings: Sett
     from streams.publish import publish, record_of  # noqa: PLC0415
 
     base = load_policy(Path(settings.policy) if settings.policy else None)
-    record = record_of(file.read_text(encoding="utf-8"), begins, share_percent, base)
+    record = record_of(read_document(file), begins, share_percent, base)
     publish(settings.broker, record)
     starts = datetime.fromtimestamp(record.effective_ms / 1000, UTC).isoformat()
     click.echo(

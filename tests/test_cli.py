@@ -163,3 +163,77 @@ def test_every_mistake_of_a_policy_is_reported_with_its_line(tmp_path):
         number = int(mistake.split("line ")[1].split(":")[0])
         assert Path(path).read_text().splitlines()[number - 1]
         assert word in mistake
+
+
+def other_version(version, limit):
+    """The default policy with another limit of texts a day."""
+    text = default_policy_path().read_text(encoding="utf-8")
+    return text.replace("2024-06-03", version).replace("limit = 350", f"limit = {limit}")
+
+
+def test_policies_take_effect_on_the_way_through_a_replay(operator, tmp_path):
+    """From their time on; one that can't be used is a dead letter, and the old one stays."""
+    lines = (operator / "usage.ndjson").read_bytes().splitlines()
+    middle_ms = msgspec.json.decode(lines[len(lines) // 2])["event_time_ms"]
+    records = [
+        {"version": version, "document": other_version(version, limit), "share_percent": share}
+        for version, limit, share in (("strict", 20, 100), ("stricter", 5, 0), ("bad", -1, 100))
+    ]
+    common = {"name": "default", "effective_ms": middle_ms}
+    policies = tmp_path / "policies.ndjson"
+    policies.write_bytes(b"\n".join(msgspec.json.encode(common | each) for each in records))
+    result = fairuse(
+        *("replay", operator / "usage.ndjson", "--customers", operator / "customers.ndjson"),
+        *("--policies", policies, "--findings", tmp_path / "findings.ndjson"),
+        *("--dead-letters", tmp_path / "letters.ndjson"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "dead letters: policy 1\n" in result.stderr
+    (letter,) = map(msgspec.json.decode, (tmp_path / "letters.ndjson").read_bytes().splitlines())
+    assert (letter["reason"], letter["offset"]) == ("policy", 3)
+    assert "rules.sms_daily.limit: Expected `int` >= 0" in letter["detail"]
+    found = map(msgspec.json.decode, (tmp_path / "findings.ndjson").read_bytes().splitlines())
+    daily = [f for f in found if f["rule"] == "sms_daily"]
+    limits = {"2024-06-03": (350, False), "strict": (20, False), "stricter": (5, True)}
+    assert {f["policy"]["version"] for f in daily} >= {"strict", "stricter"}
+    for finding in daily:
+        version = finding["policy"]["version"]
+        assert limits[version] == (finding["limit"], finding["shadow"])
+        assert (finding["event_time_ms"] >= middle_ms) == (version != "2024-06-03")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--from", "2026-07-01T00:00"), 1, ("127.0.0.1:1", "did not take the policy")),
+        (("--from", "1999-07-01"), 2, ("line 1: record", "effective_ms")),
+    ],
+)
+def test_a_policy_that_can_not_be_published_says_why(tmp_path, arguments, code, words):
+    file = tmp_path / "policy.toml"
+    file.write_text(other_version("next", 300), encoding="utf-8")
+    broker = ("--broker", "127.0.0.1:1")
+    result = fairuse("policy", "publish", file, *arguments, *broker)
+    assert_one_sentence(result, code, *words)
+
+
+def test_what_can_not_change_live_is_not_published(tmp_path):
+    file = tmp_path / "policy.toml"
+    text = default_policy_path().read_text(encoding="utf-8")
+    file.write_text(text.replace("gap_seconds = 60", "gap_seconds = 90"), encoding="utf-8")
+    result = fairuse("policy", "publish", file, "--from", "2026-07-01")
+    assert_one_sentence(result, 2, "rules.voice_continuous.gap_seconds", "restart the workers")
+
+
+def test_a_time_that_is_none_is_wrong_usage():
+    result = fairuse("policy", "publish", default_policy_path(), "--from", "tomorrow")
+    assert result.returncode == 2
+    assert "write 2026-07-01T00:00" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "publish"])
+def test_a_policy_file_that_holds_no_text_is_named(tmp_path, command):
+    file = tmp_path / "policy.toml"
+    file.write_bytes(b"\xff\xfe")
+    more = ("--from", "2026-07-01") if command == "publish" else ()
+    assert_one_sentence(fairuse("policy", command, file, *more), 2, "policy.toml", "UTF-8")
