@@ -226,7 +226,7 @@ class StoredPartition:
         for group in self.groups.values():
             group.take_columns(parts[group.name])
         for log, held in self._logs().items():
-            held.take_arrays(parts[f"#{log.decode()}"])
+            held.take_arrays(parts.get(f"#{log.decode()}", {}))
 
     def set_aside(self) -> None:
         """Stand as at the last checkpoint, ready for rows that another writer wrote after it."""

@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -18,8 +19,7 @@ EDITIONS_MAX = 16
 TRIALS_MAX = 2
 """Policies that run beside the one for everybody else; of more, the newest."""
 
-CHUNK = 0
-records_decoder = msgspec.msgpack.Decoder(list[PolicyRecord])
+record_decoder = msgspec.msgpack.Decoder(PolicyRecord)
 
 
 class Timeline:
@@ -29,7 +29,7 @@ class Timeline:
     too when another one of the same name begins, or a third one beside two. Where two begin at the
     same time the one that was announced last counts.
 
-    It is kept like a log of one chunk, since its topic may have lost what is still in force.
+    It is kept like a log, a chunk for each, since its topic may have lost what is still in force.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class Timeline:
     def __init__(self, base: Policy) -> None:
         self.base = base
         self.editions: list[Edition] = []
+        self._slots: dict[int, Edition] = {}
+        """What each chunk holds, as it was stored last."""
         self._is_stored = True
 
     def announce(self, edition: Edition) -> bool:
@@ -124,20 +126,21 @@ class Timeline:
     # -- state ----------------------------------------------------------------------------------
 
     def changes(self) -> list[tuple[int, bytes]]:
-        """The chunk, if it has changed since it was stored."""
+        """A chunk for each policy, and empty ones for the rest, if any has changed."""
         if self._is_stored:
             return []
         self._is_stored = True
-        return [(CHUNK, self._packed())]
+        self._slots = dict(enumerate(self.editions))
+        packed = [msgspec.msgpack.encode(edition.record) for edition in self.editions]
+        return list(enumerate(packed + [b""] * (EDITIONS_MAX - len(packed))))
 
     def restore(self, number: int, stored: bytes) -> None:
-        """Take back the stored chunk, but for what no longer fits the policy started with."""
-        self.editions = []
-        for record in records_decoder.decode(stored):
-            try:
-                self.editions.append(read_edition(record, self.base))
-            except PolicyError:
-                continue
+        """Take back a stored chunk, but for what no longer fits the policy started with."""
+        self._slots.pop(number, None)
+        if stored:
+            with suppress(PolicyError):
+                self._slots[number] = read_edition(record_decoder.decode(stored), self.base)
+        self.editions = [self._slots[each] for each in sorted(self._slots)]
 
     def rewrite(self, number: int | None = None) -> None:
         """Store everything anew at the next checkpoint."""
@@ -145,14 +148,15 @@ class Timeline:
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything, for a snapshot."""
-        return {"records": np.frombuffer(self._packed(), np.uint8)}
+        return {
+            str(number): np.frombuffer(msgspec.msgpack.encode(edition.record), np.uint8)
+            for number, edition in enumerate(self.editions)
+        }
 
     def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
         """Take back what `arrays` gave."""
-        self.restore(CHUNK, arrays["records"].tobytes())
-
-    def _packed(self) -> bytes:
-        return msgspec.msgpack.encode([edition.record for edition in self.editions])
+        for number, array in arrays.items():
+            self.restore(int(number), array.tobytes())
 
 
 def _ref(policy: Policy) -> PolicyRef:

@@ -122,4 +122,5 @@ class Policies(Service):
         news = [(record, detail) for record, detail in self._refused if record.offset >= told]
         rejects = [Reject(n, POLICY_REASON, detail) for n, (_, detail) in enumerate(news)]
         self.detect.refuse(POLICIES, 0, [record for record, _ in news], rejects)
-        state.passed(POLICIES, self._last_offset)
+        if self._last_offset >= told:
+            state.passed(POLICIES, self._last_offset)
