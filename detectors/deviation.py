@@ -38,9 +38,9 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
 
     z_min: Annotated[int, Meta(ge=1, le=1000)]
     cohort_min: Positive
-    eighths_deviation_min: Positive
+    eighths_deviation_min: Annotated[int, Meta(ge=1, le=1_000)]
     mix_events_min: Positive
-    share_deviation_min: Positive
+    share_deviation_min: Annotated[int, Meta(ge=1, le=1_000)]
     lateness_hours: Annotated[int, Meta(ge=0, le=7 * 24 - 1)]
     retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
 

@@ -328,10 +328,7 @@ class Partition(StoredPartition):
     # -- policies -------------------------------------------------------------------------------
 
     def announce_policy(self, edition: Edition) -> bool:
-        """Take in a policy that takes effect at a time; tell whether it was news.
-
-        Every rule takes its parameters once the watermark of each kind that it reads comes so far.
-        """
+        """Take in a policy that holds from its time on; tell whether it was news."""
         return self.timeline.announce(edition)
 
     def policies_in_force(self) -> list[tuple[Policy, int, int]]:

@@ -92,7 +92,10 @@ def decode_edition(value: bytes | None, base: Policy, key: bytes | None = None) 
     """
     if not value:
         raise ValueError("no value: what holds stays until another policy takes its place")
-    record = record_decoder.decode(value)
+    try:
+        record = record_decoder.decode(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be read") from None
     if key is not None and key != record.name.encode():
         raise ValueError(f"its key is not its name, {record.name!r}: publish it under its name")
     return read_edition(record, base)

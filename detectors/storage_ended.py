@@ -1,23 +1,24 @@
 """Something still stored when the time to fetch it after the contract's end is over."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.calendar import DAY_MS, calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.gauge import Gauge
 from detectors.rule import Batch, Closed, Customers, Hit, Ints
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
 
 
 class EndedParameters(RuleParameters, kw_only=True, frozen=True):
     """What is stored can be read for `readable_days` of 24 hours after the contract's end."""
 
-    readable_days: Positive
+    readable_days: Annotated[int, Meta(ge=1, le=3_660)]
 
 
 class StorageEnded(ClosesPeriods, Gauge):

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.events import Id
+from schemas.events import AMOUNT_MAX, Id
 from schemas.records import ActionKind, PolicyName, Service
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -125,7 +125,7 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         found = re.search(r"line (\d+)", str(error))
         line = int(found.group(1)) if found else max(1, len(text.splitlines()))
         raise PolicyError([Mistake(line, "document", f"not TOML: {error}", "mend it")]) from None
@@ -189,6 +189,8 @@ def _table_mistakes(
         elif not isinstance(value, dict) or name not in TABLES:
             try:
                 msgspec.convert(value, fields[name].type)
+                if isinstance(value, int) and value > AMOUNT_MAX:
+                    raise msgspec.ValidationError(f"Expected `int` <= {AMOUNT_MAX}")
             except msgspec.ValidationError as error:
                 before = False
                 line = line_of(text, path, name)

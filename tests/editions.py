@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from detectors.policies import LIVE_PARAMETERS, read_edition
+from schemas.events import AMOUNT_MAX
 from schemas.policy import Policy, RuleParameters
 from schemas.records import PolicyRecord
 from tests.drawing import with_parameters
@@ -64,9 +65,9 @@ def others(value):
     if isinstance(value, bool) or value is None:
         return []
     if isinstance(value, int):
-        return sorted({value // 2, value - 1, value + 1, 2 * value} - {value})
+        return sorted({value // 2, value - 1, value + 1, 2 * value, AMOUNT_MAX} - {value})
     if isinstance(value, float):
-        return [value / 2, value * 2]
+        return [value / 2, value * 2, 1e300, 1e-300]
     if isinstance(value, list):
         return [value[1:], [*value, 1]]
     return {"unlimited": ["all"], "consumer": ["all"], "all": ["unlimited", "consumer"]}[value]

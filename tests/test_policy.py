@@ -426,3 +426,14 @@ def test_a_mistake_about_who_is_exempt_is_told(line, where, problem, remedy):
 def test_who_is_exempt_stands_in_a_table():
     (told,) = mistakes_of(changed(("", "timezone", 'exempt = 3\ntimezone = "Europe/Brussels"')))
     assert (told.where, told.problem) == ("exempt", "not a table")
+
+
+def test_a_number_that_no_column_holds_is_refused():
+    """A worker would end over it, again and again."""
+    for number in (2**53 + 1, "9" * 5000):
+        with pytest.raises(PolicyError) as caught:
+            read_policy(
+                changed(("rules.portscan", "vertical_ports", f"vertical_ports = {number}")),
+                PARAMETERS,
+            )
+        assert len(caught.value.mistakes) == 1

@@ -281,6 +281,12 @@ def test_a_record_that_says_another_name_or_version_is_refused():
         (b"{}", b"default", "missing required field `name`"),
         (msgspec.json.encode(record(BASE)), b"other", "its key is not its name, 'default'"),
         (msgspec.json.encode(record(BASE, document="x")), b"default", "not TOML"),
+        (b'{"x":' * 100_000, b"default", "nested too deeply"),
+        (
+            msgspec.json.encode(record(BASE, document="x = " + "[" * 100_000)),
+            b"default",
+            "not TOML",
+        ),
     ],
 )
 def test_records_of_the_topic_that_are_none_say_why(value, key, problem):
