@@ -12,6 +12,7 @@ from msgspec import Struct
 from detectors.calendar import DAY_MS
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
+from schemas.safeguards import AT_ONCE, CONTRACT
 
 SEEN_MAX = 16
 """Findings a case remembers by id, so that one that comes twice is answered once."""
@@ -80,13 +81,13 @@ class Case(Struct, array_like=True):
     decisions: list[Note] = []
 
     def see(self, finding: Finding, is_lasting: bool) -> None:
-        """Take in a breach."""
+        """Take in a breach, and whether it lasts until it is cleared."""
         self.seen[finding.finding_id] = finding.window.start_ms
         if len(self.seen) > SEEN_MAX:
             del self.seen[next(iter(self.seen))]
         if finding.event_time_ms >= self.last_breach_ms or not self.proof:
             self.proof = pack_finding(finding)
-            self.holds = is_lasting and finding.window.end_ms is None
+            self.holds = is_lasting
         self.last_breach_ms = max(self.last_breach_ms, finding.event_time_ms)
         self.window_ms = max(self.window_ms, finding.window.start_ms)
 
@@ -217,6 +218,17 @@ def notice_end_ms(case: Case, rule: RuleParameters, policy: Policy) -> int:
 def clear_ms(case: Case, rule: RuleParameters, policy: Policy) -> int:
     """When the cause counts as gone, unless there is another breach before."""
     return case.last_breach_ms + (rule.clear_after_days or policy.ladder.clear_after_days) * DAY_MS
+
+
+def lasts(finding: Finding, rule: RuleParameters) -> bool:
+    """Whether what was found goes on, without further findings, until one says "cleared".
+
+    A gauge above its limit does, and a bundle that is used up. What is urgent does not: it was met
+    at once, and is over when no more of it is seen.
+    """
+    if AT_ONCE.get(finding.rule) == CONTRACT:
+        return True
+    return finding.window.kind == "state" and finding.window.end_ms is None and not rule.at_once
 
 
 def needs_regular(rule: RuleParameters) -> bool:

@@ -5,13 +5,13 @@ The steps of a case; docs/LADDER.md draws them. Timers that lead to a step are i
 """
 
 from detectors.actions import DONE_ONCE, build, renewed
-from detectors.cases import KEPT_BACK, Case, Order, needs_regular, notice_end_ms
+from detectors.cases import KEPT_BACK, Case, Order, lasts, needs_regular, notice_end_ms
 from detectors.orders import dispatch, hand_out
 from detectors.services import settle
 from detectors.turn import Turn
 from schemas.policy import RuleParameters
 from schemas.records import Finding
-from schemas.safeguards import AT_ONCE
+from schemas.safeguards import AT_ONCE, CONTRACT
 
 CHANNEL = "channel"
 PERSON = "person"
@@ -28,8 +28,7 @@ def found(turn: Turn, finding: Finding) -> None:
     if finding.finding_id in case.seen or turn.dossier.is_exempt(finding.rule):
         return
     turn.dossier.cases[finding.rule] = case
-    # What is urgent is met at once and over when no more of it is seen: not a state that lasts.
-    case.see(finding, is_lasting=finding.window.kind == "state" and not rule.at_once)
+    case.see(finding, lasts(finding, rule))
     if rule.restriction == "report_upstream":
         # It was done to the customer, not by them: there is nothing to notify or restrict.
         case.begin(finding)
@@ -128,7 +127,7 @@ def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
     if case.carried:
         case.stage, case.released_ms = "released", turn.now_ms
     settle(turn, service, finding)
-    if AT_ONCE.get(rule_name) == "contract":
+    if AT_ONCE.get(rule_name) == CONTRACT:
         # What the plan itself says happens each time; it is no abuse and does not add up.
         case.close()
 

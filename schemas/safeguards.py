@@ -7,6 +7,8 @@ termination. What a policy could say against the rest is refused here, with the 
 from collections.abc import Iterator
 from typing import Any
 
+CONTRACT = "contract"
+
 AT_ONCE = {
     "ddos": "urgency",
     "portscan": "urgency",
@@ -14,7 +16,7 @@ AT_ONCE = {
     "attack": "urgency",
     "mail_spam": "urgency",
     "gateway": "fraud",
-    "data_bundle": "contract",
+    "data_bundle": CONTRACT,
 }
 """Rules whose urgency or fraud the terms name, so that the notice may come with the restriction;
 or, of an exhausted bundle, the plan itself."""
