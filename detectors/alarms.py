@@ -22,6 +22,11 @@ class Alarms:
             self._due_ms[customer_id] = due_ms
             heappush(self._heap, (due_ms, customer_id))
 
+    def may_be_due(self, customer_id: str, now_ms: int) -> bool:
+        """Whether a timer of a customer can be due by now."""
+        due_ms = self._due_ms.get(customer_id)
+        return due_ms is not None and due_ms <= now_ms
+
     def due(self, now_ms: int) -> Iterator[str]:
         """Customers whose time has come, in order; they may be set again meanwhile."""
         while self._heap and self._heap[0][0] <= now_ms:

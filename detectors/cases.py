@@ -176,7 +176,10 @@ class Dossier(Struct, array_like=True):
 
     def hold_of(self, rule: str) -> tuple[str, Hold] | None:
         """The service that is restricted because of a rule, and how."""
-        return next(((s, hold) for s, hold in self.holds.items() if hold.rule == rule), None)
+        for service, hold in self.holds.items():
+            if hold.rule == rule:
+                return service, hold
+        return None
 
     def governs(self, action_id: str) -> bool:
         """Whether an action says what is in force of its service."""
@@ -188,8 +191,10 @@ class Dossier(Struct, array_like=True):
 
     def kept_back(self, rule: str) -> Order | None:
         """A rule's action that waits for the brake, for a person or for its turn, the oldest."""
-        orders = self.orders.values()
-        return next((o for o in orders if o.rule == rule and o.state in KEPT_BACK), None)
+        for order in self.orders.values():
+            if order.rule == rule and order.state in KEPT_BACK:
+                return order
+        return None
 
 
 pack_finding = msgspec.msgpack.Encoder().encode

@@ -124,9 +124,11 @@ def _take_hold(turn: Turn, action: Action, hold: Hold) -> None:
 
 
 def _stay_within_bound(turn: Turn) -> None:
-    """Give up the oldest unanswered actions of a customer who has very many."""
+    """Give up the oldest unanswered action of a customer who has very many."""
     orders = turn.dossier.orders
-    sent = [i for i, o in orders.items() if o.state == "sent" and not turn.dossier.governs(i)]
-    for action_id in sent[: max(0, len(orders) - ORDERS_MAX)]:
-        turn.drop(action_id)
-        turn.counts["unanswered"] += 1
+    if len(orders) > ORDERS_MAX:
+        sent = (i for i, o in orders.items() if o.state == "sent" and not turn.dossier.governs(i))
+        oldest = next(sent, None)
+        if oldest is not None:
+            turn.drop(oldest)
+            turn.counts["unanswered"] += 1

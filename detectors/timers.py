@@ -5,7 +5,7 @@ customer is taken in, in the order of their times, and what comes of one is deci
 it makes no difference who looked at the customer when.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import itemgetter
 from typing import TypeVar
 
@@ -22,30 +22,11 @@ Timer = tuple[int, Callable[[Turn, str], None], str]
 Record = TypeVar("Record")
 
 NEVER_MS = 1 << 62
+NOTHING: Timer = (NEVER_MS, lambda turn, subject: None, "")
 
 
-def take(turn: Turn, time_ms: int, handle: Callable[[Turn, Record], None], record: Record) -> None:
-    """Take in a record of a customer, after everything that became due before it."""
-    time_ms = max(turn.dossier.clock_ms, time_ms)
-    advance(turn, time_ms)
-    _at(turn, time_ms, handle, record)
-
-
-def advance(turn: Turn, until_ms: int) -> None:
-    """Fire a customer's timers that are due by then, in the order of their times."""
-    while True:
-        due_ms, fire, subject = _first(turn.dossier, turn.policy)
-        if due_ms > until_ms:
-            return
-        _at(turn, max(turn.dossier.clock_ms, due_ms), fire, subject)
-
-
-def next_due_ms(dossier: Dossier, policy: Policy) -> int:
-    """When something becomes due; `NEVER_MS` if nothing does."""
-    return _first(dossier, policy)[0]
-
-
-def _at(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record: Record) -> None:
+def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record: Record) -> None:
+    """Take in a record of a customer at a moment by which all that was due has fired."""
     turn.now_ms = turn.dossier.clock_ms = now_ms
     number = len(turn.out)
     handle(turn, record)
@@ -58,64 +39,76 @@ def _at(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record:
             answered(turn, result)
 
 
+def advance(turn: Turn, until_ms: int) -> None:
+    """Fire a customer's timers that are due by then, in the order of their times."""
+    while True:
+        due_ms, fire, subject = _first(turn.dossier, turn.policy)
+        if due_ms > until_ms:
+            return
+        take(turn, max(turn.dossier.clock_ms, due_ms), fire, subject)
+
+
+def next_due_ms(dossier: Dossier, policy: Policy) -> int:
+    """When something becomes due; `NEVER_MS` if nothing does."""
+    return _first(dossier, policy)[0]
+
+
 def _first(dossier: Dossier, policy: Policy) -> Timer:
-    return min(_timers(dossier, policy), key=itemgetter(0), default=(NEVER_MS, _forget, ""))
-
-
-def _timers(dossier: Dossier, policy: Policy) -> Iterator[Timer]:
-    """Every timer of a customer, in a fixed order."""
-    for name, case in dossier.cases.items():
-        yield from _case_timers(dossier, policy, name, case)
-    for action_id, order in dossier.orders.items():
-        if order.due_ms:
-            yield order.due_ms, refuse if order.state == "review" else unanswered, action_id
-    memory_ms = policy.ladder.memory_days * DAY_MS
+    """The earliest timer; of several at a time, the first in a fixed order."""
+    timers = [timer for name in dossier.cases for timer in _case_timers(dossier, policy, name)]
+    timers += [
+        (order.due_ms, refuse if order.state == "review" else unanswered, action_id)
+        for action_id, order in dossier.orders.items()
+        if order.due_ms
+    ]
     for service, hold in dossier.holds.items():
         if not hold.rule:
-            yield hold.since_ms + memory_ms, _forget_hold, service
+            memory_ms = policy.ladder.memory_days * DAY_MS
+            timers.append((hold.since_ms + memory_ms, _forget_hold, service))
     for name, exemption in dossier.exemptions.items():
         if exemption.until_ms:
-            yield exemption.until_ms, _end_exemption, name
+            timers.append((exemption.until_ms, _end_exemption, name))
+    return min(timers, key=itemgetter(0), default=NOTHING)
 
 
-def _case_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> Iterator[Timer]:
-    rule = policy.rules.get(name)
+def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
+    case, rule = dossier.cases[name], policy.rules.get(name)
     if rule is None:
-        yield 0, _retire, name
-        return
+        return [(0, _retire, name)]
+    timers: list[Timer] = []
     if case.notices and not case.delivered_ms:
         order = dossier.orders.get(case.notices[-1])
         if order is not None and order.state in ("sent", "answered"):
             timeout_ms = policy.ladder.delivery_timeout_hours * HOUR_MS
-            yield case.noticed_ms + timeout_ms, try_next_channel, name
+            timers.append((case.noticed_ms + timeout_ms, try_next_channel, name))
     if case.stage in ("restricted", "suspended"):
-        yield from _restricted_timers(dossier, policy, name, case)
-        return
+        return timers + _restricted_timers(dossier, policy, name, case)
     memory_ms = policy.ladder.memory_days * DAY_MS
     if case.stage == "released":
-        yield case.released_ms + memory_ms, _forget, name
-        return
+        return [*timers, (case.released_ms + memory_ms, _forget, name)]
     kept_back = dossier.kept_back(name)
-    if case.stage == "notified" and _climbs_by_itself(case, rule) and kept_back is None:
+    if case.stage == "notified" and kept_back is None and _climbs_by_itself(case, rule):
         end_ms = notice_end_ms(case, rule, policy)
-        yield max(end_ms, case.snoozed_until_ms), climb, name
+        timers.append((max(end_ms, case.snoozed_until_ms), climb, name))
     if case.stage == "acted" and not case.holds:
-        yield clear_ms(case, rule, policy), _end_act, name
-    if case.stage == "open" and kept_back is not None:
-        if not case.holds:
-            yield clear_ms(case, rule, policy), end_episode, name
-    else:
-        yield max(case.last_breach_ms + memory_ms, case.snoozed_until_ms), _forget, name
+        timers.append((clear_ms(case, rule, policy), _end_act, name))
+    if case.stage != "open" or kept_back is None:
+        forgotten_ms = max(case.last_breach_ms + memory_ms, case.snoozed_until_ms)
+        timers.append((forgotten_ms, _forget, name))
+    elif not case.holds:
+        timers.append((clear_ms(case, rule, policy), end_episode, name))
+    return timers
 
 
-def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> Iterator[Timer]:
+def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> list[Timer]:
+    timers: list[Timer] = []
     if not case.holds and case.termination != "approved":
-        yield clear_ms(case, policy.rules[name], policy), relieve, name
+        timers.append((clear_ms(case, policy.rules[name], policy), relieve, name))
     held = dossier.hold_of(name)
     if held and held[1].kind == "suspend" and not case.termination:
-        days = policy.ladder.suspension_days_max
-        end_ms = held[1].since_ms + days * DAY_MS
-        yield max(end_ms, case.snoozed_until_ms), propose_termination, name
+        end_ms = held[1].since_ms + policy.ladder.suspension_days_max * DAY_MS
+        timers.append((max(end_ms, case.snoozed_until_ms), propose_termination, name))
+    return timers
 
 
 def _climbs_by_itself(case: Case, rule: RuleParameters) -> bool:

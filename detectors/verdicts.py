@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -192,23 +192,17 @@ class Verdicts:
         is_idle = finding.shadow or finding.level == "early"
         if is_idle or finding.rule not in self.policy.rules:
             return []
-        turn = self._turn(finding.customer_id)
-        take(turn, finding.event_time_ms, found, finding)
-        return self._keep(turn)
+        return self._take(finding.customer_id, finding.event_time_ms, found, finding)
 
     def _answer(self, result: EnforcementResult) -> list[Action]:
-        turn = self._turn(result.customer_id)
-        take(turn, result.time_ms, answered, result)
-        return self._keep(turn)
+        return self._take(result.customer_id, result.time_ms, answered, result)
 
     def _decide(self, decision: Decision) -> list[Action]:
         if decision.kind == "release_brake":
             return self._release_brake(decision)
         if decision.kind == "reject" and decision.action_id is None and decision.rule is not None:
             return self._drop_held(decision)
-        turn = self._turn(decision.customer_id)
-        take(turn, decision.time_ms, decided, decision)
-        return self._keep(turn)
+        return self._take(decision.customer_id, decision.time_ms, decided, decision)
 
     def _release_brake(self, decision: Decision) -> list[Action]:
         """Let go of what is held, in order; what lost its cause meanwhile is dropped on the way."""
@@ -237,10 +231,19 @@ class Verdicts:
         if not chosen:
             self._counts["unmatched"] += decision.kind == "reject"
         for held in chosen:
-            turn = self._turn(held.customer_id)
-            take(turn, decision.time_ms, handle, held)
-            actions += self._keep(turn)
+            actions += self._take(held.customer_id, decision.time_ms, handle, held)
         return actions
+
+    def _take(
+        self, customer_id: str, time_ms: int, handle: Callable[[Turn, Any], None], record: Any
+    ) -> list[Action]:
+        """Take in a record of a customer, after everything that became due before it."""
+        turn = self._turn(customer_id)
+        now_ms = max(turn.dossier.clock_ms, time_ms)
+        if self._watched().may_be_due(customer_id, now_ms):
+            advance(turn, now_ms)
+        take(turn, now_ms, handle, record)
+        return self._keep(turn)
 
     def _turn(self, customer_id: str) -> Turn:
         packed = self.cases.get(customer_id)

@@ -1,7 +1,7 @@
 """The same fold without a broker: files in, findings and actions out, with the ids the worker
 gives."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detectors.assumed import AssumedEnforcement
 from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
 from detectors.partition import Outcome, Partition
@@ -17,13 +18,24 @@ from detectors.verdicts import Verdicts
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
-from schemas.records import Action, CohortPartial, Customer, DeadLetter, Finding
+from schemas.records import (
+    Action,
+    CohortPartial,
+    Customer,
+    DeadLetter,
+    Decision,
+    EnforcementResult,
+    Finding,
+)
 from streams.clock import Clock, wall_clock
 from streams.dead_letters import dead_letter
 from streams.partitioner import partitions_of
 from streams.sources import Chunk, chunks
 
 CUSTOMERS_AT_ONCE = 65_536
+
+Heard = EnforcementResult | Decision
+"""What is answered to actions, by enforcement or by people."""
 
 SLICE_MS = 3 * 86_400_000
 """How far one kind of event may run ahead of the others within a chunk."""
@@ -39,6 +51,9 @@ class Results:
     read_bytes: int = 0
 
 
+ASSUMED = AssumedEnforcement()
+
+
 class Replay:
     """Runs the rules and the ladder over files, split by customer as the topics are.
 
@@ -50,15 +65,26 @@ class Replay:
         How many partitions the topics have: what is late depends on the partition's watermark.
     dedup_entries_max
         Event ids remembered at most, for each partition and kind of event.
+    enforcement
+        What is assumed of enforcement: that notices are delivered and restrictions applied at
+        once. None where nothing is assumed: then `hear` tells what became of actions.
     """
 
-    def __init__(self, policy: Policy, partitions: int, dedup_entries_max: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        partitions: int,
+        dedup_entries_max: int,
+        enforcement: AssumedEnforcement | None = ASSUMED,
+    ) -> None:
         self.partitions = [Partition(n, policy, dedup_entries_max) for n in range(partitions)]
-        self.verdicts = [Verdicts(number, policy) for number in range(partitions)]
+        self.verdicts = [Verdicts(number, policy, enforcement) for number in range(partitions)]
         self.averages = Averages()
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._answered = [0] * partitions
+        self._heard: list[deque[Heard]] = [deque() for _ in range(partitions)]
+        self._heard_count = [0] * partitions
         self._reached: dict[str, int] = {}
         self._homes = Homes(partitions)
 
@@ -78,6 +104,14 @@ class Replay:
         ids = [customer.customer_id.encode() for customer in customers]
         for number, rows in _split(partitions_of(ids, len(self.partitions))):
             self.partitions[number].announce([customers[row] for row in rows.tolist()])
+
+    def hear(self, records: Iterable[Heard]) -> None:
+        """Take in results and decisions; each is told before the findings of later events."""
+        ordered = sorted(records, key=lambda record: record.time_ms)
+        ids = [record.customer_id.encode() for record in ordered]
+        if ids:
+            for number, rows in _split(partitions_of(ids, len(self.partitions))):
+                self._heard[number].extend(ordered[row] for row in rows.tolist())
 
     def run(self, files: list[Path], clock: Clock = wall_clock) -> Iterator[Results]:
         """Read files to their end; results come as they are found, the last ones after the end."""
@@ -158,7 +192,7 @@ class Replay:
             yield stretch
 
     def end(self) -> Results:
-        """Close every period that ended before the last event."""
+        """Close every period that ended before the last event, and let time go on up to it."""
         results = Results()
         last_ms = max(max(p.watermark_ms.values(), default=0) for p in self.partitions)
         partials: list[CohortPartial] = []
@@ -167,7 +201,15 @@ class Replay:
             partials += outcome.partials
             self._answer(number, outcome.findings, results)
         self._close(partials, results)
+        self._let_time_pass(last_ms, results)
         return results
+
+    def _let_time_pass(self, last_ms: int, results: Results) -> None:
+        """What was answered after the last finding, and what is due by the end of the input."""
+        last_ms = max([last_ms, *(heard[-1].time_ms for heard in self._heard if heard)])
+        for number, verdicts in enumerate(self.verdicts):
+            self._tell(number, last_ms, results)
+            results.actions += verdicts.tick(last_ms)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[int, Columns]]:
         if len(self.partitions) == 1:
@@ -177,13 +219,24 @@ class Replay:
                 yield number, columns.take(rows)
 
     def _answer(self, number: int, findings: list[Finding], results: Results) -> None:
-        if not findings:
-            return
-        first = self._answered[number]
-        self._answered[number] += len(findings)
-        offsets = range(first, self._answered[number])
         results.findings += findings
-        results.actions += self.verdicts[number].fold(findings, offsets)
+        verdicts = self.verdicts[number]
+        verdicts.brake.customers = self.partitions[number].directory.size
+        for finding in findings:
+            self._tell(number, finding.event_time_ms, results)
+            results.actions += verdicts.fold([finding], [self._answered[number]])
+            self._answered[number] += 1
+
+    def _tell(self, number: int, until_ms: int, results: Results) -> None:
+        """Results and decisions up to a time."""
+        heard, verdicts = self._heard[number], self.verdicts[number]
+        while heard and heard[0].time_ms <= until_ms:
+            record, offset = heard.popleft(), [self._heard_count[number]]
+            self._heard_count[number] += 1
+            if isinstance(record, Decision):
+                results.actions += verdicts.decided([record], offset)
+            else:
+                results.actions += verdicts.result([record], offset)
 
     def _close(self, partials: list[CohortPartial], results: Results) -> None:
         for partial in partials:

@@ -182,7 +182,7 @@ class WholeRows:
 
 
 def read_records(path: Path, decoder: Any) -> Iterator[Any]:
-    """The records of an NDJSON file: customers, findings or actions."""
+    """The records of an NDJSON file that are not usage: customers, findings, results and so on."""
     with _opened(path) as (lines, _):
         for number, line in enumerate(lines, 1):
             if line.strip():

@@ -4,11 +4,11 @@ Plain `random`, so that a hundred thousand of them take about a minute. `Enforce
 only and knows what is in force by them; `Causes` sees what comes in and knows what is in breach.
 """
 
-from detectors.actions import DONE_ONCE, STRENGTH
+from detectors.actions import DONE_ONCE, STRENGTH, strength
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
-from tests.ladder_story import DAY_MS, HOUR_MS, START_MS, STATES, finding, with_ladder
+from tests.ladder_story import DAY_MS, START_MS, STATES, finding, with_ladder
 from tests.ladder_story import with_rule as changed
 
 CUSTOMER = "7"
@@ -20,7 +20,9 @@ RULES = (
 LASTING = {rule for rule in STATES if rule not in AT_ONCE} | {"data_bundle"}
 """Rules whose breach goes on until it is cleared."""
 
-TERSE = with_ladder(attempts_max=2, ack_timeout_hours=24, channels=("text", "mail"))
+TERSE = with_ladder(
+    attempts_max=2, ack_timeout_hours=72, delivery_timeout_hours=96, channels=("text", "mail")
+)
 REVIEWED = changed("ddos", changed("sms_daily", TERSE, human_review=True), human_review=True)
 POLICIES = (TERSE, REVIEWED, with_ladder(TERSE, brake_actions_per_hour=2))
 FINDINGS, RESULTS, DECISIONS = "fold", "result", "decided"
@@ -35,19 +37,24 @@ class Causes:
         self.last_ms = {}
         self.open_since = {}
         self.windows = {}
+        self.told = set()
         self.exemptions = {}
         self.agreed = set()
 
     def see(self, found, now_ms):
         """Take in a finding."""
         rule, start_ms = found.rule, found.window.start_ms
-        if found.level == "cleared":
-            if "corrects" in found.evidence and start_ms in self.windows.get(rule, ()):
+        told = rule, start_ms, found.level
+        if "corrects" in found.evidence:
+            self.told = {known for known in self.told if known[:2] != told[:2]}
+            if start_ms in self.windows.get(rule, ()):
                 self.end(rule)
-            elif self.open_since.get(rule) == start_ms:
-                del self.open_since[rule]
+        elif found.level == "cleared":
+            if start_ms >= max(self.windows.get(rule, ()), default=0):
+                self.open_since.pop(rule, None)
                 self.last_ms.pop(rule, None)
-        elif not self.is_exempt(rule, now_ms):
+        elif told not in self.told and not self.is_exempt(rule, now_ms):
+            self.told.add(told)
             self.last_ms[rule] = max(self.last_ms.get(rule, 0), found.event_time_ms)
             self.windows.setdefault(rule, set()).add(start_ms)
             if rule in LASTING:
@@ -69,9 +76,9 @@ class Causes:
         spans = (self.exemptions.get(scope, (0, 0)) for scope in (rule, ""))
         return any(since_ms <= now_ms < until_ms for since_ms, until_ms in spans)
 
-    def was_exempt(self, rule, decided_ms):
+    def was_exempt(self, rule, time_ms):
         """Whether it was before and after: what is due in that very moment may come first."""
-        return self.is_exempt(rule, decided_ms - 1) and self.is_exempt(rule, decided_ms)
+        return self.is_exempt(rule, time_ms - 1) and self.is_exempt(rule, time_ms)
 
     def is_in_breach(self, rule, now_ms):
         """Whether there is a cause for a restriction."""
@@ -108,9 +115,9 @@ class Enforcement:
     def _is_still_meant(self, action):
         current = self.in_force.get(action.service)
         if action.kind in STRENGTH:
-            assert current is action or current == action, "a lifted restriction is not raised again"
-        elif action.kind == "release" or action.supersedes and action.kind == "withdraw":
-            assert current is None, "a release is not raised again over a new restriction"
+            assert current == action, "a restriction that was lifted does not go out again"
+        elif action.kind == "release" or (action.kind == "withdraw" and action.supersedes):
+            assert current is None, "a release does not go out again over a new restriction"
 
     def _carry_out(self, action, causes):
         rule = self.policy.rules[action.rule]
@@ -119,11 +126,15 @@ class Enforcement:
             assert action.action_id in self.approved, "a person has to agree"
         if action.kind in STRENGTH or action.kind in DONE_ONCE:
             self._was_announced(action, rule)
-            assert not causes.was_exempt(action.rule, action.decided_ms)
+            assert not causes.was_exempt(action.rule, action.effective_ms)
         current = self.in_force.get(action.service)
         current_id = current.action_id if current else None
         if action.kind in STRENGTH:
             assert current_id == action.supersedes, "one restriction of a service at a time"
+            if current and causes.is_in_breach(current.rule, action.effective_ms):
+                in_doubt = [a.rule for a in self.asked.values() if a.kind == "propose_termination"]
+                if current.rule not in in_doubt:
+                    assert power(action) > power(current), "only a stronger one takes over"
             self.in_force[action.service] = action
         elif action.kind == "release" or (action.kind == "withdraw" and action.supersedes):
             assert current_id == action.supersedes, "only what is in force is lifted"
@@ -137,6 +148,7 @@ class Enforcement:
         assert notice.required
         if notice.waived_because:
             assert notice.waived_because == AT_ONCE[action.rule]
+            assert action.kind == rule.restriction, "only the first step may come at once"
             return
         days = rule.notice_days or self.policy.ladder.notice_days
         first_ms = min(self.delivered[action.rule])
@@ -149,7 +161,8 @@ class Enforcement:
         for action in self.in_force.values():
             is_exempt = causes.is_exempt(action.rule, now_ms)
             in_breach = causes.is_in_breach(action.rule, now_ms)
-            assert in_breach and not is_exempt, f"{action.rule} outlives its cause"
+            assert in_breach, f"{action.rule} outlives its cause"
+            assert not is_exempt, f"{action.rule} outlives its exemption"
 
 
 class History:
@@ -180,15 +193,15 @@ class History:
         self._finish()
 
     def _tell(self, kind, record):
-        self._foresee(kind, record)
-        self.inputs.append((kind, record))
-        self.number += 1
-        self._came(getattr(self.verdicts, kind)([record], [len(self.inputs)]))
         if not _is_for_the_brake(kind, record):
             # What comes late from now on is judged as of this time, so a tick may go as far.
             self.clock_ms = max(self.clock_ms, _time_ms(kind, record))
             self._came(self.verdicts.tick(self.clock_ms))
             self.enforcement.check(self.causes, self.clock_ms)
+        self._foresee(kind, record)
+        self.inputs.append((kind, record))
+        self.number += 1
+        self._came(getattr(self.verdicts, kind)([record], [len(self.inputs)]))
 
     def _came(self, actions):
         self.actions += actions
@@ -276,9 +289,13 @@ class History:
         elif kind == DECISIONS and record.kind == "exempt":
             self.causes.exempt(record.rule or "", record.time_ms, record.until_ms)
         elif kind == DECISIONS and record.kind == "reject" and record.rule:
-            held = self.verdicts.brake.held_of(record.rule)
-            if held:
+            if self.verdicts.brake.held_of(record.rule):
                 self.causes.end(record.rule)
+        elif kind == DECISIONS and record.kind == "reject":
+            known = self.enforcement.carried_out | self.enforcement.asked
+            rejected = known.get(record.action_id)
+            if rejected is not None and rejected.kind != "notify":
+                self.causes.end(rejected.rule)
 
     def _finish(self):
         """Every state ends, everything held is let go: then nothing may be left."""
@@ -288,7 +305,7 @@ class History:
                 self._tell(FINDINGS, finding(days, "cleared", rule, window=window))
         for action in list(self.enforcement.in_force.values()):
             self._tell(DECISIONS, self._decision("reject", action.action_id))
-        for _ in range(3):
+        for _ in range(3 if self.verdicts.brake.engaged else 1):
             self._tell(DECISIONS, self._decision("release_brake"))
             self.now_ms += LONG_AFTER_MS
             self._came(self.verdicts.tick(self.now_ms))
@@ -310,6 +327,11 @@ class History:
         return actions, verdicts
 
 
+def power(action):
+    """How strong a restriction is."""
+    return strength(action.kind, action.parameters.get("rate_kbps", 0))
+
+
 def _time_ms(kind, record):
     return record.event_time_ms if kind == FINDINGS else record.time_ms
 
@@ -317,7 +339,9 @@ def _time_ms(kind, record):
 def _is_for_the_brake(kind, record):
     """Whether a decision is about a rule, so that the customer it names has no part in it."""
     is_decision = kind == DECISIONS
-    return is_decision and (record.kind == "release_brake" or bool(record.rule and not record.until_ms))
+    return is_decision and (
+        record.kind == "release_brake" or bool(record.rule and not record.until_ms)
+    )
 
 
 def moved(verdicts):
