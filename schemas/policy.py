@@ -157,7 +157,7 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
         found = re.search(r"line (\d+)", str(error))
         line = int(found.group(1)) if found else max(1, len(text.splitlines()))
         raise PolicyError([Mistake(line, "document", f"not TOML: {error}", "mend it")]) from None
-    mistakes = [*_mistakes(document, text, rules), *_refusals(document, text)]
+    mistakes = [*_mistakes(document, text, rules), *_refusals(document, text, rules)]
     mistakes.sort(key=lambda mistake: mistake.line)
     if mistakes:
         raise PolicyError(mistakes)
@@ -201,10 +201,13 @@ def _mistakes(
             yield from _table_mistakes(table, rules[name], text, where)
 
 
-def _refusals(document: dict[str, Any], text: str) -> Iterator[Mistake]:
+def _refusals(
+    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+) -> Iterator[Mistake]:
     """What the contracts do not allow, whoever writes the policy."""
     for path, key, problem, remedy in refusals(document):
-        yield Mistake(_line(text, path, key), ".".join((*path, key)), problem, remedy)
+        if path[0] != "rules" or path[1] in rules:
+            yield Mistake(_line(text, path, key), ".".join((*path, key)), problem, remedy)
 
 
 def _table_mistakes(

@@ -148,6 +148,14 @@ def topics(check: bool, **flags: Any) -> None:
 @click.option(
     "--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON."
 )
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, exists=True),
+    help="What became of actions, NDJSON; without it notices arrive and restrictions work at once.",
+)
+@click.option(
+    "--decisions", type=click.Path(path_type=Path, exists=True), help="What people decided, NDJSON."
+)
 @click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
 @click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
 @click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
@@ -161,6 +169,8 @@ def topics(check: bool, **flags: Any) -> None:
 def replay(
     inputs: tuple[Path, ...],
     customers: Path | None,
+    results: Path | None,
+    decisions: Path | None,
     findings: str | None,
     actions: str | None,
     dead_letters: str | None,
@@ -168,10 +178,10 @@ def replay(
     **flags: Any,
 ) -> None:
     """Run the same rules over files, without a broker."""
-    from streams.run import run_replay  # noqa: PLC0415
+    from streams.run import Known, run_replay  # noqa: PLC0415
 
-    outputs = (findings, actions, dead_letters)
-    run_replay(list(inputs), customers, *outputs, planted, load_settings(flags))
+    known = Known(customers, results, decisions, planted)
+    run_replay(list(inputs), known, findings, actions, dead_letters, load_settings(flags))
 
 
 @main.command()
