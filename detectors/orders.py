@@ -13,8 +13,8 @@ from schemas.records import Action, ActionKind
 
 HOUR_MS = 3_600_000
 
-NEVER_HELD: frozenset[ActionKind] = frozenset({"release", "withdraw"})
-"""Kinds that the brake lets through, because they only give back."""
+GIVES_BACK: frozenset[ActionKind] = frozenset({"release", "withdraw"})
+"""Kinds that lift what is in force: they are handed out at once, whatever the brake says."""
 
 Outcome = Literal["out", "kept", "dropped"]
 
@@ -24,7 +24,7 @@ def dispatch(turn: Turn, action: Action) -> Outcome:
 
     "dropped" when the brake holds as much as it may: then nothing came of it.
     """
-    if action.kind in NEVER_HELD or turn.brake.lets_through(action.rule, action.decided_ms):
+    if turn.brake.lets_through(action.rule, action.decided_ms):
         return hand_out(turn, action)
     held = HeldAction(turn.customer_id, action.action_id, action.rule)
     number = turn.brake.hold(held)
@@ -108,7 +108,7 @@ def _take_effect(turn: Turn, action: Action) -> None:
         case.stage = "acted"
     elif kind == "propose_termination" and case is not None:
         case.termination = "approved"
-    elif kind in NEVER_HELD and action.supersedes is not None:
+    elif kind in GIVES_BACK and action.supersedes is not None:
         _take_hold(turn, action, Hold(action.action_id, ""))
 
 

@@ -198,10 +198,9 @@ class Verdicts:
         return self._take(result.customer_id, result.time_ms, answered, result)
 
     def _decide(self, decision: Decision) -> list[Action]:
-        if decision.kind == "release_brake":
-            return self._release_brake(decision)
-        if decision.kind == "reject" and decision.action_id is None and decision.rule is not None:
-            return self._drop_held(decision)
+        if is_about_brake(decision):
+            is_off = decision.kind == "release_brake"
+            return self._release_brake(decision) if is_off else self._drop_held(decision)
         return self._take(decision.customer_id, decision.time_ms, decided, decision)
 
     def _release_brake(self, decision: Decision) -> list[Action]:
@@ -288,3 +287,11 @@ class Verdicts:
             self.brake.held = dict(sorted(held.items()))
             self._alarms = Alarms(due_ms)
         return self._alarms
+
+
+def is_about_brake(record: EnforcementResult | Decision) -> bool:
+    """Whether a record is a decision about what the brake holds, of any customer."""
+    if not isinstance(record, Decision):
+        return False
+    is_of_rule = record.action_id is None and record.rule is not None
+    return record.kind == "release_brake" or (record.kind == "reject" and is_of_rule)

@@ -4,6 +4,7 @@ gives."""
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
 from detectors.partition import Outcome, Partition
 from detectors.provenance import Origin
-from detectors.verdicts import Verdicts
+from detectors.verdicts import Verdicts, is_about_brake
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
@@ -36,6 +37,9 @@ CUSTOMERS_AT_ONCE = 65_536
 
 Heard = EnforcementResult | Decision
 """What is answered to actions, by enforcement or by people."""
+
+EVERYBODY = ""
+"""What the brake is told is about no single customer."""
 
 SLICE_MS = 3 * 86_400_000
 """How far one kind of event may run ahead of the others within a chunk."""
@@ -83,8 +87,8 @@ class Replay:
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._answered = [0] * partitions
-        self._heard: list[deque[Heard]] = [deque() for _ in range(partitions)]
-        self._heard_count = [0] * partitions
+        self._heard: dict[tuple[int, str], deque[Heard]] = {}
+        self._heard_count = 0
         self._reached: dict[str, int] = {}
         self._homes = Homes(partitions)
 
@@ -106,12 +110,18 @@ class Replay:
             self.partitions[number].announce([customers[row] for row in rows.tolist()])
 
     def hear(self, records: Iterable[Heard]) -> None:
-        """Take in results and decisions; each is told before the findings of later events."""
+        """Take in results and decisions; each is told before its customer's later findings.
+
+        Kinds of usage do not come in the order of their times, so what is said of one customer
+        does not wait for another's; what is said of the brake waits for any finding.
+        """
         ordered = sorted(records, key=lambda record: record.time_ms)
         ids = [record.customer_id.encode() for record in ordered]
         if ids:
-            for number, rows in _split(partitions_of(ids, len(self.partitions))):
-                self._heard[number].extend(ordered[row] for row in rows.tolist())
+            numbers = partitions_of(ids, len(self.partitions)).tolist()
+            for number, record in zip(numbers, ordered, strict=True):
+                about = EVERYBODY if is_about_brake(record) else record.customer_id
+                self._heard.setdefault((number, about), deque()).append(record)
 
     def run(self, files: list[Path], clock: Clock = wall_clock) -> Iterator[Results]:
         """Read files to their end; results come as they are found, the last ones after the end."""
@@ -206,9 +216,15 @@ class Replay:
 
     def _let_time_pass(self, last_ms: int, results: Results) -> None:
         """What was answered after the last finding, and what is due by the end of the input."""
-        last_ms = max([last_ms, *(heard[-1].time_ms for heard in self._heard if heard)])
-        for number, verdicts in enumerate(self.verdicts):
-            self._tell(number, last_ms, results)
+        left = [(heard[0].time_ms, key) for key, heard in self._heard.items() if heard]
+        heapify(left)
+        while left:
+            time_ms, key = heappop(left)
+            last_ms = max(last_ms, time_ms)
+            self._tell(*key, time_ms + 1, results)
+            if self._heard[key]:
+                heappush(left, (self._heard[key][0].time_ms, key))
+        for verdicts in self.verdicts:
             results.actions += verdicts.tick(last_ms)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[int, Columns]]:
@@ -223,20 +239,19 @@ class Replay:
         verdicts = self.verdicts[number]
         verdicts.brake.customers = self.partitions[number].directory.size
         for finding in findings:
-            self._tell(number, finding.event_time_ms, results)
+            for about in (EVERYBODY, finding.customer_id):
+                self._tell(number, about, finding.event_time_ms, results)
             results.actions += verdicts.fold([finding], [self._answered[number]])
             self._answered[number] += 1
 
-    def _tell(self, number: int, until_ms: int, results: Results) -> None:
-        """Results and decisions up to a time."""
-        heard, verdicts = self._heard[number], self.verdicts[number]
-        while heard and heard[0].time_ms <= until_ms:
-            record, offset = heard.popleft(), [self._heard_count[number]]
-            self._heard_count[number] += 1
-            if isinstance(record, Decision):
-                results.actions += verdicts.decided([record], offset)
-            else:
-                results.actions += verdicts.result([record], offset)
+    def _tell(self, number: int, about: str, until_ms: int, results: Results) -> None:
+        """Results and decisions about a customer from before a time."""
+        heard, verdicts = self._heard.get((number, about), ()), self.verdicts[number]
+        while heard and heard[0].time_ms < until_ms:
+            record = heard.popleft()
+            take = verdicts.decided if isinstance(record, Decision) else verdicts.result
+            results.actions += take([record], [self._heard_count])
+            self._heard_count += 1
 
     def _close(self, partials: list[CohortPartial], results: Results) -> None:
         for partial in partials:

@@ -469,6 +469,7 @@ def test_what_is_charged_is_charged_once_until_the_cause_was_gone():
     story.result(charge, "applied", 4)
     assert story.breach(5, 11, rule="roaming_volume") == []
     assert story.tick(20) == [], "there is nothing to release"
+    assert story.find(finding(20, "regular", "roaming_volume", window=11)) == []
     assert kinds(story.breach(31, rule="roaming_volume")) == ["charge"]
 
 
@@ -576,12 +577,14 @@ def test_a_suspension_that_a_person_refused_leaves_the_notice():
     story = Story(with_rule("ddos", human_review=True), assumed=True)
     (_, asked) = story.breach(0, rule="ddos")
     assert story.decide("reject", 1, asked) == []
+    assert story.find(finding(5, "regular", "ddos", window=0)) == [], "the same question"
     assert story.tick(40) == []
-    assert kinds(story.breach(41, rule="ddos")) == ["suspend"], "a later window is a new question"
+    assert kinds(story.breach(41, rule="ddos")) == ["suspend"], "a later window is a new one"
 
 
 def test_a_review_whose_cause_is_gone_can_not_be_agreed_to_any_more():
-    story = Story(with_rule("ddos", human_review=True), assumed=True)
+    policy = with_rule("ddos", with_ladder(review_days=20), human_review=True)
+    story = Story(policy, assumed=True)
     (_, asked) = story.breach(0, rule="ddos")
     story.tick(7)
     assert story.decide("approve", 8, asked) == []
@@ -610,6 +613,25 @@ def test_a_snoozed_case_does_not_climb():
     story.decide("snooze", 1, rule="sms_daily", until=10)
     assert story.breach(4, 9) == []
     assert kinds(story.breach(10)) == ["minimum_service"]
+
+
+def test_a_snoozed_suspension_is_not_proposed_as_a_termination():
+    story, _ = suspended()
+    story.decide("snooze", 25, rule=STORED, until=35)
+    (proposal,) = story.tick(36)
+    assert ("propose_termination", at(35)) == (proposal.kind, proposal.decided_ms)
+
+
+def test_an_exemption_can_be_ended_early():
+    story = Story()
+    story.decide("exempt", 0, until=100)
+    story.decide("exempt", 5, until=5)
+    assert kinds(story.breach(6)) == ["notify"]
+
+
+def test_an_exemption_that_is_over_when_it_comes_lifts_nothing():
+    story, _ = restricted()
+    assert story.decide("exempt", 5, until=3) == []
 
 
 def test_a_state_that_lasts_climbs_when_its_snooze_is_over():
@@ -662,6 +684,8 @@ def test_an_actions_id_follows_from_what_opened_the_episode_and_the_step():
     assert action_id("minimum_service", root, 1) == restriction.action_id
     assert action_id("release", root, 2) == release.action_id
     assert [finding(4).finding_id, root] == restriction.finding_ids
+    (suspension,) = story.breach(30)
+    assert action_id("suspend", finding(30).finding_id, 0) == suspension.action_id
 
 
 # -- bounds and time ------------------------------------------------------------------------------
