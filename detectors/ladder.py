@@ -132,12 +132,12 @@ def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
         case.close()
 
 
-def end_episode(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
+def end_episode(turn: Turn, rule_name: str) -> None:
     """Lift what is in force for a case, and begin anew with the next breach."""
     case, service = turn.dossier.cases[rule_name], turn.service_of(rule_name)
     turn.drop_where(rule_name, is_open_matter)
     case.stage = "open"
-    settle(turn, service, finding)
+    settle(turn, service)
     case.close()
 
 

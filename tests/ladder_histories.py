@@ -1,6 +1,6 @@
 """Random histories of one customer under several rules, and what must be true of each.
 
-Plain `random`, so that a hundred thousand of them take about a minute. `Enforcement` sees actions
+Plain `random`, so that a hundred thousand of them take two minutes. `Enforcement` sees actions
 only and knows what is in force by them; `Causes` sees what comes in and knows what is in breach.
 """
 
@@ -8,8 +8,7 @@ from detectors.actions import DONE_ONCE, STRENGTH, strength
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
-from tests.ladder_story import DAY_MS, START_MS, STATES, finding, with_ladder
-from tests.ladder_story import with_rule as changed
+from tests.ladder_story import DAY_MS, START_MS, STATES, finding, with_ladder, with_rule
 
 CUSTOMER = "7"
 RULES = (
@@ -23,7 +22,7 @@ LASTING = {rule for rule in STATES if rule not in AT_ONCE} | {"data_bundle"}
 TERSE = with_ladder(
     attempts_max=2, ack_timeout_hours=72, delivery_timeout_hours=96, channels=("text", "mail")
 )
-REVIEWED = changed("ddos", changed("sms_daily", TERSE, human_review=True), human_review=True)
+REVIEWED = with_rule("ddos", with_rule("sms_daily", TERSE, human_review=True), human_review=True)
 POLICIES = (TERSE, REVIEWED, with_ladder(TERSE, brake_actions_per_hour=2))
 FINDINGS, RESULTS, DECISIONS = "fold", "result", "decided"
 LONG_AFTER_MS = 400 * DAY_MS

@@ -15,7 +15,7 @@ from tests.ladder_histories import History
 
 THOROUGHNESS = int(os.environ.get("FAIRUSE_THOROUGHNESS", "1"))
 HISTORIES = 100_000 if os.environ.get("CI") else 10_000 * THOROUGHNESS
-AT_ONCE = 5_000
+BLOCK = 5_000
 STEPS_MAX = 14
 
 
@@ -29,14 +29,14 @@ def drawn(chance):
     return history
 
 
-@pytest.mark.parametrize("first", range(0, HISTORIES, AT_ONCE))
+@pytest.mark.parametrize("first", range(0, HISTORIES, BLOCK))
 def test_whatever_happens(first):
     """Notice first, one restriction of a service, no action without its cause, an end to all.
 
     And the same input, looked at by others at other times, leads to the same actions and ids.
     """
     kinds = Counter()
-    for number in range(first, first + AT_ONCE):
+    for number in range(first, first + BLOCK):
         try:
             history = drawn(Random(number))
         except Exception:
