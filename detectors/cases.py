@@ -71,6 +71,8 @@ class Case(Struct, array_like=True):
     carried: bool = False
     """Whether the episode's restriction has been in force."""
     released_ms: int = 0
+    closed_ms: int = 0
+    """When an episode was ended without a release to remember, as by a correction."""
     termination: Literal["", "proposed", "approved"] = ""
     spent_ms: int = -1
     snoozed_until_ms: int = 0

@@ -139,6 +139,7 @@ def end_episode(turn: Turn, rule_name: str) -> None:
     case.stage = "open"
     settle(turn, service)
     case.close()
+    case.closed_ms = turn.now_ms
 
 
 def _cleared(turn: Turn, finding: Finding) -> None:
@@ -177,8 +178,8 @@ def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
         turn.drop_where(finding.rule, lambda order: True)
         hand_out(turn, withdrawal)
     end_episode(turn, finding.rule)
-    case.proof, case.holds, case.window_ms, case.spent_ms = b"", False, -1, -1
-    case.last_breach_ms = turn.now_ms
+    case.proof, case.holds, case.last_breach_ms = b"", False, 0
+    case.window_ms = case.spent_ms = -1
 
 
 def is_notice(order: Order) -> bool:

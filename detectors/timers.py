@@ -93,7 +93,8 @@ def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
     if case.stage == "acted" and not case.holds:
         timers.append((clear_ms(case, rule, policy), _end_act, name))
     if case.stage != "open" or kept_back is None:
-        forgotten_ms = max(case.last_breach_ms + memory_ms, case.snoozed_until_ms)
+        since_ms = max(case.last_breach_ms, case.closed_ms)
+        forgotten_ms = max(since_ms + memory_ms, case.snoozed_until_ms)
         timers.append((forgotten_ms, _forget, name))
     elif not case.holds:
         timers.append((clear_ms(case, rule, policy), end_episode, name))

@@ -5,6 +5,7 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 """
 
 from detectors.actions import DONE_ONCE, STRENGTH, strength
+from detectors.cases import KEPT_BACK, unpack_dossier
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
@@ -291,10 +292,18 @@ class History:
             if self.verdicts.brake.held_of(record.rule):
                 self.causes.end(record.rule)
         elif kind == DECISIONS and record.kind == "reject":
-            known = self.enforcement.carried_out | self.enforcement.asked
-            rejected = known.get(record.action_id)
-            if rejected is not None and rejected.kind != "notify":
-                self.causes.end(rejected.rule)
+            in_force = [action.action_id for action in self.enforcement.in_force.values()]
+            order = self._kept_back().get(record.action_id)
+            if record.action_id in in_force:
+                self.causes.end(self.enforcement.carried_out[record.action_id].rule)
+            elif order is not None and order.kind != "notify":
+                self.causes.end(order.rule)
+
+    def _kept_back(self):
+        """Actions that wait for a person or for the brake, by id."""
+        packed = self.verdicts.cases.get(CUSTOMER)
+        orders = unpack_dossier(packed).orders if packed else {}
+        return {key: order for key, order in orders.items() if order.state in KEPT_BACK}
 
     def _finish(self):
         """Every state ends, everything held is let go: then nothing may be left."""
