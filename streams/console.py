@@ -48,9 +48,10 @@ class Console(Service):
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def health(self, request: web.Request) -> web.Response:
-        """200 once the worker takes in events, 503 while it recovers or stops."""
+        """200 once the worker takes in events, 503 while it recovers or stops; what is braked."""
         ready = self.worker_state.ready
-        return web.json_response({"ready": ready}, status=200 if ready else 503)
+        body = {"ready": ready, "brake": self.worker_state.braked}
+        return web.json_response(body, status=200 if ready else 503)
 
     async def customer(self, request: web.Request) -> web.Response:
         """Current statistics against each limit, or the way to the worker that holds them."""
