@@ -12,6 +12,7 @@ from schemas.policy import PolicyError
 from streams.settings import SettingsError, load_settings
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+DECISIONS = ("approve", "reject", "exempt", "snooze", "release_brake")
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -246,6 +247,29 @@ def generate(
         run_generate(customer_count, days, seed, events, customers_out, planted_out)
     except ValueError as error:
         fail(str(error), WRONG_USAGE)
+
+
+@main.command()
+@click.argument(
+    "kind", type=click.Choice(["approve", "reject", "exempt", "snooze", "release_brake"])
+)
+@click.option("--customer", "customer_id", help="Whom it is about; without, a rule or everybody.")
+@click.option("--rule", help="The rule it is about; without, all of them.")
+@click.option("--action", "action_id", help="The action that is approved or rejected.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it holds.")
+@click.option("--reason", required=True, help="Why: it is kept with the decision.")
+@click.option("--by", "decided_by", required=True, help="Who decided.")
+@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@for_people
+def decide(days: float | None, broker: str | None, **said: Any) -> None:
+    """Put what a person decided on the topic `decisions`."""
+    from streams.decide import DecisionError, send_decision  # noqa: PLC0415
+
+    try:
+        count = send_decision(load_settings({"broker": broker}).broker, days, **said)
+    except DecisionError as error:
+        fail(str(error), WRONG_USAGE)
+    click.echo(f"{said['kind']}: sent to {count} partition{'s' if count > 1 else ''}")
 
 
 @main.group()
