@@ -286,6 +286,16 @@ class Partition(StoredPartition):
             self._closed(name, closed, outcome)
         return outcome
 
+    def reached_ms(self, silent: Collection[str] = (), now_ms: int = 0) -> int:
+        """The time that every kind has passed of which anything came; of silent kinds, the
+        clock's."""
+        times = (
+            now_ms if kind in silent else time_ms
+            for kind, time_ms in self.watermark_ms.items()
+            if time_ms or kind in silent
+        )
+        return min(times, default=0)
+
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
         """Close the periods that the clock ends while nothing comes of the silent kinds."""
         outcome = Outcome()

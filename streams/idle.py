@@ -59,13 +59,7 @@ class IdleCloser(Service):
 
     def reached_ms(self, number: int, shard: Shard) -> int:
         """The time that all of a partition's usage has reached; of silent kinds, the clock's."""
-        silent, now_ms = self._silent.get(number, set()), wall_clock()
-        times = [
-            now_ms if kind in silent else time_ms
-            for kind, time_ms in shard.state.watermark_ms.items()
-            if time_ms or kind in silent
-        ]
-        return min(times, default=0)
+        return shard.state.reached_ms(self._silent.get(number, ()), wall_clock())
 
     def _is_silent(self, number: int, kind: str, shard: Shard) -> bool:
         """Whether all of a kind is read, and nothing came for long."""
