@@ -287,14 +287,9 @@ class Partition(StoredPartition):
         return outcome
 
     def reached_ms(self, silent: Collection[str] = (), now_ms: int = 0) -> int:
-        """The time that every kind has passed of which anything came; of silent kinds, the
-        clock's."""
-        times = (
-            now_ms if kind in silent else time_ms
-            for kind, time_ms in self.watermark_ms.items()
-            if time_ms or kind in silent
-        )
-        return min(times, default=0)
+        """The time that every kind has passed; silent ones have passed the clock's."""
+        times = self.watermark_ms.items()
+        return min(now_ms if kind in silent else time_ms for kind, time_ms in times)
 
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
         """Close the periods that the clock ends while nothing comes of the silent kinds."""
