@@ -136,7 +136,6 @@ class Replay:
         self.counts["records"] += chunk.records
         for columns in self._in_step(chunk.columns):
             rejects += self._fold(columns, chunk.origin, results)
-        self._let_time_pass([partition.reached_ms() for partition in self.partitions], results)
         self._refuse(chunk, rejects, results)
         return results
 
@@ -212,22 +211,21 @@ class Replay:
             partials += outcome.partials
             self._answer(number, outcome.findings, results)
         self._close(partials, results)
-        last_ms = max([last_ms, *(heard[-1].time_ms for heard in self._heard.values() if heard)])
-        self._let_time_pass([last_ms + 1] * len(self.partitions), results)
+        self._let_time_pass(last_ms, results)
         return results
 
-    def _let_time_pass(self, until_ms: Sequence[int], results: Results) -> None:
-        """What each partition hears before a time of its own, and what is due by then."""
+    def _let_time_pass(self, last_ms: int, results: Results) -> None:
+        """What was answered after the last finding, and what is due by the end of the input."""
         left = [(heard[0].time_ms, key) for key, heard in self._heard.items() if heard]
         heapify(left)
         while left:
             time_ms, key = heappop(left)
-            if time_ms < until_ms[key[0]]:
-                self._tell(*key, time_ms + 1, results)
-                if self._heard[key]:
-                    heappush(left, (self._heard[key][0].time_ms, key))
-        for verdicts, now_ms in zip(self.verdicts, until_ms, strict=True):
-            results.actions += verdicts.tick(now_ms)
+            last_ms = max(last_ms, time_ms)
+            self._tell(*key, time_ms + 1, results)
+            if self._heard[key]:
+                heappush(left, (self._heard[key][0].time_ms, key))
+        for verdicts in self.verdicts:
+            results.actions += verdicts.tick(last_ms)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[int, Columns]]:
         if len(self.partitions) == 1:
