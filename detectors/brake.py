@@ -15,8 +15,8 @@ HELD_MAX = 10_000
 FLOOR = 50
 """Actions an hour that are never too many, whatever the share or the usual number."""
 
-HOURS_KEPT = 24
-"""Hours counted one by one; older ones are in the usual number only."""
+HOURS_KEPT = 7 * 24
+"""Hours counted one by one, as many as usage topics keep; older ones are in the usual number."""
 
 WEIGHT = 8
 """An hour's weight in the usual number is one in so many."""
@@ -56,6 +56,8 @@ class Brake:
         counted = {}
         for scope in (rule, EVERYTHING):
             hour = self._hour(scope, decided_ms // HOUR_MS)
+            if hour is None:
+                continue
             counted[scope] = hour, self.hours[scope].get(hour, 0) + 1
             if counted[scope][1] > self.limit(scope):
                 self.engaged.append(scope)
@@ -107,12 +109,14 @@ class Brake:
         """Take back what `remember` gave."""
         self.engaged, self.hours, self.usual, self.next_number = memory
 
-    def _hour(self, scope: str, hour: int) -> int:
-        """The hour to count under; hours that are old enough go into the usual number."""
+    def _hour(self, scope: str, hour: int) -> int | None:
+        """The hour to count under, None for one that is gone: a worker may read kinds of usage that
+        are days apart. Hours that are old enough go into the usual number.
+        """
         hours = self.hours.setdefault(scope, {})
         oldest = max(hours, default=hour) - HOURS_KEPT + 1
         if hour < oldest:
-            return oldest
+            return None
         for old in sorted(h for h in hours if h <= hour - HOURS_KEPT):
             count = hours.pop(old)
             usual = self.usual.get(scope)

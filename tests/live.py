@@ -242,15 +242,15 @@ def assert_equal_to_replay(
     files: list[Path],
     partitions: int,
 ) -> None:
-    """Findings, first steps and every customer's numbers are what a replay of the input gives."""
+    """Findings, cases and every customer's numbers are what a replay of the input gives."""
     policy = load_policy()
     replay, findings, actions = replayed(policy, customers, files, partitions)
     deadline = time.monotonic() + MEANS_SECONDS_MAX
     while differs := [
         *difference(records_of(bootstrap, "findings", "finding_id"), findings),
         *difference(
-            first_steps(records_of(bootstrap, "actions", "action_id")),
-            first_steps({key: msgspec.to_builtins(action) for key, action in actions.items()}),
+            cases_of(records_of(bootstrap, "actions", "action_id")),
+            cases_of({key: msgspec.to_builtins(action) for key, action in actions.items()}),
         ),
     ]:
         assert time.monotonic() < deadline, differs
@@ -263,18 +263,10 @@ def assert_equal_to_replay(
             assert live.standing(customer_id) == again.standing(customer_id)
 
 
-def first_steps(actions: dict[str, Any]) -> dict[str, Any]:
-    """The actions that follow from a finding alone: first notices, and what is done at once.
-
-    Those that time brings depend on how far it had come when a finding was read.
-    """
-    return {
-        action_id: action
-        for action_id, action in actions.items()
-        if action["notice"]["waived_because"]
-        or action["kind"] == "report_upstream"
-        or (action["kind"] == "notify" and action["supersedes"] is None)
-    }
+def cases_of(actions: dict[str, Any]) -> dict[str, Any]:
+    """The cases in which anything was done; which step it was depends on how far time had come
+    when a finding was read."""
+    return {f"{action['customer_id']} {action['rule']}": action for action in actions.values()}
 
 
 def fresh_topics(bootstrap: str, app_id: str, partitions: int) -> None:

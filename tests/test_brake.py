@@ -69,11 +69,12 @@ def test_a_rule_that_has_no_usual_hour_yet_can_not_surge():
     assert through(brake, 300, 1) == 300
 
 
-def test_a_late_decision_counts_in_the_oldest_hour_that_is_known():
+def test_hours_of_a_backlog_that_comes_days_later_are_not_taken_for_one():
+    """Kinds of usage that are days apart bring decisions of hours that are gone."""
     brake = Brake(with_ladder(brake_actions_per_hour=200).ladder)
     through(brake, 1, 1_000)
-    assert through(brake, 60, 3) == 60
-    assert through(brake, 60, 4) == 40
+    assert [through(brake, 60, hour) for hour in range(9)] == [60] * 9
+    assert brake.engaged == []
 
 
 # -- what it holds --------------------------------------------------------------------------------
