@@ -12,6 +12,7 @@ from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
 from mode.supervisors import CrashingSupervisor
 
+from detectors.assumed import AssumedEnforcement
 from detectors.partition import Partition
 from detectors.policies import load_policy
 from detectors.verdicts import Verdicts
@@ -83,7 +84,8 @@ def create_app(settings: Settings) -> FairUse:
     detect_table = table(
         "detect", lambda number: Partition(number, policy, settings.dedup_entries_max)
     )
-    verdict_table = table("verdict", lambda number: Verdicts(number, policy))
+    enforcement = AssumedEnforcement() if settings.assume_enforcement else None
+    verdict_table = table("verdict", lambda number: Verdicts(number, policy, enforcement))
     usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
     checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
     checkpointer.add_table(verdict_table, {topic: topic for topic in VERDICT_TOPICS})
