@@ -247,15 +247,19 @@ class Partition(StoredPartition):
         for start, end in pairwise([0, *ends]):
             yield batch.part(start, end)
 
-    def closing_offsets(self, columns: Columns) -> list[int]:
-        """Offsets of the events that would move a watermark past a cohort's period."""
+    def closing_offsets(self, columns: Columns, earliest_ms: int) -> list[int]:
+        """Offsets of the events that would move a watermark past a cohort's period.
+
+        Nobody used anything before `earliest_ms`, so that a first event ends nothing.
+        """
         offsets: list[int] = []
         rules = [r for r in self.cohort_rules.values() if columns.kind in r.reads]
         if rules and len(columns):
             before = self.watermark_ms[columns.kind]
             reached = np.maximum(np.maximum.accumulate(columns.time_ms), before)
             for rule in rules:
-                closing = rule.closing_period(np.r_[before, reached])
+                unused = rule.period_of(np.array([earliest_ms])) - 1
+                closing = np.maximum(rule.closing_period(np.r_[before, reached]), unused)
                 offsets += columns.offset[np.flatnonzero(closing[1:] != closing[:-1])].tolist()
         return offsets
 

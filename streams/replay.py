@@ -13,6 +13,7 @@ import numpy as np
 from detectors.assumed import AssumedEnforcement
 from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
+from detectors.kernels.running import stable_order
 from detectors.partition import Outcome, Partition
 from detectors.provenance import Origin
 from detectors.verdicts import Verdicts, is_about_brake
@@ -40,6 +41,8 @@ Heard = EnforcementResult | Decision
 
 EVERYBODY = ""
 """What the brake is told is about no single customer."""
+
+NEVER_MS = 2**62
 
 SLICE_MS = 3 * 86_400_000
 """How far one kind of event may run ahead of the others within a chunk."""
@@ -90,6 +93,7 @@ class Replay:
         self._heard: dict[tuple[int, str], deque[Heard]] = {}
         self._heard_count = 0
         self._reached: dict[str, int] = {}
+        self._earliest_ms = NEVER_MS
         self._homes = Homes(partitions)
 
     def announce(self, customers: Iterable[Customer]) -> None:
@@ -187,7 +191,13 @@ class Replay:
 
         So the mean is known to every event that stands after it in the input, wherever chunks end.
         """
-        closing = {o for n, part in parts for o in self.partitions[n].closing_offsets(part)}
+        firsts = [int(part.time_ms.min()) for _, part in parts]
+        self._earliest_ms = earliest_ms = min([self._earliest_ms, *firsts])
+        closing = {
+            offset
+            for number, part in parts
+            for offset in self.partitions[number].closing_offsets(part, earliest_ms)
+        }
         if not closing:
             yield parts
             return
@@ -290,7 +300,7 @@ class Homes:
 
 def _split(number: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of each partition, in order."""
-    order = np.argsort(number, kind="stable")
+    order = stable_order(number)
     ends = np.cumsum(np.bincount(number)).tolist()
     start = 0
     for partition, end in enumerate(ends):

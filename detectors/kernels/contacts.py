@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.hashing import HashMap
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_starts, stable_order
 from detectors.state import grown
 from schemas.hashing import Hashes, mix
 
@@ -178,7 +178,7 @@ class Contacts:
         self._previous = _grown_filled(self._previous, end)
         fresh = self._entries[start:end]
         fresh["group"], fresh["element"], fresh["expiry"] = group, element, step
-        order = np.argsort(number, kind="stable")
+        order = stable_order(number)
         ranked = number[order]
         first = group_starts(ranked)
         previous = np.r_[NONE, order[:-1] + start]
