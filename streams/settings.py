@@ -55,7 +55,7 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     rebalance_timeout_seconds: Seconds = 60
     """How long a worker may take to checkpoint and let go of its partitions."""
     checkpoint_seconds: Seconds = 2
-    """Time between checkpoints."""
+    """Time between checkpoints, but for those that take long to write."""
     checkpoint_events_max: Positive = 1_000_000
     """Events between checkpoints at most."""
     fetch_bytes_max: Positive = 1_048_576
