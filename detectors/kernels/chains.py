@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.running import group_starts, stable_order
+from detectors.kernels.running import group_sizes, group_starts, stable_order
 
 Ints = NDArray[np.int64]
 NEVER = np.iinfo(np.int64).max
@@ -84,6 +84,6 @@ def rounds(group: Ints) -> list[Ints]:
     order = stable_order(group)
     first = group_starts(group[order])
     turn = np.empty_like(order)
-    turn[order] = np.arange(len(group)) - np.repeat(first, np.diff(np.r_[first, len(group)]))
+    turn[order] = np.arange(len(group)) - np.repeat(first, group_sizes(first, len(group)))
     by_turn = stable_order(turn)
     return np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])

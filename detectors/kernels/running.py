@@ -36,7 +36,7 @@ def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
     order = stable_order(group)
     sums = np.cumsum(amount[order], axis=0)
     first = group_starts(group[order])
-    sizes = np.diff(np.r_[first, len(group)])
+    sizes = group_sizes(first, len(group))
     before_group = np.repeat(sums[first] - amount[order][first], sizes, axis=0)
     totals = np.empty_like(sums)
     totals[order] = sums - before_group + start[order]
@@ -72,9 +72,10 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
     # Each group is lifted above the one before it, so that one accumulate serves them all.
     low = min(int(value.min()), int(start.min()))
     span = max(int(value.max()), int(start.max())) - low + 1
-    rank = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(group)]))
+    rank = np.repeat(np.arange(len(first)), group_sizes(first, len(group)))
     lifted = value[order] - low + rank * span
-    shifted = np.r_[lifted[:1], lifted[:-1]]
+    shifted = np.empty_like(lifted)
+    shifted[1:] = lifted[:-1]
     shifted[first] = start[order][first] - low + rank[first] * span
     shifted = np.maximum(shifted, start[order] - low + rank * span)
     maxima = np.empty_like(lifted)
@@ -109,6 +110,20 @@ def group_starts(sorted_group: Ints) -> Ints:
     is_first = np.ones(len(sorted_group), bool)
     np.not_equal(sorted_group[1:], sorted_group[:-1], out=is_first[1:])
     return np.flatnonzero(is_first)
+
+
+def group_sizes(first: Ints, rows: int) -> Ints:
+    """Rows of each group, from the `group_starts` of so many rows, shape (groups,).
+
+    Examples
+    --------
+    >>> group_sizes(np.array([0, 2, 3]), 7).tolist()
+    [2, 1, 4]
+    """
+    sizes = np.empty_like(first)
+    np.subtract(first[1:], first[:-1], out=sizes[:-1])
+    sizes[-1:] = rows - first[-1:]
+    return sizes
 
 
 def distinct_values(values: Ints) -> Ints:
