@@ -77,6 +77,10 @@ class ClosesPeriods:
         """What the periods that are closed now lead to; there may be none."""
         raise NotImplementedError
 
+    def period_of(self, time_ms: Ints) -> Ints:
+        """The period that each time is in, shape (n,)."""
+        return self.closing.periods.period_of(time_ms)
+
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last period closed at each watermark, shape (n,)."""
         return self.closing.last(watermark_ms)

@@ -49,8 +49,12 @@ class Duplicates:
             return np.zeros(0, bool)
         hour = watermark_ms // HOUR_MS
         rows = np.arange(len(key))
+        known = self._map.size
         place, missing = self._map.claim(key)
         values = self._map.values
+        if self._map.size == known + len(key):
+            values[place] = hour + self.window_hours
+            return self._noted(key, hour, np.ones(len(key), bool))
         expiry = np.where(missing, -1, values[place])
         values[place[::-1]] = rows[::-1]
         first = values[place] == rows
@@ -60,6 +64,10 @@ class Duplicates:
             if values[place[row]] < hour[row]:
                 values[place[row]] = hour[row] + self.window_hours
                 fresh[row] = True
+        return self._noted(key, hour, fresh)
+
+    def _noted(self, key: Hashes, hour: Ints, fresh: Mask) -> Mask:
+        """Keep what is to be stored of the fresh ids, and let go of expired ones."""
         entries = np.empty(int(fresh.sum()), ENTRY)
         entries["key"], entries["expiry"] = key[fresh], hour[fresh] + self.window_hours
         self._new.append(entries)

@@ -8,7 +8,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.customers import NONE
-from detectors.kernels.running import group_starts, running_maxima
+from detectors.kernels.running import group_starts, running_maxima, stable_order
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.events import AMOUNT_MAX
@@ -121,7 +121,7 @@ class Gauge:
         newest = columns[self.newest][slot, 0]
         row = row[batch.time_ms[row] >= running_maxima(slot, batch.time_ms[row], newest)]
         # Sorted by customer, each row's neighbour above is the same customer's snapshot before it.
-        row = row[np.argsort(batch.slot[row], kind="stable")]
+        row = row[stable_order(batch.slot[row])]
         slot = batch.slot[row]
         return Shown(
             row=row,

@@ -19,9 +19,18 @@ def finding_id(rule: str, customer_id: str, window: Window, level: str, policy: 
     )
 
 
-def action_id(kind: str, finding: str) -> str:
-    """Id of the one action of a kind that a finding leads to."""
-    return "a-" + _digest(kind, finding)
+def action_id(kind: str, root: str, step: int) -> str:
+    """Id of the action of a kind that is one step of an episode.
+
+    `root` is the finding that opened the episode. When the step was decided, and whether by a
+    finding, a timer or a person, has no part in it.
+
+    Examples
+    --------
+    >>> action_id("notify", "f-da5eb5a0fd327013934ff45f", 0)
+    'a-24104dd91c58ca93a5e7731d'
+    """
+    return "a-" + _digest(kind, root, str(step))
 
 
 def _digest(*parts: str) -> str:

@@ -1,193 +1,192 @@
-"""From findings to actions: notice first, then the rule's restriction, then suspension.
+"""From findings to actions: notice first, then the rule's restriction, then suspension, and back.
 
-A pure state machine: a case and a finding in, the next case and the actions out. Time is the
-findings' own event time.
+The steps of a case; docs/LADDER.md draws them. Timers that lead to a step are in
+`detectors.timers`, answers of enforcement in `detectors.results`, people in `detectors.decisions`.
 """
 
-from typing import Any, Literal
+from detectors.actions import DONE_ONCE, build, renewed
+from detectors.cases import KEPT_BACK, Case, Order, lasts, needs_regular, notice_end_ms
+from detectors.orders import dispatch, hand_out
+from detectors.services import settle
+from detectors.turn import Turn
+from schemas.policy import RuleParameters
+from schemas.records import Finding
+from schemas.safeguards import AT_ONCE, CONTRACT
 
-import msgspec
-from msgspec import Struct
-
-from detectors.calendar import DAY_MS
-from detectors.identity import action_id
-from detectors.reasons import reason
-from schemas.policy import Policy, RuleParameters
-from schemas.records import Action, ActionKind, Finding, Notice
-
-SEEN_MAX = 256
-"""Findings a case remembers by id, so that one that comes twice is answered once."""
-
-GRAVE: frozenset[ActionKind] = frozenset(
-    {"suspend", "delete_storage", "propose_termination", "reclaim_number"}
-)
-"""Kinds with legal or similarly grave effect (GDPR art. 22)."""
-
-UNANNOUNCED: frozenset[ActionKind] = frozenset({"notify", "release", "withdraw", "report_upstream"})
-"""Kinds that take nothing from the customer."""
-
-Stage = Literal["open", "notified", "restricted", "suspended"]
+CHANNEL = "channel"
+PERSON = "person"
+"""The channel after the last one: somebody sees to it that the customer knows."""
 
 
-class Case(Struct, frozen=True):
-    """What stands between the operator and one customer about one rule.
-
-    `window_start_ms` is that of the window that led to the present stage, `notice_end_ms` when the
-    notice period is over, `effective_ms` when the last restriction takes effect.
-    """
-
-    stage: Stage = "open"
-    window_start_ms: int = 0
-    notice_end_ms: int = 0
-    effective_ms: int = 0
-    last_ms: int = 0
-    in_force: str | None = None
-    seen: tuple[str, ...] = ()
-
-
-def decide(case: Case, finding: Finding, policy: Policy) -> tuple[Case, list[Action]]:
-    """The case after a finding, and what is to be done about it.
-
-    A breach -> `notify`. "regular", or a breach in a later window -> the rule's restriction,
-    effective when the notice period is over. A breach in a later window once that is in effect ->
-    `suspend`. Rules that restrict at once do so with the notice. "cleared" -> `release`, or
-    `withdraw` where a correction took the breach back. "early" leads to nothing, nor does a shadow
-    policy's finding or one that was seen before. What comes from another network is reported to
-    its holder, each time, and nothing else.
-    """
-    if finding.finding_id in case.seen or finding.shadow or finding.level == "early":
-        return case, []
-    seen = (*case.seen, finding.finding_id)[-SEEN_MAX:]
-    case = msgspec.structs.replace(case, seen=seen)
+def found(turn: Turn, finding: Finding) -> None:
+    """Take in a finding, once; "early" ones and shadow policies' do not come here."""
     if finding.level == "cleared":
-        kind: ActionKind = "withdraw" if "corrects" in finding.evidence else "release"
-        return _undo(case, kind, finding, policy)
-    if finding.event_time_ms - case.last_ms > policy.ladder.memory_days * DAY_MS:
-        # The ladder begins anew; what is in force stays known, so that a release can undo it.
-        case = msgspec.structs.replace(case, stage="open")
-    rule = policy.rules[finding.rule]
+        _cleared(turn, finding)
+        return
+    rule = turn.policy.rules[finding.rule]
+    case = turn.case(finding.rule) or Case()
+    if finding.finding_id in case.seen or turn.is_exempt(finding.rule):
+        return
+    turn.dossier.cases[finding.rule] = case
+    case.see(finding, lasts(finding, rule))
     if rule.restriction == "report_upstream":
         # It was done to the customer, not by them: there is nothing to notify or restrict.
-        now_ms = finding.event_time_ms
-        return case, [_action("report_upstream", finding, policy, rule, now_ms, None)]
-    return _climb(case, finding, policy, rule)
+        case.begin(finding)
+        dispatch(turn, build(turn, finding.rule, case, "report_upstream"))
+    elif turn.now_ms >= case.snoozed_until_ms:
+        _step(turn, finding, rule, case)
 
 
-def _climb(
-    case: Case, finding: Finding, policy: Policy, rule: RuleParameters
-) -> tuple[Case, list[Action]]:
+def _step(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
     """The next step, if the finding leads to one."""
-    later = finding.window.start_ms > case.window_start_ms
-    if case.stage == "open":
-        return _notify(case, finding, policy, rule)
-    if case.stage == "notified" and (later or finding.level == "regular"):
-        return _restrict(case, finding, policy, rule)
-    in_effect = finding.event_time_ms >= max(case.effective_ms, case.notice_end_ms)
-    if case.stage == "restricted" and later and in_effect:
-        return _suspend(case, finding, policy, rule)
-    return case, []
+    kept_back = turn.dossier.kept_back(finding.rule)
+    is_breach = finding.level == "regular" or not needs_regular(rule)
+    if case.stage in ("open", "notified") and kept_back is None:
+        if not case.delivered_ms:
+            if not turn.dossier.is_telling(finding.rule):
+                _announce(turn, finding, rule, case)
+        elif is_breach and finding.event_time_ms >= notice_end_ms(case, rule, turn.policy):
+            climb(turn, finding.rule)
+    elif case.stage == "released" and finding.event_time_ms > case.released_ms:
+        if not case.delivered_ms:
+            _announce(turn, finding, rule, case)
+        elif is_breach and finding.window.start_ms > case.spent_ms:
+            case.begin(finding)
+            case.stage = "suspended"
+            settle(turn, rule.service)
 
 
-def _notify(
-    case: Case, finding: Finding, policy: Policy, rule: RuleParameters
-) -> tuple[Case, list[Action]]:
-    now_ms = finding.event_time_ms
-    notice = _action("notify", finding, policy, rule, now_ms, None)
-    case = msgspec.structs.replace(
-        case,
-        stage="notified",
-        window_start_ms=finding.window.start_ms,
-        notice_end_ms=now_ms + policy.ladder.notice_days * DAY_MS,
-        last_ms=now_ms,
-    )
-    if not rule.at_once:
-        return case, [notice]
-    restriction = _action(
-        rule.restriction, finding, policy, rule, now_ms, case.in_force, waived="urgency"
-    )
-    case = msgspec.structs.replace(
-        case, stage=_restricted_by(rule), effective_ms=now_ms, in_force=restriction.action_id
-    )
-    return case, [notice, restriction]
+def _announce(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
+    """Open an episode with a notice; what is urgent is restricted together with it."""
+    case.close()
+    case.begin(finding)
+    name = finding.rule
+    channel = {CHANNEL: turn.policy.ladder.channels[0]}
+    if dispatch(turn, build(turn, name, case, "notify", more=channel)) == "dropped":
+        case.close()
+    elif rule.at_once:
+        climb(turn, name)
 
 
-def _restrict(
-    case: Case, finding: Finding, policy: Policy, rule: RuleParameters
-) -> tuple[Case, list[Action]]:
-    effective_ms = max(finding.event_time_ms, case.notice_end_ms)
-    action = _action(rule.restriction, finding, policy, rule, effective_ms, case.in_force)
-    return _advanced(case, _restricted_by(rule), finding, action), [action]
+def climb(turn: Turn, rule_name: str) -> None:
+    """The rule's restriction, or what it has done once, unless this window led to it before."""
+    rule, case = turn.policy.rules[rule_name], turn.dossier.cases[rule_name]
+    if case.window_ms <= case.spent_ms:
+        return
+    if rule.restriction not in DONE_ONCE:
+        case.stage = "suspended" if rule.restriction == "suspend" else "restricted"
+        settle(turn, rule.service)
+        return
+    if dispatch(turn, build(turn, rule_name, case, rule.restriction)) == "dropped":
+        case.spent_ms = case.window_ms
 
 
-def _restricted_by(rule: RuleParameters) -> Stage:
-    """Where a rule's restriction leads; there is nothing to add to one that suspends."""
-    return "suspended" if rule.restriction == "suspend" else "restricted"
+def try_next_channel(turn: Turn, rule_name: str) -> None:
+    """Tell the customer another way; in the end a person sees to it."""
+    case, channels = turn.dossier.cases[rule_name], turn.policy.ladder.channels
+    tried = len(case.notices)
+    last = case.notices[-1]
+    channel = channels[tried] if tried < len(channels) else PERSON
+    turn.drop_where(rule_name, is_notice)
+    action = build(turn, rule_name, case, "notify", supersedes=last, more={CHANNEL: channel})
+    if channel == PERSON:
+        action = renewed(turn, case, action, human_review=True)
+    if dispatch(turn, action) == "dropped":
+        give_up_notice(case)
 
 
-def _suspend(
-    case: Case, finding: Finding, policy: Policy, rule: RuleParameters
-) -> tuple[Case, list[Action]]:
-    action = _action("suspend", finding, policy, rule, finding.event_time_ms, case.in_force)
-    return _advanced(case, "suspended", finding, action), [action]
+def give_up_notice(case: Case) -> None:
+    """The customer can't be told, so nothing may follow but what did not have to wait for it."""
+    if case.stage in ("open", "notified"):
+        case.close()
+    case.notices = []
 
 
-def _undo(
-    case: Case, kind: ActionKind, finding: Finding, policy: Policy
-) -> tuple[Case, list[Action]]:
-    if case.stage == "open":
-        return case, []
-    rule = policy.rules[finding.rule]
-    action = _action(kind, finding, policy, rule, finding.event_time_ms, case.in_force)
-    case = _advanced(case, "open", finding, action)
-    return msgspec.structs.replace(case, in_force=None), [action]
+def deliver(turn: Turn, rule_name: str, time_ms: int) -> None:
+    """The customer knows: the notice period begins."""
+    case = turn.dossier.cases[rule_name]
+    case.delivered_ms = max(time_ms, case.announced_ms)
+    case.notices = []
+    turn.drop_where(rule_name, is_notice)
 
 
-def _advanced(case: Case, stage: Stage, finding: Finding, action: Action) -> Case:
-    return msgspec.structs.replace(
-        case,
-        stage=stage,
-        window_start_ms=finding.window.start_ms,
-        effective_ms=action.effective_ms,
-        last_ms=finding.event_time_ms,
-        in_force=action.action_id,
-    )
+def propose_termination(turn: Turn, rule_name: str) -> None:
+    """The cause outlasted the suspension: a person decides what comes of the contract."""
+    case = turn.dossier.cases[rule_name]
+    case.termination = "proposed"
+    if dispatch(turn, build(turn, rule_name, case, "propose_termination")) == "dropped":
+        relieve(turn, rule_name)
 
 
-def _action(
-    kind: ActionKind,
-    finding: Finding,
-    policy: Policy,
-    rule: RuleParameters,
-    effective_ms: int,
-    supersedes: str | None,
-    waived: str | None = None,
-) -> Action:
-    return Action(
-        action_id=action_id(kind, finding.finding_id),
-        kind=kind,
-        customer_id=finding.customer_id,
-        service=rule.service,
-        parameters=_parameters(kind, rule),
-        rule=finding.rule,
-        clause=rule.clause,
-        reason=reason(kind, finding),
-        decided_ms=finding.event_time_ms,
-        effective_ms=effective_ms,
-        expires_ms=None,
-        notice=Notice(required=kind not in UNANNOUNCED, waived_because=waived),
-        human_review=rule.human_review and kind in GRAVE,
-        supersedes=supersedes,
-        finding_ids=[finding.finding_id],
-        policy=finding.policy,
-        evidence={"level": finding.level, "window": msgspec.to_builtins(finding.window)}
-        | finding.evidence,
-    )
+def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
+    """The cause is gone: lift what is in force for it, and remember the case."""
+    case = turn.dossier.cases[rule_name]
+    service = turn.service_of(rule_name)
+    turn.drop_where(rule_name, is_open_matter)
+    case.fall_back()
+    if case.carried:
+        case.stage, case.released_ms = "released", turn.now_ms
+    settle(turn, service, finding)
+    if AT_ONCE.get(rule_name) == CONTRACT:
+        # What the plan itself says happens each time; it is no abuse and does not add up.
+        case.close()
 
 
-def _parameters(kind: ActionKind, rule: RuleParameters) -> dict[str, Any]:
-    """What enforcement needs to know; emergency and free numbers can't be configured away."""
-    if kind == "throttle":
-        return {"rate_kbps": rule.rate_kbps}
-    if kind == "minimum_service":
-        return {"incoming": "national", "outgoing": ["emergency", "free"]}
-    return {}
+def end_episode(turn: Turn, rule_name: str) -> None:
+    """Lift what is in force for a case, and begin anew with the next breach."""
+    case, service = turn.dossier.cases[rule_name], turn.service_of(rule_name)
+    turn.drop_where(rule_name, is_open_matter)
+    case.stage = "open"
+    settle(turn, service)
+    case.close()
+    case.closed_ms = turn.now_ms
+
+
+def _cleared(turn: Turn, finding: Finding) -> None:
+    """What is in breach no more, or never was."""
+    case = turn.case(finding.rule)
+    if case is None:
+        return
+    if "corrects" in finding.evidence:
+        _withdraw(turn, finding, case)
+    elif finding.window.start_ms >= case.window_ms:
+        case.holds = False
+        if case.stage not in ("restricted", "suspended"):
+            turn.drop_where(finding.rule, is_open_matter)
+        elif case.termination != "approved":
+            relieve(turn, finding.rule, finding)
+
+
+def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
+    """A correction took a breach back: undo what rests on it, and say so.
+
+    The finding's id is forgotten, for a breach that comes back in the same window has the same.
+    """
+    start_ms = finding.window.start_ms
+    taken_back = [seen for seen, window_ms in case.seen.items() if window_ms == start_ms]
+    for finding_id in taken_back:
+        del case.seen[finding_id]
+    if not taken_back:
+        return
+    case.withdrawn = True
+    if case.stage != "open":
+        held = turn.dossier.hold_of(finding.rule)
+        supersedes = held[1].action_id if held else None
+        withdrawal = build(
+            turn, finding.rule, case, "withdraw", finding=finding, supersedes=supersedes
+        )
+        turn.drop_where(finding.rule, lambda order: True)
+        hand_out(turn, withdrawal)
+    end_episode(turn, finding.rule)
+    case.proof, case.holds, case.last_breach_ms = b"", False, 0
+    case.window_ms = case.spent_ms = -1
+
+
+def is_notice(order: Order) -> bool:
+    """Whether an action tells the customer something."""
+    return order.kind == "notify"
+
+
+def is_open_matter(order: Order) -> bool:
+    """Whether an action is of no use any more once its case is over."""
+    return order.kind == "notify" or order.state in KEPT_BACK

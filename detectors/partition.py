@@ -227,15 +227,19 @@ class Partition(StoredPartition):
                     closes[1:] |= closing[1:] != closing[:-1]
         return batch.cut(np.flatnonzero(closes).tolist())
 
-    def closing_offsets(self, columns: Columns) -> list[int]:
-        """Offsets of the events that would move a watermark past a cohort's period."""
+    def closing_offsets(self, columns: Columns, earliest_ms: int) -> list[int]:
+        """Offsets of the events that would move a watermark past a cohort's period.
+
+        Nobody used anything before `earliest_ms`, so that a first event ends nothing.
+        """
         offsets: list[int] = []
         rules = [r for r in self.cohort_rules.values() if columns.kind in r.reads]
         if rules and len(columns):
             before = self.watermark_ms[columns.kind]
             reached = np.maximum(np.maximum.accumulate(columns.time_ms), before)
             for rule in rules:
-                closing = rule.closing_period(np.r_[before, reached])
+                unused = rule.period_of(np.array([earliest_ms])) - 1
+                closing = np.maximum(rule.closing_period(np.r_[before, reached]), unused)
                 offsets += columns.offset[np.flatnonzero(closing[1:] != closing[:-1])].tolist()
         return offsets
 
@@ -266,6 +270,11 @@ class Partition(StoredPartition):
         for rules in self._rule_sets(last_event_ms):
             self._report(rules, rules.end(last_event_ms), "", outcome)
         return outcome
+
+    def reached_ms(self, silent: Collection[str] = (), now_ms: int = 0) -> int:
+        """The time that every kind has passed; silent ones have passed the clock's."""
+        times = self.watermark_ms.items()
+        return min(now_ms if kind in silent else time_ms for kind, time_ms in times)
 
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
         """Close the periods that the clock ends while nothing comes of the silent kinds."""

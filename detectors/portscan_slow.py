@@ -8,7 +8,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.duplicates import Duplicates
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_starts, stable_order
 from detectors.kernels.sequential import Walk, bounded_walk
 from detectors.logs import OwnLogs
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
@@ -104,7 +104,7 @@ class PortscanSlow(OwnLogs):
         reported = columns["slow_reported_hour"][:, 0]
         row = self._first_contacts(batch, customers)
         row = row[self._is_watched(batch, row, reported[batch.slot[row]])]
-        row = row[np.argsort(batch.slot[row], kind="stable")]
+        row = row[stable_order(batch.slot[row])]
         if len(row) == 0:
             return []
         slot = batch.slot[row]

@@ -29,10 +29,10 @@ class Regularly(NamedTuple):
         """Periods in breach that became regular by the breach of `this`, oldest first."""
         completed = []
         for last in range(this, this + self.window):
-            count = sum(p in breaches for p in range(last - self.window + 1, last + 1))
-            is_new = last == this or count - 1 < self.periods
-            if last in breaches and count >= self.periods and is_new:
-                completed.append(last)
+            if last in breaches:
+                count = sum(p in breaches for p in range(last - self.window + 1, last + 1))
+                if count >= self.periods and (last == this or count - 1 < self.periods):
+                    completed.append(last)
         return completed
 
     def evidence(

@@ -189,6 +189,10 @@ class ClosingRule(Rule, Protocol):
     kinds come makes no difference: what a kind counted is final when its own watermark is past it.
     """
 
+    def period_of(self, time_ms: Ints) -> Ints:
+        """The period that each time is in, shape (n,)."""
+        ...
+
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last period closed at each watermark, shape (n,)."""
         ...

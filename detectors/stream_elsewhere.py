@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.calendar import calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_sizes, group_starts
 from detectors.regular import Regularly, RegularParameters
 from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
@@ -133,7 +133,7 @@ class StreamElsewhere(ClosesPeriods):
         first = np.sort(first)
         first = first[np.argsort(group[first], kind="stable")]
         starts = group_starts(group[first])
-        sizes = np.diff(np.r_[starts, len(first)])
+        sizes = group_sizes(starts, len(first))
         number = taken[first] + np.arange(len(first)) - np.repeat(starts, sizes)
         columns_of = (first[number == wanted] for wanted in range(len(self.places)))
         return [(slot[at], day[at], code[at]) for at in columns_of]

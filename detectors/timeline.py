@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.policies import Edition, read_edition
-from schemas.hashing import Hashes
+from schemas.hashing import Hashes, hash_strings
 from schemas.policy import Policy, PolicyError
-from schemas.records import EVERYBODY_PERCENT, PolicyRecord, PolicyRef
+from schemas.records import EVERYBODY_PERCENT, PolicyRecord
 
 EDITIONS_MAX = 16
 """Policies that a partition remembers besides the one it was started with."""
@@ -68,14 +68,12 @@ class Timeline:
                 return edition.policy
         return self.base
 
-    def policy_of(self, ref: PolicyRef) -> Policy | None:
-        """The policy that a finding names: by its ladder the finding is answered.
-
-        None for one that is not remembered any more.
-        """
-        known = [self.base, *(edition.policy for edition in self.editions)]
-        named = (policy for policy in reversed(known) if _ref(policy) == ref)
-        return next(named, None)
+    def policy_of(self, customer_id: str, time_ms: int) -> Policy:
+        """What holds for a customer: of the policies on trial, only the one they take part in."""
+        if not self.editions:
+            return self.base
+        customer = hash_strings([customer_id])
+        return self.policy_at(time_ms, self.acting_trial(time_ms, customer))
 
     def trials_at(self, time_ms: int) -> list[Edition]:
         """The trials that are under way, the newest first."""
@@ -157,10 +155,6 @@ class Timeline:
         """Take back what `arrays` gave."""
         for number, array in arrays.items():
             self.restore(int(number), array.tobytes())
-
-
-def _ref(policy: Policy) -> PolicyRef:
-    return PolicyRef(name=policy.name, version=policy.version)
 
 
 def _effective(edition: Edition) -> int:

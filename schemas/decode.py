@@ -1,7 +1,7 @@
 """From the bytes of records to columns, and the reason for each record that can't be used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from schemas.columns import Columns, object_column
 from schemas.events import RECORD_BYTES_MAX, USAGE_KINDS, UsageEvent
-from schemas.fields import FIELDS, Fields, Structs
-from schemas.hashing import hash_strings, mix
+from schemas.fields import FIELDS, Fields, Structs, hashed
+from schemas.hashing import Hashes, hash_strings, mix
 
 AHEAD_MS_MAX = 24 * 3_600_000
 """An event may be this far ahead of the time at which its record came."""
@@ -91,7 +91,7 @@ def decode(
             rows = [row for row, event in enumerate(events) if type(event) is USAGE_KINDS[name]]
             of_kind = [events[row] for row in rows]
         columns.append(_columns(name, rows, of_kind, offsets))
-    return [_checked(part, arrived_ms, keys, events, rejects) for part in columns], rejects
+    return [_checked(part, arrived_ms, keys, rejects) for part in columns], rejects
 
 
 def _decode_all(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject]]:
@@ -167,7 +167,6 @@ def _checked(
     columns: Columns,
     arrived_ms: NDArray[np.int64],
     keys: Sequence[bytes | None] | None,
-    events: list[Any],
     rejects: list[Reject],
 ) -> Columns:
     """Refuse what only shows in the columns: times ahead, foreign keys, corrections."""
@@ -181,9 +180,7 @@ def _checked(
         for row in np.flatnonzero(foreign).tolist():
             detail = "the record's key has to be its customer_id"
             rejects.append(Reject(int(columns.record[row]), "wrong_key", detail))
-    corrects = _corrections(columns, events)
-    if corrects is not None:
-        columns = replace(columns, corrects=corrects)
+    if columns.corrects is not None:
         wrong = _wrong_corrections(columns)
         rejects += [
             Reject(int(columns.record[row]), "correction", detail)
@@ -192,17 +189,6 @@ def _checked(
         ]
         bad[list(wrong)] = True
     return columns.take(np.flatnonzero(~bad)) if bad.any() else columns
-
-
-def _corrections(columns: Columns, events: list[Any]) -> NDArray[np.uint64] | None:
-    """Hash of what each row corrects, zero for none; None where no row corrects or voids."""
-    own = [events[record] for record in columns.record.tolist()]
-    if not any(event.void or event.corrects is not None for event in own):
-        return None
-    corrects = np.zeros(len(own), np.uint64)
-    given = [row for row, event in enumerate(own) if event.corrects is not None]
-    corrects[given] = _event_hashes([(own[row].corrects, own[row].source) for row in given])
-    return corrects
 
 
 def _wrong_corrections(columns: Columns) -> dict[int, str]:
@@ -219,19 +205,9 @@ def _wrong_corrections(columns: Columns) -> dict[int, str]:
     return wrong
 
 
-def _event_hashes(ids: Sequence[tuple[str, str | None]]) -> NDArray[np.uint64]:
-    """Hash of each event id within its source, shape (n,)."""
-    hashes = hash_strings([event_id for event_id, _ in ids])
-    sourced = _mask([source is not None for _, source in ids])
-    if not sourced.any():
-        return hashes
-    mixed = mix(hashes, hash_strings([source or "" for _, source in ids]))
-    return np.where(sourced, mixed, hashes)
-
-
 def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.int64]) -> Columns:
     record = np.array(rows, np.int64)
-    event_hash = _event_hashes([(event.event_id, event.source) for event in events])
+    source = _source_hashes([event.source for event in events])
     customer_id = object_column([event.customer_id.encode() for event in events])
     return Columns(
         kind=kind,
@@ -239,15 +215,27 @@ def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.
         offset=offsets[record],
         customer_id=customer_id,
         customer_hash=hash_strings(customer_id),
-        event_hash=event_hash,
-        time_ms=_ints([event.event_time_ms for event in events]),
+        event_hash=_within(source, hash_strings([event.event_id for event in events])),
+        time_ms=np.array([event.event_time_ms for event in events], np.int64),
+        corrects=_corrections(events, source),
         fields=Fields(Structs(events), FIELDS[kind]),
     )
 
 
-def _ints(values: list[int]) -> NDArray[np.int64]:
-    return np.fromiter(values, np.int64, len(values))
+def _source_hashes(sources: Sequence[str | None]) -> Hashes | None:
+    """Hash of each event's source, zero where not given, shape (n,); None where none is."""
+    return None if sources.count(None) == len(sources) else hashed(object_column(sources))
 
 
-def _mask(values: list[bool]) -> NDArray[np.bool_]:
-    return np.fromiter(values, bool, len(values))
+def _within(source: Hashes | None, event_id: Hashes) -> Hashes:
+    """Hash of each event id within its source, shape (n,)."""
+    return event_id if source is None else np.where(source, mix(event_id, source), event_id)
+
+
+def _corrections(events: list[Any], source: Hashes | None) -> Hashes | None:
+    """Hash of what each row corrects, zero for none; None where no row corrects or voids."""
+    corrects = [event.corrects for event in events]
+    if not (any(corrects) or any(event.void for event in events)):
+        return None
+    corrected = hashed(object_column(corrects))
+    return np.where(corrected, _within(source, corrected), np.uint64(0))

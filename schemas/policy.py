@@ -18,10 +18,18 @@ from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
 from schemas.records import ActionKind, PolicyName, Service
+from schemas.safeguards import refusals
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Hours = Annotated[int, Meta(ge=0, le=366 * 24)]
+SomeHours = Annotated[int, Meta(ge=1, le=366 * 24)]
+Days = Annotated[int, Meta(ge=0, le=366)]
+SomeDays = Annotated[int, Meta(ge=1, le=366)]
+Channel = Literal["text", "mail", "portal", "letter"]
+
+SUSPENSION_DAYS_MAX = 10
+"""A longer suspension becomes a proposal to terminate (base-general 14.1.2)."""
 Exempt = Annotated[frozenset[Id], Meta(max_length=10_000)]
 """Customers of one rule; a policy is read whole by every worker, so there can't be many."""
 
@@ -33,6 +41,7 @@ class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """What every rule states: the clause an action cites, the service it restricts, and how.
 
     `at_once` restricts together with the notice (urgency); `rate_kbps` belongs to `throttle`.
+    `notice_days` and `clear_after_days` stand for those of the ladder, where a rule has its own.
     """
 
     clause: Annotated[str, Meta(min_length=1)]
@@ -41,6 +50,8 @@ class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     at_once: bool = False
     rate_kbps: Positive | None = None
     human_review: bool = False
+    notice_days: Days | None = None
+    clear_after_days: SomeDays | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -63,10 +74,30 @@ class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
 
 class Ladder(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How a case goes from notice to restriction to suspension."""
+    """How a case goes from notice to restriction to suspension, and what holds all of it back.
 
-    notice_days: Natural
-    memory_days: Positive
+    A notice counts once it is delivered; one that is not within `delivery_timeout_hours` goes out
+    by the next of `channels`. An action without an answer for `ack_timeout_hours` goes out again,
+    `attempts_max` times in all. The brake's numbers are for all rules of a partition together, a
+    single rule may use half of them; see docs/LADDER.md.
+    """
+
+    notice_days: Days
+    memory_days: SomeDays
+    clear_after_days: SomeDays = 7
+    suspension_days_max: Annotated[int, Meta(ge=1, le=SUSPENSION_DAYS_MAX)] = SUSPENSION_DAYS_MAX
+    review_days: SomeDays = 7
+    channels: Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=4)] = (
+        "text",
+        "mail",
+        "letter",
+    )
+    delivery_timeout_hours: SomeHours = 72
+    ack_timeout_hours: SomeHours = 12
+    attempts_max: Annotated[int, Meta(ge=1, le=100)] = 5
+    brake_actions_per_hour: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
+    brake_share_percent: Annotated[float, Meta(gt=0, le=20)] = 5
+    brake_surge: Annotated[int, Meta(ge=2, le=1_000)] = 50
 
 
 TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": Ladder}
@@ -129,7 +160,8 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
         found = re.search(r"line (\d+)", str(error))
         line = int(found.group(1)) if found else max(1, len(text.splitlines()))
         raise PolicyError([Mistake(line, "document", f"not TOML: {error}", "mend it")]) from None
-    mistakes = sorted(_mistakes(document, text, rules), key=lambda mistake: mistake.line)
+    mistakes = [*_mistakes(document, text, rules), *_refusals(document, text, rules)]
+    mistakes.sort(key=lambda mistake: mistake.line)
     if mistakes:
         raise PolicyError(mistakes)
     converted = {
@@ -171,6 +203,15 @@ def _mistakes(
             )
         else:
             yield from _table_mistakes(table, rules[name], text, where)
+
+
+def _refusals(
+    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+) -> Iterator[Mistake]:
+    """What the contracts do not allow, whoever writes the policy."""
+    for path, key, problem, remedy in refusals(document):
+        if path[0] != "rules" or path[1] in rules:
+            yield Mistake(line_of(text, path, key), ".".join((*path, key)), problem, remedy)
 
 
 def _table_mistakes(

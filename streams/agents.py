@@ -1,4 +1,5 @@
-"""The two agents: one turns usage into findings, the other findings into actions."""
+"""The two agents: one turns usage into findings, the other findings, answers and decisions into
+actions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,9 +11,15 @@ from mode.utils.logging import get_logger
 
 from detectors.partition import Outcome
 from detectors.provenance import Origin
-from detectors.verdicts import FINDINGS
 from schemas.decode import Reject, decode
-from schemas.records import CohortPartial, Customer, Finding
+from schemas.records import (
+    Action,
+    CohortPartial,
+    Customer,
+    Decision,
+    EnforcementResult,
+    Finding,
+)
 from streams.checkpoint import Checkpointer
 from streams.clock import Clock
 from streams.crash import end_worker
@@ -20,14 +27,27 @@ from streams.dead_letters import dead_letter
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.tables import ColumnTable, Shard
-from streams.topics import ACTIONS, COHORT_AVERAGES, CUSTOMERS, DEAD_LETTERS, USAGE_PREFIX
+from streams.topics import (
+    ACTIONS,
+    COHORT_AVERAGES,
+    CUSTOMERS,
+    DEAD_LETTERS,
+    DECISIONS,
+    ENFORCEMENT_RESULTS,
+    FINDINGS,
+    USAGE_PREFIX,
+)
 
 logger = get_logger(__name__)
 
 CUSTOMERS_KIND = "customers"
 encoder = msgspec.json.Encoder()
 customer_decoder = msgspec.json.Decoder(Customer)
-finding_decoder = msgspec.json.Decoder(Finding)
+VERDICT_DECODERS: dict[str, msgspec.json.Decoder] = {
+    FINDINGS: msgspec.json.Decoder(Finding),
+    ENFORCEMENT_RESULTS: msgspec.json.Decoder(EnforcementResult),
+    DECISIONS: msgspec.json.Decoder(Decision),
+}
 
 
 class BatchAgent:
@@ -167,28 +187,46 @@ class Detect(BatchAgent):
 
 
 class Judge(BatchAgent):
-    """Findings in, actions out."""
+    """Findings, what became of actions, and what people decided in; actions out."""
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
-        """Answer a batch of findings, leaving out what the shard already answered."""
-        expected = shard.state.next_offset.get(FINDINGS, 0)
+        """Answer a batch of one topic, leaving out what the shard already answered."""
+        expected = shard.state.next_offset.get(topic, 0)
         records = [record for record in records if record.offset >= expected]
-        findings, offsets, rejects = [], [], []
+        taken, offsets, rejects = [], [], []
         for number, record in enumerate(records):
             try:
-                findings.append(finding_decoder.decode(record.value or b""))
+                taken.append(VERDICT_DECODERS[topic].decode(record.value or b""))
                 offsets.append(record.offset)
             except (ValueError, UnicodeError) as error:
                 rejects.append(Reject(number, "wrong_type", str(error)))
-        for action in shard.state.fold(findings, offsets):
-            self.outbox.put(ACTIONS, partition, action.customer_id.encode(), encoder.encode(action))
-            self.metrics.actions.labels(action.rule, action.kind).inc()
-        now_ms = self.clock()
-        for record in records:
-            self.metrics.latency.observe(max(0, now_ms - record.timestamp) / 1000)
+        verdicts = shard.state
+        take = {
+            FINDINGS: verdicts.fold,
+            ENFORCEMENT_RESULTS: verdicts.result,
+            DECISIONS: verdicts.decided,
+        }[topic]
+        self.publish(partition, take(taken, offsets))
+        if topic == FINDINGS:
+            now_ms = self.clock()
+            for record in records:
+                self.metrics.latency.observe(max(0, now_ms - record.timestamp) / 1000)
         self.refuse(topic, partition, records, rejects)
         if records:
-            shard.state.passed(FINDINGS, records[-1].offset)
+            verdicts.passed(topic, records[-1].offset)
+
+    def tick(self, shard: Shard, partition: int, now_ms: int) -> None:
+        """Do what is due by now."""
+        actions = shard.state.tick(now_ms)
+        self.publish(partition, actions)
+        if actions:
+            shard.touched = True
+
+    def publish(self, partition: int, actions: Sequence[Action]) -> None:
+        """Put actions on their topic."""
+        for action in actions:
+            self.outbox.put(ACTIONS, partition, action.customer_id.encode(), encoder.encode(action))
+            self.metrics.actions.labels(action.rule, action.kind).inc()
 
 
 def encode_partial(partial: CohortPartial) -> tuple[bytes, bytes]:

@@ -12,9 +12,10 @@ from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
 from mode.supervisors import CrashingSupervisor
 
+from detectors.assumed import AssumedEnforcement
 from detectors.partition import Partition
 from detectors.policies import load_policy
-from detectors.verdicts import FINDINGS, Verdicts
+from detectors.verdicts import Verdicts
 from streams.agents import CUSTOMERS_KIND, Detect, Judge
 from streams.checkpoint import Checkpointer
 from streams.clock import wall_clock
@@ -30,8 +31,19 @@ from streams.policies import Policies
 from streams.settings import Settings, load_settings
 from streams.snapshots import Snapshots
 from streams.tables import ColumnTable
-from streams.topics import CHANGELOG_BYTES_MAX, CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
+from streams.ticker import Ticker
+from streams.topics import (
+    CHANGELOG_BYTES_MAX,
+    CUSTOMERS,
+    DECISIONS,
+    ENFORCEMENT_RESULTS,
+    FINDINGS,
+    USAGE_PREFIX,
+    USAGE_TOPICS,
+)
 from streams.worker_state import WorkerState
+
+VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
 
 TRANSPORTS.aliases["lane"] = "streams.lane:LaneTransport"
 STORES.aliases["columns"] = "streams.tables:ColumnStore"
@@ -57,9 +69,9 @@ def create_app(settings: Settings) -> FairUse:
 
     async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
         outbox.producer = app.producer.batches
+        await policies.catch_up()
+        policies.hand_over(table, partitions)
         if table is detect_table:
-            await policies.catch_up()
-            policies.hand_over(partitions)
             cohorts.partitions = table.partition_count()
             cohorts.hand_over(partitions)
 
@@ -75,10 +87,11 @@ def create_app(settings: Settings) -> FairUse:
     detect_table = table(
         "detect", lambda number: Partition(number, policy, settings.dedup_entries_max)
     )
-    verdict_table = table("verdict", lambda number: Verdicts(number, policy))
+    enforcement = AssumedEnforcement() if settings.assume_enforcement else None
+    verdict_table = table("verdict", lambda number: Verdicts(number, policy, enforcement))
     usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
     checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
-    checkpointer.add_table(verdict_table, {FINDINGS: FINDINGS})
+    checkpointer.add_table(verdict_table, {topic: topic for topic in VERDICT_TOPICS})
 
     parts = (checkpointer, outbox, metrics, wall_clock)
     detect = Detect(detect_table, *parts)
@@ -88,17 +101,20 @@ def create_app(settings: Settings) -> FairUse:
     async def detect_agent(stream: Any) -> None:
         await detect.run(stream)
 
-    @app.agent(lane_topic(app, FINDINGS), name="verdict")
+    @app.agent(lane_topic(app, *VERDICT_TOPICS), name="verdict")
     async def verdict_agent(stream: Any) -> None:
         await judge.run(stream)
 
     cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.report)
-    policies = Policies(settings.broker, policy, detect_table, checkpointer, detect)
+    policies = Policies(settings.broker, policy, detect_table, verdict_table, checkpointer, detect)
     app.checkpointer, app.cohorts = checkpointer, cohorts
-    app.worker_state = WorkerState(app, detect_table, checkpointer, metrics, partition_of)
+    app.worker_state = WorkerState(
+        app, detect_table, verdict_table, checkpointer, metrics, partition_of
+    )
     console = Console(app.worker_state, settings.host, settings.port)
     idle = IdleCloser(app, detect_table, detect, checkpointer, settings)
-    for service in (checkpointer, cohorts, policies, console, idle):
+    ticker = Ticker(app, detect_table, verdict_table, judge, idle)
+    for service in (checkpointer, cohorts, policies, console, idle, ticker):
         app.service(service)
     _checkpoint_before_letting_go(app, checkpointer)
     calm_collector()
@@ -107,7 +123,7 @@ def create_app(settings: Settings) -> FairUse:
 
 def _faust_app(settings: Settings) -> FairUse:
     LaneConsumer.leading_topics = frozenset({CUSTOMERS})
-    BatchScheduler.urgent_topics = frozenset({FINDINGS, USAGE_PREFIX + "flow"})
+    BatchScheduler.urgent_topics = frozenset({*VERDICT_TOPICS, USAGE_PREFIX + "flow"})
     LaneConsumerThread.paced_topics = frozenset(USAGE_TOPICS) - BatchScheduler.urgent_topics
     brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
     app = FairUse(

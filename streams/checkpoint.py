@@ -57,6 +57,14 @@ class Cut:
     started: float
 
 
+TIMES_AS_LONG = 4
+"""The next checkpoint begins so many times as long after the last as that one took to write, so
+that a worker that catches up, and touches every row, has time left for it."""
+
+TIMES_MAX = 10
+"""But no later than so many times the set interval after it."""
+
+
 class Checkpointer(Service):
     """Makes all active shards of all tables durable, together.
 
@@ -86,6 +94,7 @@ class Checkpointer(Service):
         self._flight: asyncio.Task[None] | None = None
         self.last = self.committed = self._last_marker = monotonic()
         self._awake: float | None = None
+        self._interval_seconds = settings.checkpoint_seconds
         super().__init__(**kwargs)
 
     def add_table(self, table: ColumnTable, topic_of_kind: dict[str, str]) -> None:
@@ -106,7 +115,7 @@ class Checkpointer(Service):
         """Whether it is time for a checkpoint."""
         return (
             self._counted >= self.settings.checkpoint_events_max
-            or monotonic() - self.last >= self.settings.checkpoint_seconds
+            or monotonic() - self.last >= self._interval_seconds
         )
 
     @property
@@ -204,7 +213,12 @@ class Checkpointer(Service):
         if cut.covered:
             await self.app.consumer.commit()
         self.committed = monotonic()
-        self.metrics.checkpoint.observe(perf_counter() - cut.started)
+        took_seconds = perf_counter() - cut.started
+        times = min(
+            max(TIMES_AS_LONG * took_seconds / self.settings.checkpoint_seconds, 1), TIMES_MAX
+        )
+        self._interval_seconds = times * self.settings.checkpoint_seconds
+        self.metrics.checkpoint.observe(took_seconds)
 
     async def _write_shard(self, cut: ShardCut) -> None:
         """Rows first, delivered; then the marker that makes them count, delivered."""

@@ -14,6 +14,7 @@ from schemas.records import EVERYBODY_PERCENT
 from streams.settings import SettingsError, load_settings
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+DECISIONS = ("approve", "reject", "exempt", "snooze", "release_brake")
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -151,6 +152,14 @@ def topics(check: bool, **flags: Any) -> None:
     "--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON."
 )
 @click.option("--policies", type=FILE, help="Policies that take effect on the way, NDJSON.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, exists=True),
+    help="What became of actions, NDJSON; without it notices arrive and restrictions work at once.",
+)
+@click.option(
+    "--decisions", type=click.Path(path_type=Path, exists=True), help="What people decided, NDJSON."
+)
 @click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
 @click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
 @click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
@@ -164,6 +173,8 @@ def topics(check: bool, **flags: Any) -> None:
 def replay(
     inputs: tuple[Path, ...],
     customers: Path | None,
+    results: Path | None,
+    decisions: Path | None,
     policies: Path | None,
     findings: str | None,
     actions: str | None,
@@ -172,10 +183,10 @@ def replay(
     **flags: Any,
 ) -> None:
     """Run the same rules over files, without a broker."""
-    from streams.run import run_replay  # noqa: PLC0415
+    from streams.run import Known, run_replay  # noqa: PLC0415
 
-    outputs = (findings, actions, dead_letters)
-    run_replay(list(inputs), customers, *outputs, planted, policies, load_settings(flags))
+    known = Known(customers, policies, results, decisions, planted)
+    run_replay(list(inputs), known, findings, actions, dead_letters, load_settings(flags))
 
 
 @main.command()
@@ -240,6 +251,29 @@ def generate(
         run_generate(customer_count, days, seed, events, customers_out, planted_out)
     except ValueError as error:
         fail(str(error), WRONG_USAGE)
+
+
+@main.command()
+@click.argument(
+    "kind", type=click.Choice(["approve", "reject", "exempt", "snooze", "release_brake"])
+)
+@click.option("--customer", "customer_id", help="Whom it is about; without, a rule or everybody.")
+@click.option("--rule", help="The rule it is about; without, all of them.")
+@click.option("--action", "action_id", help="The action that is approved or rejected.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it holds.")
+@click.option("--reason", required=True, help="Why: it is kept with the decision.")
+@click.option("--by", "decided_by", required=True, help="Who decided.")
+@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@for_people
+def decide(days: float | None, broker: str | None, **said: Any) -> None:
+    """Put what a person decided on the topic `decisions`."""
+    from streams.decide import DecisionError, send_decision  # noqa: PLC0415
+
+    try:
+        count = send_decision(load_settings({"broker": broker}).broker, days, **said)
+    except DecisionError as error:
+        fail(str(error), WRONG_USAGE)
+    click.echo(f"{said['kind']}: sent to {count} partition{'s' if count > 1 else ''}")
 
 
 @main.group()

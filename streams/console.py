@@ -49,9 +49,9 @@ class Console(Service):
 
     async def health(self, request: web.Request) -> web.Response:
         """200 once the worker takes in events, 503 while it recovers or stops; what holds."""
-        ready = self.worker_state.ready
-        body = {"ready": ready, "policies": self.worker_state.policies()}
-        return web.json_response(body, status=200 if ready else 503)
+        state = self.worker_state
+        body = {"ready": state.ready, "brake": state.braked, "policies": state.policies()}
+        return web.json_response(body, status=200 if state.ready else 503)
 
     async def customer(self, request: web.Request) -> web.Response:
         """Current statistics against each limit, or the way to the worker that holds them."""

@@ -35,6 +35,7 @@ class IdleCloser(Service):
         self.checkpointer = checkpointer
         self.silence_seconds = settings.idle_close_minutes * 60
         self._seen: dict[tuple[int, str], tuple[int, float]] = {}
+        self._silent: dict[int, set[str]] = {}
         super().__init__(**kwargs)
 
     @Service.task
@@ -48,13 +49,17 @@ class IdleCloser(Service):
 
     def _close_silent(self) -> None:
         for number, shard in self.table.active().items():
-            rules = shard.state.closing_rules.values()
-            kinds = {kind for rule in rules for kind in rule.reads}
+            kinds = {kind for rule in shard.state.rules.values() for kind in rule.reads}
             silent = {kind for kind in kinds if self._is_silent(number, kind, shard)}
+            self._silent[number] = silent
             outcome = shard.state.close_idle(silent, wall_clock())
             self.detect.publish(number, outcome)
             if outcome.partials or outcome.findings:
                 shard.touched = True
+
+    def reached_ms(self, number: int, shard: Shard) -> int:
+        """The time that all of a partition's usage has reached; of silent kinds, the clock's."""
+        return shard.state.reached_ms(self._silent.get(number, ()), wall_clock())
 
     def _is_silent(self, number: int, kind: str, shard: Shard) -> bool:
         """Whether all of a kind is read, and nothing came for long."""

@@ -74,8 +74,13 @@ class Metrics:
         self.rows = gauge("state_rows", "Customers held", "table")
         self.state_bytes = gauge("state_bytes", "Bytes of customers' columns held", "table")
         self.rows_written = counter("changelog_rows", "Rows written to changelogs", "table")
-        self.brake = gauge("brake_engaged", "1 while the brake holds actions back")
-        self.brake.set(0)
+        self.brake = gauge(
+            "brake_engaged", "Partitions in which the brake holds a rule's actions back", "rule"
+        )
+        self.held = gauge("held_actions", "Actions that the brake holds back", "rule")
+        self.ladder = gauge(
+            "ladder_alerts", "What the ladder did not expect, since the start", "what"
+        )
         self.latency = Histogram(
             "fairuse_action_latency_seconds",
             "From the record of the event to the action sent",

@@ -38,14 +38,16 @@ class Policies(Service):
         self,
         broker: str,
         base: Policy,
-        table: ColumnTable,
+        detect_table: ColumnTable,
+        verdict_table: ColumnTable,
         checkpointer: Checkpointer,
         detect: Detect,
         **kwargs: Any,
     ) -> None:
         self.broker = broker
         self.base = base
-        self.table = table
+        self.detect_table = detect_table
+        self.verdict_table = verdict_table
         self.checkpointer = checkpointer
         self.detect = detect
         self.timeline = Timeline(base)
@@ -83,7 +85,8 @@ class Policies(Service):
                 if records := await self._fetched():
                     async with self.checkpointer.busy:
                         self._take(records)
-                        self.hand_over(list(self.table.active()))
+                        for table in (self.detect_table, self.verdict_table):
+                            self.hand_over(table, list(table.active()))
                         await self.checkpointer.outbox.send()
         except Exception as error:
             end_worker(error)
@@ -107,17 +110,17 @@ class Policies(Service):
                     *(edition.effective_ms, edition.record.share_percent),
                 )
 
-    def hand_over(self, partitions: list[int]) -> None:
-        """Tell partitions every policy known so far."""
+    def hand_over(self, table: ColumnTable, partitions: list[int]) -> None:
+        """Tell a table's partitions every policy known so far."""
         for number in partitions:
-            shard = self.table.shards[number]
+            shard = table.shards[number]
             news = [shard.state.announce_policy(edition) for edition in self.timeline.editions]
             shard.touched |= any(news)
-        if 0 in partitions:
+        if table is self.detect_table and 0 in partitions:
             self._tell_of_refused()
 
     def _tell_of_refused(self) -> None:
-        state = self.table.shards[0].state
+        state = self.detect_table.shards[0].state
         told = state.next_offset.get(POLICIES, 0)
         news = [(record, detail) for record, detail in self._refused if record.offset >= told]
         rejects = [Reject(n, POLICY_REASON, detail) for n, (_, detail) in enumerate(news)]

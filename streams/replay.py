@@ -1,30 +1,49 @@
 """The same fold without a broker: files in, findings and actions out, with the ids the worker
 gives."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from detectors.assumed import AssumedEnforcement
 from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
+from detectors.kernels.running import stable_order
 from detectors.partition import Outcome, Partition
 from detectors.policies import decode_edition
 from detectors.provenance import Origin
-from detectors.verdicts import Verdicts
+from detectors.verdicts import Verdicts, is_about_brake
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
-from schemas.records import Action, CohortPartial, Customer, DeadLetter, Finding
+from schemas.records import (
+    Action,
+    CohortPartial,
+    Customer,
+    DeadLetter,
+    Decision,
+    EnforcementResult,
+    Finding,
+)
 from streams.clock import Clock, wall_clock
 from streams.dead_letters import POLICY_REASON, dead_letter
 from streams.partitioner import partitions_of
 from streams.sources import Chunk, chunks, read_lines
 
 CUSTOMERS_AT_ONCE = 65_536
+
+Heard = EnforcementResult | Decision
+"""What is answered to actions, by enforcement or by people."""
+
+EVERYBODY = ""
+"""What the brake is told is about no single customer."""
+
+NEVER_MS = 2**62
 
 SLICE_MS = 3 * 86_400_000
 """How far one kind of event may run ahead of the others within a chunk."""
@@ -40,6 +59,9 @@ class Results:
     read_bytes: int = 0
 
 
+ASSUMED = AssumedEnforcement()
+
+
 class Replay:
     """Runs the rules and the ladder over files, split by customer as the topics are.
 
@@ -51,17 +73,29 @@ class Replay:
         How many partitions the topics have: what is late depends on the partition's watermark.
     dedup_entries_max
         Event ids remembered at most, for each partition and kind of event.
+    enforcement
+        What is assumed of enforcement: that notices are delivered and restrictions applied at
+        once. None where nothing is assumed: then `hear` tells what became of actions.
     """
 
-    def __init__(self, policy: Policy, partitions: int, dedup_entries_max: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        partitions: int,
+        dedup_entries_max: int,
+        enforcement: AssumedEnforcement | None = ASSUMED,
+    ) -> None:
         self.policy = policy
         self.partitions = [Partition(n, policy, dedup_entries_max) for n in range(partitions)]
-        self.verdicts = [Verdicts(number, policy) for number in range(partitions)]
+        self.verdicts = [Verdicts(number, policy, enforcement) for number in range(partitions)]
         self.averages = Averages()
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._answered = [0] * partitions
+        self._heard: dict[tuple[int, str], deque[Heard]] = {}
+        self._heard_count = 0
         self._reached: dict[str, int] = {}
+        self._earliest_ms = NEVER_MS
         self._homes = Homes(partitions)
 
     def announce(self, customers: Iterable[Customer]) -> None:
@@ -92,9 +126,23 @@ class Replay:
                 results.dead_letters.append(letter)
                 self.reasons[POLICY_REASON] += 1
                 continue
-            for partition in self.partitions:
-                partition.announce_policy(edition)
+            for state in (*self.partitions, *self.verdicts):
+                state.announce_policy(edition)
         return results
+
+    def hear(self, records: Iterable[Heard]) -> None:
+        """Take in results and decisions; each is told before its customer's later findings.
+
+        Kinds of usage do not come in the order of their times, so what is said of one customer
+        does not wait for another's; what is said of the brake waits for any finding.
+        """
+        ordered = sorted(records, key=lambda record: record.time_ms)
+        ids = [record.customer_id.encode() for record in ordered]
+        if ids:
+            numbers = partitions_of(ids, len(self.partitions)).tolist()
+            for number, record in zip(numbers, ordered, strict=True):
+                about = EVERYBODY if is_about_brake(record) else record.customer_id
+                self._heard.setdefault((number, about), deque()).append(record)
 
     def run(self, files: list[Path], clock: Clock = wall_clock) -> Iterator[Results]:
         """Read files to their end; results come as they are found, the last ones after the end."""
@@ -160,7 +208,13 @@ class Replay:
 
         So the mean is known to every event that stands after it in the input, wherever chunks end.
         """
-        closing = {o for n, part in parts for o in self.partitions[n].closing_offsets(part)}
+        firsts = [int(part.time_ms.min()) for _, part in parts]
+        self._earliest_ms = earliest_ms = min([self._earliest_ms, *firsts])
+        closing = {
+            offset
+            for number, part in parts
+            for offset in self.partitions[number].closing_offsets(part, earliest_ms)
+        }
         if not closing:
             yield parts
             return
@@ -175,7 +229,7 @@ class Replay:
             yield stretch
 
     def end(self) -> Results:
-        """Close every period that ended before the last event."""
+        """Close every period that ended before the last event, and let time go on up to it."""
         results = Results()
         last_ms = max(max(p.watermark_ms.values(), default=0) for p in self.partitions)
         partials: list[CohortPartial] = []
@@ -184,7 +238,21 @@ class Replay:
             partials += outcome.partials
             self._answer(number, outcome.findings, results)
         self._close(partials, results)
+        self._let_time_pass(last_ms, results)
         return results
+
+    def _let_time_pass(self, last_ms: int, results: Results) -> None:
+        """What was answered after the last finding, and what is due by the end of the input."""
+        left = [(heard[0].time_ms, key) for key, heard in self._heard.items() if heard]
+        heapify(left)
+        while left:
+            time_ms, key = heappop(left)
+            last_ms = max(last_ms, time_ms)
+            self._tell(*key, time_ms + 1, results)
+            if self._heard[key]:
+                heappush(left, (self._heard[key][0].time_ms, key))
+        for verdicts in self.verdicts:
+            results.actions += verdicts.tick(last_ms)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[int, Columns]]:
         if len(self.partitions) == 1:
@@ -194,13 +262,23 @@ class Replay:
                 yield number, columns.take(rows)
 
     def _answer(self, number: int, findings: list[Finding], results: Results) -> None:
-        if not findings:
-            return
-        first = self._answered[number]
-        self._answered[number] += len(findings)
-        offsets = range(first, self._answered[number])
         results.findings += findings
-        results.actions += self.verdicts[number].fold(findings, offsets)
+        verdicts = self.verdicts[number]
+        verdicts.brake.customers = self.partitions[number].directory.size
+        for finding in findings:
+            for about in (EVERYBODY, finding.customer_id):
+                self._tell(number, about, finding.event_time_ms, results)
+            results.actions += verdicts.fold([finding], [self._answered[number]])
+            self._answered[number] += 1
+
+    def _tell(self, number: int, about: str, until_ms: int, results: Results) -> None:
+        """Results and decisions about a customer from before a time."""
+        heard, verdicts = self._heard.get((number, about), ()), self.verdicts[number]
+        while heard and heard[0].time_ms < until_ms:
+            record = heard.popleft()
+            take = verdicts.decided if isinstance(record, Decision) else verdicts.result
+            results.actions += take([record], [self._heard_count])
+            self._heard_count += 1
 
     def _close(self, partials: list[CohortPartial], results: Results) -> None:
         for partial in partials:
@@ -239,7 +317,7 @@ class Homes:
 
 def _split(number: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of each partition, in order."""
-    order = np.argsort(number, kind="stable")
+    order = stable_order(number)
     ends = np.cumsum(np.bincount(number)).tolist()
     start = 0
     for partition, end in enumerate(ends):

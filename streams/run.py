@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -17,11 +18,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from detectors.policies import load_policy, read_document
 from schemas.events import Event
-from schemas.records import Customer
+from schemas.policy import Policy
+from schemas.records import Customer, Decision, EnforcementResult
 from streams.arrow import arrow_schema, table_of
 from streams.collector import calm_collector
 from streams.generator import Operator, OperatorShape
-from streams.replay import Replay
+from streams.replay import ASSUMED, Heard, Replay
 from streams.scoreboard import Scoreboard, read_planted
 from streams.settings import Settings
 from streams.sinks import Sink
@@ -72,30 +74,38 @@ def progress(title: str) -> Progress:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Files, besides usage, that a replay is told; `planted` says who should be found."""
+
+    customers: Path | None
+    policies: Path | None
+    results: Path | None
+    decisions: Path | None
+    planted: Path | None
+
+
 def run_replay(
     inputs: list[Path],
-    customers: Path | None,
+    known: Known,
     findings: str | None,
     actions: str | None,
     dead_letters: str | None,
-    planted: Path | None,
-    policies: Path | None,
     settings: Settings,
 ) -> None:
-    """Replay files and write what was asked for; `planted` says who should be found."""
+    """Replay files and write what was asked for."""
+    planted = known.planted
     scores = Scoreboard(read_planted(planted) if planted else {})
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     files = files_of(inputs)
     calm_collector()
-    replay = Replay(policy, settings.partitions, settings.dedup_entries_max)
-    if customers is not None:
-        replay.announce(read_records(customers, msgspec.json.Decoder(Customer)))
+    replay = _replay_of(policy, known, settings)
     found = decided = 0
     with ExitStack() as stack:
         sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
         bar = stack.enter_context(progress("replay"))
         task = bar.add_task("", total=sum(file.stat().st_size for file in files))
-        told = [replay.announce_policies(policies)] if policies else []
+        told = [replay.announce_policies(known.policies)] if known.policies else []
         for results in chain(told, replay.run(files)):
             for sink, records in zip(
                 sinks, (results.findings, results.actions, results.dead_letters), strict=True
@@ -112,6 +122,12 @@ def run_replay(
         f"{counts['late']} late; {found} findings, {decided} actions; dead letters: {refused}",
         err=True,
     )
+    held = sum(verdicts.brake.counts().total() for verdicts in replay.verdicts)
+    if held:
+        click.echo(
+            f"the brake holds {held} more actions: look at them, then release it in --decisions",
+            err=True,
+        )
     if planted is not None:
         Terminal(stderr=True).print(scores.table())
 
@@ -128,6 +144,20 @@ def run_publish(file: Path, begins: datetime, share_percent: int, settings: Sett
         f"{record.name} {record.version} holds from {starts} on "
         f"for {share_percent} % of the customers"
     )
+
+
+def _replay_of(policy: Policy, known: Known, settings: Settings) -> Replay:
+    """A replay that knows plans and answers; without results, enforcement is assumed to obey."""
+    enforcement = ASSUMED if known.results is None else None
+    replay = Replay(policy, settings.partitions, settings.dedup_entries_max, enforcement)
+    if known.customers is not None:
+        replay.announce(read_records(known.customers, msgspec.json.Decoder(Customer)))
+    heard: list[Heard] = []
+    for path, record in ((known.results, EnforcementResult), (known.decisions, Decision)):
+        if path is not None:
+            heard += read_records(path, msgspec.json.Decoder(record))
+    replay.hear(heard)
+    return replay
 
 
 def run_generate(

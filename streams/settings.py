@@ -48,12 +48,14 @@ class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Warm copies of each partition's state on other workers."""
     idempotence: bool = True
     """Whether broker retries are told apart from new records; off only for the embedded broker."""
+    assume_enforcement: bool = False
+    """Whether each action counts as carried out at once; only for a demo, where nobody does it."""
     session_timeout_seconds: Seconds = 20
     """A worker that is silent for so long loses its partitions."""
     rebalance_timeout_seconds: Seconds = 60
     """How long a worker may take to checkpoint and let go of its partitions."""
     checkpoint_seconds: Seconds = 2
-    """Time between checkpoints."""
+    """Time between checkpoints, but for those that take long to write."""
     checkpoint_events_max: Positive = 1_000_000
     """Events between checkpoints at most."""
     fetch_bytes_max: Positive = 1_048_576

@@ -125,13 +125,25 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
 
 
 def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
+    """Chunks, each decoded by a second thread while the one before it is worked on."""
+    decoded = _parquet_decoded(path, origin, first, now_ms)
+    with ThreadPoolExecutor(1) as decoder:
+        coming = decoder.submit(next, decoded, None)
+        while (chunk := coming.result()) is not None:
+            coming = decoder.submit(next, decoded, None)
+            yield chunk
+
+
+def _parquet_decoded(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
     file = pq.ParquetFile(path)
     total, size = max(1, file.metadata.num_rows), path.stat().st_size
     wanted = _used_columns(file)
-    rows, start = WholeRows(path), first
-    for batch in _read_ahead(file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)):
-        raw = rows.of(first - start)
-        columns, rejects = columns_of(batch, raw, first, now_ms)
+    # Each thread refuses rows at its own pace.
+    refused_here, refused_later = WholeRows(path), WholeRows(path)
+    start = first
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+        columns, rejects = columns_of(batch, refused_here.of(first - start), first, now_ms)
+        raw = refused_later.of(first - start)
         first += batch.num_rows
         read = size * (first - start) // total
         yield Chunk(origin, columns, rejects, raw, first - batch.num_rows, batch.num_rows, read)
@@ -146,15 +158,6 @@ def _used_columns(file: pq.ParquetFile) -> list[str]:
             if told is None or told.null_count != group.num_rows:
                 used.add(column.path_in_schema)
     return [name for name in file.schema_arrow.names if name in READ and name in used]
-
-
-def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches, each read by a second thread while the one before it is worked on."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch
 
 
 class WholeRows:
@@ -190,7 +193,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_records(path: Path, decoder: Any) -> Iterator[Any]:
-    """The records of an NDJSON file: customers, findings or actions."""
+    """The records of an NDJSON file that are not usage: customers, findings, results and so on."""
     for number, line in read_lines(path):
         try:
             yield decoder.decode(line)

@@ -12,6 +12,10 @@ from streams.checkpoint import Checkpointer
 from streams.metrics import Metrics
 from streams.tables import ColumnTable
 
+EVERY_RULE = "every rule"
+
+COUNTED = ("dropped", "retried", "drift", "unanswered", "unmatched")
+
 
 class WorkerState:
     """One worker's tables and figures, for those who only look."""
@@ -20,12 +24,14 @@ class WorkerState:
         self,
         app: Any,
         detect: ColumnTable,
+        verdict: ColumnTable,
         checkpointer: Checkpointer,
         metrics: Metrics,
         partition_of: Callable[[bytes, int], int],
     ) -> None:
         self.app = app
         self.detect = detect
+        self.verdict = verdict
         self.checkpointer = checkpointer
         self.metrics = metrics
         self.partition_of = partition_of
@@ -36,6 +42,12 @@ class WorkerState:
         return (
             bool(self.detect.active()) and not self.app.rebalancing and not self.checkpointer.closed
         )
+
+    @property
+    def braked(self) -> list[str]:
+        """The rules whose actions the brake holds back somewhere."""
+        engaged = (shard.state.alerts.engaged for shard in self.verdict.active().values())
+        return sorted({rule or EVERY_RULE for rules in engaged for rule in rules})
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
         """Where a customer stands, if one of the partitions held here knows them."""
@@ -79,6 +91,7 @@ class WorkerState:
         for held in self.policies():
             labels = (held["name"], held["version"], held["share_percent"])
             metrics.policies.labels(*labels).inc(held["partitions"])
+        self._measure_ladder()
         for what, count in evicted(states).items():
             metrics.evicted.labels(what).set(count)
         for number, shard in shards.items():
@@ -88,6 +101,22 @@ class WorkerState:
             for number, shard in table.active().items():
                 for kind, topic in topics.items():
                     self._measure_lag(TP(topic, number), shard.state.next_offset.get(kind, 0))
+
+    def _measure_ladder(self) -> None:
+        metrics = self.metrics
+        states = [shard.state for shard in self.verdict.active().values()]
+        alerts = [state.alerts for state in states]
+        metrics.rows.labels("verdict").set(sum(len(state.cases) for state in states))
+        engaged = Counter(rule or EVERY_RULE for each in alerts for rule in each.engaged)
+        held: Counter[str] = Counter()
+        for each in alerts:
+            held.update(each.held)
+        for gauge, by_rule in ((metrics.brake, engaged), (metrics.held, held)):
+            gauge.clear()
+            for rule, count in by_rule.items():
+                gauge.labels(rule).set(count)
+        for what in COUNTED:
+            metrics.ladder.labels(what).set(sum(getattr(each, what) for each in alerts))
 
     def _measure_lag(self, tp: TP, next_offset: int) -> None:
         end = self.app.consumer.highwater(tp) if tp in self.app.consumer.assignment() else None

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,28 @@ def test_every_file_format_gives_the_same_ids(operator, tmp_path):
     for name in ("usage.ndjson.gz", "usage.ndjson.zst", "usage.parquet"):
         found = ids(operator, name, tmp_path)
         assert list(map(set, expected)) == list(map(set, found)), name
+
+
+def test_a_replay_hears_results_and_decisions():
+    """The scenario's own test says which actions; here it is about the flags."""
+    folder = Path(__file__).parent / "scenarios/sms_daily/ten_customers_in_two_months"
+    result = fairuse(
+        "replay",
+        folder / "input.ndjson",
+        "--policy",
+        folder / "policy.toml",
+        "--results",
+        folder / "results.ndjson",
+        "--decisions",
+        folder / "decisions.ndjson",
+        "--actions",
+        "-",
+    )
+    assert result.returncode == 0, result.stderr
+    actions = [msgspec.json.decode(line) for line in result.stdout.splitlines()]
+    expected = msgspec.json.decode((folder / "expected.json").read_bytes())["actions"]
+    told = Counter((action["customer_id"], action["kind"]) for action in actions)
+    assert told == Counter((action["customer_id"], action["kind"]) for action in expected)
 
 
 def test_a_replay_in_a_pipe_prints_nothing_but_records(operator):

@@ -18,7 +18,7 @@ from detectors.kernels.majority import Votes, vote
 from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.rolling import Episodes, fullest_windows
-from detectors.kernels.running import running_maxima, running_totals
+from detectors.kernels.running import running_maxima, running_totals, stable_order
 from detectors.kernels.sequential import Walk, bounded_walk
 from schemas.hashing import SPREAD, hash_strings, mix
 from tests import naive
@@ -72,6 +72,14 @@ def test_running_totals_equal_the_loop(rows):
     start = group * 100
     expected = naive.running_totals(group.tolist(), amount.tolist(), start.tolist())
     assert expected == running_totals(group, amount, start).tolist()
+
+
+@pytest.mark.parametrize("highest", [1, 2**16 - 1, 2**16, 2**32 - 1, 2**32, 2**62])
+@pytest.mark.parametrize("lowest", [0, -1])
+def test_stable_order_is_that_of_a_comparing_sort(highest, lowest):
+    group = np.random.default_rng(highest % 97).integers(lowest, highest, 2_000, endpoint=True)
+    for values in (group, group[:40], group // 2 * 2, group[:0]):
+        assert (stable_order(values) == np.argsort(values, kind="stable")).all()
 
 
 @PROPERTY

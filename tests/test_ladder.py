@@ -1,249 +1,672 @@
-"""The ladder, step by step and over any sequence of findings; and the cases that survive a move."""
-
-from itertools import pairwise
+"""The ladder, step by step; tests/test_histories.py has it over any history."""
 
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from detectors.identity import action_id, finding_id
-from detectors.ladder import SEEN_MAX, Case, decide
-from detectors.policies import load_policy
-from detectors.verdicts import FINDINGS, Verdicts
-from schemas.records import Finding, PolicyRef, Window
+from detectors.cases import ORDERS_MAX, SEEN_MAX, unpack_dossier
+from detectors.identity import action_id
+from detectors.verdicts import DECISIONS, FINDINGS, RESULTS, Verdicts
+from tests.ladder_story import (
+    PATIENT,
+    POLICY,
+    REF,
+    Story,
+    at,
+    cleared,
+    finding,
+    kinds,
+    with_ladder,
+    with_rule,
+)
 
-POLICY = load_policy()
-REF = PolicyRef(name=POLICY.name, version=POLICY.version)
-DAY_MS = 86_400_000
-NOTICE_MS = POLICY.ladder.notice_days * DAY_MS
-MEMORY_MS = POLICY.ladder.memory_days * DAY_MS
-START_MS = 1_800_000_000_000
-HARD = {"throttle", "minimum_service", "restrict_storage", "suspend"}
-UNITS = {"voice_daily": "ms", "data_monthly_ratio": "bytes", "storage_capacity": "bytes"}
-
-
-def at(days):
-    """An instant so many days into the story."""
-    return START_MS + round(days * DAY_MS)
-
-
-def finding(days, level="breach", rule="sms_daily", *, window=None, customer_id="7", shadow=False):
-    """A finding of the event at `days`; its window starts at `window` days, or with the event."""
-    start_ms = at(days if window is None else window)
-    kind = "state" if rule == "storage_capacity" else "day"
-    span = Window(kind=kind, start_ms=start_ms, end_ms=start_ms + DAY_MS)
-    return Finding(
-        finding_id=finding_id(rule, customer_id, span, level, REF),
-        rule=rule,
-        customer_id=customer_id,
-        event_time_ms=at(days),
-        level=level,
-        window=span,
-        observed=351,
-        limit=350,
-        unit=UNITS.get(rule, "messages"),
-        policy=REF,
-        shadow=shadow,
-        evidence={"observed": 351} | ({"corrects": "e-1"} if kind == "day" else {}),
-    )
+LADDER = POLICY.ladder
+ATTEMPTS = LADDER.attempts_max
+STORED = "storage_capacity"
 
 
-def answers(*findings, policy=POLICY):
-    """What one case's findings lead to, action by action."""
-    case, actions = Case(), []
-    for each in findings:
-        case, decided = decide(case, each, policy)
-        actions += decided
-    return actions
+def told(days=0, rule="sms_daily", **more):
+    """A story with one breach whose notice was delivered when it was decided."""
+    story = Story(**more)
+    (notice, *_) = story.breach(days, rule=rule)
+    story.result(notice, "delivered", days)
+    return story
 
 
-def kinds(*findings, **more):
-    return [action.kind for action in answers(*findings, **more)]
+def case_of(story, rule="sms_daily", customer="7"):
+    """A case as it is stored, if it is still remembered."""
+    packed = story.verdicts.cases.get(customer)
+    return unpack_dossier(packed).cases.get(rule) if packed else None
 
 
-def with_ladder(**changed):
-    ladder = msgspec.structs.replace(POLICY.ladder, **changed)
-    return msgspec.structs.replace(POLICY, ladder=ladder)
-
-
-# -- step by step ---------------------------------------------------------------------------------
+# -- notice ---------------------------------------------------------------------------------------
 
 
 def test_a_first_breach_leads_to_a_notice():
-    (notice,) = answers(finding(0))
+    (notice,) = Story().breach(0)
     assert ("notify", at(0), at(0)) == (notice.kind, notice.decided_ms, notice.effective_ms)
+    assert notice.parameters == {"channel": "text"}
     assert not notice.notice.required
     assert notice.supersedes is None
 
 
-def test_a_breach_in_a_later_window_restricts_when_the_notice_period_is_over():
-    notice, restriction = answers(finding(0), finding(1))
-    assert restriction.kind == "minimum_service"
-    assert notice.decided_ms + NOTICE_MS == restriction.effective_ms
+def test_nothing_follows_a_notice_that_was_not_delivered():
+    """However often, and however late: sent is not delivered."""
+    story = Story()
+    story.breach(0, 4, 5, 6)
+    assert set(story.kinds) == {"notify"}
+
+
+def test_a_breach_before_the_notice_period_is_over_leads_to_nothing():
+    story = told()
+    assert story.breach(1, 2, 2.99) == []
+
+
+def test_a_breach_after_the_notice_period_restricts_at_once():
+    """And says when the customer knew."""
+    story = Story()
+    (notice,) = story.breach(0)
+    story.result(notice, "delivered", 0.25)
+    assert story.breach(3.24) == []
+    (restriction,) = story.breach(3.25)
+    assert ("minimum_service", at(3.25)) == (restriction.kind, restriction.effective_ms)
     assert restriction.notice.required
+    assert restriction.notice.delivered_ms == at(0.25)
     assert restriction.notice.waived_because is None
 
 
-def test_a_breach_after_the_notice_period_restricts_at_the_breach():
-    _, restriction = answers(finding(0), finding(5))
-    assert at(5) == restriction.effective_ms
+def test_still_in_breach_in_the_same_window_restricts_too():
+    story = told()
+    assert kinds(story.find(finding(3, "regular", window=0))) == ["minimum_service"]
 
 
-def test_regular_use_restricts_in_the_very_window_of_the_notice():
-    first, regular = finding(0, rule="voice_daily"), finding(0, "regular", "voice_daily")
-    _, restriction = answers(first, regular)
-    assert ("minimum_service", at(0) + NOTICE_MS) == (restriction.kind, restriction.effective_ms)
+def test_a_breach_that_comes_late_about_the_notice_period_leads_to_nothing():
+    """What counts is when it happened, not when it was found."""
+    story = told()
+    story.tick(5)
+    assert story.breach(2) == []
+
+
+def test_regular_use_is_what_restricts_where_the_contract_says_regularly():
+    story = told(rule="voice_daily")
+    assert story.breach(4, 5, rule="voice_daily") == []
+    (restriction,) = story.find(finding(5, "regular", "voice_daily"))
+    assert restriction.kind == "minimum_service"
 
 
 def test_regular_use_without_a_breach_before_it_is_announced_first():
-    assert kinds(finding(0, "regular", "voice_daily")) == ["notify"]
+    assert kinds(Story().find(finding(0, "regular", "voice_daily"))) == ["notify"]
 
 
-def test_the_window_of_the_notice_leads_to_nothing_more():
-    assert kinds(finding(0), finding(0.5, window=0, rule="sms_daily")) == ["notify"]
+def test_a_rule_may_have_a_notice_period_of_its_own():
+    assert POLICY.rules["roaming_permanent"].notice_days == 14
+    story = told(rule="roaming_permanent")
+    assert story.breach(13, rule="roaming_permanent") == []
+    assert kinds(story.breach(14, rule="roaming_permanent")) == ["minimum_service"]
 
 
-def test_a_breach_that_comes_late_about_an_earlier_window_leads_to_nothing_more():
-    assert kinds(finding(3), finding(2)) == ["notify"]
+def test_a_notice_that_does_not_arrive_goes_out_by_the_next_channel():
+    """Each is a new action; the last is for a person."""
+    story = Story(with_ladder(PATIENT, delivery_timeout_hours=48))
+    story.breach(0)
+    story.tick(30)
+    channels = [action.parameters["channel"] for action in story.actions]
+    assert channels == ["text", "mail", "letter", "person"]
+    assert [at(2 * n) for n in range(4)] == [action.decided_ms for action in story.actions]
+    assert len({action.action_id for action in story.actions}) == 4
+    assert [action.human_review for action in story.actions] == [False] * 3 + [True]
 
 
-def test_a_breach_once_the_restriction_is_in_effect_suspends():
-    _, restriction, suspension = answers(finding(0), finding(1), finding(4))
-    assert ("suspend", at(4)) == (suspension.kind, suspension.effective_ms)
-    assert restriction.action_id == suspension.supersedes
+@pytest.mark.parametrize("status", ["failed", "expired"])
+def test_a_notice_that_failed_goes_out_by_the_next_channel_at_once(status):
+    story = Story()
+    (notice,) = story.breach(0)
+    (letter,) = story.result(notice, status, 0.5)
+    assert ("mail", at(0.5)) == (letter.parameters["channel"], letter.decided_ms)
+    assert notice.action_id == letter.supersedes
 
 
-def test_a_breach_before_the_restriction_is_in_effect_does_not_suspend():
-    assert kinds(finding(0), finding(1), finding(2)) == ["notify", "minimum_service"]
+def test_an_earlier_channels_notice_that_is_delivered_after_all_counts():
+    story = Story()
+    (notice,) = story.breach(0)
+    story.result(notice, "failed", 0.5)
+    story.result(notice, "delivered", 1)
+    assert story.tick(20) == [], "nobody needs to be told again"
+    assert kinds(story.breach(21)) == ["minimum_service"]
 
 
-def test_regular_use_in_the_window_that_restricted_does_not_suspend():
-    """A day's breach and its "regular" are one thing that happened, not two."""
-    days = [finding(day, rule="voice_daily") for day in (0, 4)]
-    regular = finding(4, "regular", "voice_daily")
-    assert kinds(*days, regular) == ["notify", "minimum_service"]
+def person_asked():
+    """A story in which a person has to tell the customer, and that action."""
+    story = Story()
+    (action,) = story.breach(0)
+    while not action.human_review:
+        (action,) = story.result(action, "failed", 1)
+    return story, action
 
 
-def test_a_suspension_is_the_last_step():
-    assert kinds(*map(finding, (0, 1, 4, 5, 6))) == ["notify", "minimum_service", "suspend"]
+def test_a_persons_word_counts_as_delivered():
+    story, asked = person_asked()
+    assert story.decide("approve", 2, asked) == []
+    assert story.breach(4.99) == []
+    (restriction,) = story.breach(5)
+    assert restriction.notice.delivered_ms == at(2)
+    (decision,) = restriction.evidence["decisions"]
+    assert ("approve", "ada", at(2)) == (
+        decision["kind"],
+        decision["decided_by"],
+        decision["time_ms"],
+    )
 
 
-def test_a_portscan_is_announced_and_slowed_down_at_once():
-    notice, throttle = answers(finding(0, rule="portscan"))
+@pytest.mark.parametrize("answer", ["reject", "none"])
+def test_where_nobody_can_tell_the_customer_the_ladder_begins_anew(answer):
+    story, asked = person_asked()
+    if answer == "reject":
+        story.decide("reject", 2, asked)
+    (notice,) = story.breach(20)
+    assert (notice.kind, notice.parameters["channel"]) == ("notify", "text")
+
+
+# -- restriction and release ----------------------------------------------------------------------
+
+
+def restricted(rule="sms_daily", **more):
+    """A story in which a restriction is in force and applied since day 4, and that action."""
+    story = told(rule=rule, **more)
+    (restriction,) = story.breach(4, rule=rule)
+    story.result(restriction, "applied", 4)
+    return story, restriction
+
+
+def test_further_breaches_while_a_restriction_is_in_force_only_prolong_it():
+    story, restriction = restricted()
+    assert story.breach(5, 9) == []
+    assert story.tick(15.99) == []
+    (release,) = story.tick(16)
+    assert ("release", at(16)) == (release.kind, release.decided_ms)
+    assert restriction.action_id == release.supersedes
+
+
+def test_a_rule_may_have_its_own_days_without_a_breach():
+    assert POLICY.rules["sms_monthly"].clear_after_days == 31
+    story, _ = restricted("sms_monthly")
+    assert story.tick(4 + 30.9) == []
+    assert kinds(story.tick(4 + 31)) == ["release"]
+
+
+def test_a_state_that_lasts_restricts_with_the_end_of_the_notice_period():
+    """A gauge above its limit says so once: no further finding comes."""
+    story = told(rule=STORED)
+    (restriction,) = story.tick(50)
+    assert ("restrict_storage", at(3)) == (restriction.kind, restriction.decided_ms)
+
+
+def test_a_state_that_ended_in_the_notice_period_leads_to_nothing():
+    story = told(rule=STORED)
+    assert story.find(cleared(2)) == []
+    assert story.tick(50) == []
+    assert case_of(story, STORED) is not None
+
+
+def test_a_state_that_ends_is_released_at_once():
+    story = told(rule=STORED)
+    (restriction,) = story.tick(3)
+    (release,) = story.find(cleared(10))
+    assert ("release", at(10)) == (release.kind, release.effective_ms)
+    assert restriction.action_id == release.supersedes
+    assert release.reason.endswith("the cause is gone and every restriction for it is lifted.")
+
+
+def test_an_older_state_that_ended_lifts_nothing():
+    story = told(rule=STORED)
+    story.find(cleared(1), finding(2, rule=STORED))
+    story.tick(5)
+    assert story.find(cleared(6, window=0)) == []
+
+
+def test_in_breach_again_after_a_release_suspends_at_once():
+    """The notice of the episode before announced it."""
+    story, _ = restricted()
+    story.tick(20)
+    (suspension,) = story.breach(90)
+    assert ("suspend", at(90)) == (suspension.kind, suspension.effective_ms)
+    assert suspension.notice.delivered_ms == at(0)
+
+
+def test_a_late_breach_from_before_the_release_suspends_nobody():
+    story, _ = restricted()
+    story.tick(20)
+    assert story.breach(10.9) == []
+
+
+def test_after_memory_days_the_ladder_begins_anew():
+    story, _ = restricted()
+    (release,) = story.tick(50)
+    assert at(11) == release.decided_ms
+    assert kinds(story.breach(11 + LADDER.memory_days)) == ["notify"]
+
+
+def test_a_notice_is_forgotten_after_memory_days_without_a_breach():
+    story = told()
+    assert story.tick(LADDER.memory_days) == []
+    assert story.verdicts.cases == {}
+
+
+def test_who_was_never_told_is_told_before_a_suspension():
+    """An urgent restriction that was released before its notice arrived announced nothing."""
+    story = Story(with_ladder(PATIENT, delivery_timeout_hours=8_000))
+    story.breach(0, rule="portscan")
+    story.tick(10)
+    assert kinds(story.breach(20, rule="portscan")) == ["notify", "throttle"]
+
+
+def test_what_is_urgent_is_restricted_together_with_its_notice():
+    notice, throttle = Story().breach(0, rule="portscan")
     assert (notice.kind, throttle.kind) == ("notify", "throttle")
     assert at(0) == throttle.effective_ms
     assert throttle.notice.waived_because == "urgency"
     assert throttle.parameters == {"rate_kbps": 256}
 
 
-def test_a_scan_that_is_found_again_suspends_only_after_the_notice_period():
-    scans = [finding(days, rule="portscan") for days in (0, 1, 2.9, 3)]
-    *_, suspension = answers(*scans)
-    assert ("suspend", at(3)) == (suspension.kind, suspension.effective_ms)
-    assert len(answers(*scans)) == 3
+@pytest.mark.parametrize(("rule", "because"), [("ddos", "urgency"), ("gateway", "fraud")])
+def test_floods_and_gateways_start_at_the_suspension(rule, because):
+    notice, suspension = Story().breach(0, rule=rule)
+    assert (notice.kind, suspension.kind) == ("notify", "suspend")
+    assert because == suspension.notice.waived_because
 
 
-def test_a_breach_that_a_correction_took_back_is_withdrawn():
-    days = [finding(0), finding(1), finding(1.5, "cleared", window=1)]
-    _, restriction, withdrawal = answers(*days)
-    assert ("withdraw", at(1.5)) == (withdrawal.kind, withdrawal.effective_ms)
-    assert restriction.action_id == withdrawal.supersedes
-    assert not withdrawal.notice.required
+def test_an_urgent_finding_is_over_though_its_window_has_no_end():
+    """A slow scan is reported as a state that nobody clears."""
+    story = told(rule="portscan_slow")
+    assert kinds(story.tick(8)) == ["release"]
 
 
-def test_after_a_withdrawal_the_ladder_begins_anew():
-    days = [finding(0), finding(0.5, "cleared", window=0), finding(1)]
-    assert kinds(*days) == ["notify", "withdraw", "notify"]
+def test_an_exhausted_bundle_never_adds_up_to_a_suspension():
+    """Every month anew: it is what the plan says, and no abuse."""
+    story = Story(assumed=True)
+    for start in (0, 30, 60):
+        story.breach(start, rule="data_bundle")
+        story.find(cleared(start + 20, "data_bundle", window=start))
+    assert story.kinds == ["notify", "throttle", "release"] * 3
+    assert story.actions[1].notice.waived_because == "contract"
 
 
 def test_what_comes_from_another_network_is_reported_each_time_and_nothing_else():
-    scans = [finding(days, rule="inbound_abuse") for days in (0, 5, 9)]
-    assert kinds(*scans) == ["report_upstream"] * 3
-    assert not any(action.notice.required for action in answers(*scans))
+    story = Story()
+    reports = story.breach(0, 0.1, 0.2, rule="inbound_abuse")
+    assert kinds(reports) == ["report_upstream"] * 3
+    assert len({report.action_id for report in reports}) == 3
+    assert not any(report.notice.required for report in reports)
 
 
-def test_storage_that_falls_back_is_released():
-    rise, fall = finding(0, rule="storage_capacity"), finding(2, "cleared", "storage_capacity")
-    _, release = answers(rise, fall)
-    assert ("release", at(2)) == (release.kind, release.effective_ms)
-    assert not release.notice.required
-    assert kinds(rise, fall, finding(3, rule="storage_capacity")) == ["notify", "release", "notify"]
+@pytest.mark.parametrize(
+    "nothing", [finding(0, "early", "data_monthly_ratio"), finding(0, shadow=True), cleared(0)]
+)
+def test_early_warnings_shadow_policies_and_ends_of_nothing_lead_to_nothing(nothing):
+    story = Story()
+    assert story.find(nothing) == []
+    assert story.verdicts.cases == {}
 
 
-def test_a_release_undoes_what_is_in_force():
-    urgent = msgspec.structs.replace(POLICY.rules["storage_capacity"], at_once=True)
-    policy = msgspec.structs.replace(POLICY, rules={**POLICY.rules, "storage_capacity": urgent})
-    rise, fall = finding(0, rule="storage_capacity"), finding(2, "cleared", "storage_capacity")
-    _, restriction, release = answers(rise, fall, policy=policy)
-    assert restriction.action_id == release.supersedes
+# -- suspension and termination -------------------------------------------------------------------
 
 
-def test_what_was_never_announced_is_not_released():
-    assert kinds(finding(0, "cleared", "storage_capacity")) == []
+def suspended():
+    """A story of a gauge that is suspended since day 20, and the suspension."""
+    story = told(rule=STORED)
+    (restriction,) = story.tick(3)
+    story.result(restriction, "applied", 3)
+    (release,) = story.find(cleared(10))
+    story.result(release, "applied", 10)
+    (suspension,) = story.breach(20, rule=STORED)
+    story.result(suspension, "applied", 20)
+    return story, suspension
 
 
-def test_storage_that_falls_back_after_a_long_time_is_released_too():
-    """A gauge stays above without a word: no finding comes in between, and nothing is forgotten."""
-    rise = finding(0, rule="storage_capacity")
-    fall = finding(POLICY.ladder.memory_days + 1, "cleared", "storage_capacity")
-    assert kinds(rise, fall) == ["notify", "release"]
+def test_a_suspension_whose_cause_outlasts_ten_days_becomes_a_proposal():
+    """Never more than that: what becomes of the contract a person decides."""
+    story, _ = suspended()
+    assert story.tick(29.99) == []
+    (proposal,) = story.tick(30)
+    assert ("propose_termination", at(30)) == (proposal.kind, proposal.decided_ms)
+    assert proposal.human_review
+    assert at(30 + LADDER.review_days) == proposal.expires_ms
 
 
-def test_an_early_warning_leads_to_nothing():
-    early, breach = (finding(0, level, "data_monthly_ratio") for level in ("early", "breach"))
-    assert kinds(early) == []
-    assert kinds(early, breach) == ["notify"]
+def test_a_suspension_whose_cause_is_gone_is_released():
+    story, suspension = suspended()
+    (release,) = story.find(cleared(25, window=20))
+    assert ("release", suspension.action_id) == (release.kind, release.supersedes)
+    assert story.tick(80) == []
 
 
-def test_a_shadow_policys_finding_leads_to_nothing():
-    assert kinds(finding(0, shadow=True)) == []
+@pytest.mark.parametrize("answer", ["reject", "none"])
+def test_without_a_yes_the_suspension_is_released(answer):
+    story, suspension = suspended()
+    (proposal,) = story.tick(30)
+    if answer == "reject":
+        (release,) = story.decide("reject", 33, proposal)
+        assert at(33) == release.decided_ms
+    else:
+        (release,) = story.tick(37)
+        assert at(37) == release.decided_ms
+    assert ("release", suspension.action_id) == (release.kind, release.supersedes)
 
 
-def test_a_finding_seen_twice_is_answered_once():
-    assert kinds(*map(finding, (0, 1, 0, 1))) == ["notify", "minimum_service"]
+def test_after_a_yes_the_suspension_stays_until_a_person_lifts_it():
+    story, suspension = suspended()
+    (proposal,) = story.tick(30)
+    (again,) = story.decide("approve", 33, proposal)
+    assert proposal.action_id == again.action_id
+    assert not again.human_review
+    assert (at(33), None) == (again.effective_ms, again.expires_ms)
+    story.result(again, "applied", 34)
+    assert story.find(cleared(40, window=20)) == []
+    assert story.tick(300) == []
+    (release,) = story.decide("reject", 301, suspension)
+    assert ("release", suspension.action_id) == (release.kind, release.supersedes)
+    assert [d["kind"] for d in release.evidence["decisions"]] == ["approve", "reject"]
 
 
-def test_a_case_remembers_a_bounded_number_of_findings():
-    case = Case()
-    for day in range(SEEN_MAX + 9):
-        case, _ = decide(case, finding(day), POLICY)
-    assert len(case.seen) == SEEN_MAX
+# -- corrections ----------------------------------------------------------------------------------
 
 
-def test_after_memory_days_the_ladder_begins_anew():
-    """Counted from the last step, to the millisecond."""
-    days = POLICY.ladder.memory_days
-    assert kinds(finding(0), finding(days)) == ["notify", "minimum_service"]
-    assert kinds(finding(0), finding(days + 1 / 86_400)) == ["notify", "notify"]
+def test_a_breach_that_a_correction_took_back_is_withdrawn():
+    story, restriction = restricted()
+    (withdrawal,) = story.find(cleared(5, "sms_daily", window=4, taken=True))
+    assert ("withdraw", at(5)) == (withdrawal.kind, withdrawal.effective_ms)
+    assert restriction.action_id == withdrawal.supersedes
+    assert not withdrawal.notice.required
+    story.result(withdrawal, "applied", 5)
+    assert kinds(story.breach(6)) == ["notify"], "the ladder begins anew"
 
 
-def test_memory_days_count_from_the_last_step_of_the_ladder():
-    whole_ladder = ["notify", "minimum_service", "suspend"]
-    assert kinds(*map(finding, (0, 1, 80, 169))) == whole_ladder
-    assert kinds(*map(finding, (0, 1, 80, 171))) == [*whole_ladder, "notify"]
+def test_a_notice_is_withdrawn_too():
+    story = told()
+    (withdrawal,) = story.find(cleared(1, "sms_daily", taken=True))
+    assert (withdrawal.kind, withdrawal.supersedes) == ("withdraw", None)
 
 
-def test_a_notice_period_of_no_days_restricts_at_the_second_breach():
-    policy = with_ladder(notice_days=0)
-    _, restriction = answers(finding(0), finding(1), policy=policy)
-    assert at(1) == restriction.effective_ms
+def test_a_breach_that_comes_back_after_its_withdrawal_counts_as_new():
+    """It has the same finding id, and its actions have new ones."""
+    story = Story()
+    for day in (0, 0.2, 0.4):
+        story.find(finding(day, window=0))
+        story.find(cleared(day + 0.1, "sms_daily", taken=True))
+    assert story.kinds == ["notify", "withdraw"] * 3
+    assert len({action.action_id for action in story.actions}) == 6
+
+
+def test_a_correction_of_something_else_changes_nothing():
+    story = told()
+    assert story.find(cleared(1, "sms_daily", window=-5, taken=True)) == []
+
+
+# -- several rules, one service -------------------------------------------------------------------
+
+SCANS = ("portscan", "mail_spam")
+
+
+def test_of_two_restrictions_of_a_service_the_stronger_is_in_force():
+    """The weaker waits, and takes its place without a release between."""
+    story = Story(assumed=True)
+    (_, throttle) = story.breach(0, rule="portscan")
+    (_, suspension) = story.breach(1, rule="ddos")
+    assert throttle.action_id == suspension.supersedes
+    story.breach(5, rule="portscan")
+    (again, release) = story.tick(20)
+    assert ("throttle", at(8), suspension.action_id) == (
+        again.kind,
+        again.decided_ms,
+        again.supersedes,
+    )
+    assert throttle.action_id != again.action_id
+    assert ("release", at(12), again.action_id) == (
+        release.kind,
+        release.decided_ms,
+        release.supersedes,
+    )
+
+
+def test_a_weaker_restriction_waits_without_an_action():
+    story = Story(assumed=True)
+    story.breach(0, rule="ddos")
+    assert kinds(story.breach(1, rule="portscan")) == ["notify"]
+    assert kinds(story.tick(7)) == ["throttle"]
+
+
+def test_a_restriction_that_only_waited_is_not_released():
+    story = Story(assumed=True)
+    story.breach(0, rule="ddos")
+    story.breach(1, rule="portscan")
+    story.breach(2, rule="ddos")
+    assert [(a.kind, a.rule) for a in story.tick(20)] == [("release", "ddos")]
+
+
+def test_a_lower_speed_is_the_stronger_one():
+    policy = with_rule("mail_spam", rate_kbps=300)
+    story = Story(policy, assumed=True)
+    story.breach(0, rule="mail_spam")
+    (_, lower) = story.breach(1, rule="portscan")
+    assert (lower.kind, lower.parameters) == ("throttle", {"rate_kbps": 256})
+    assert story.breach(2, rule="mail_spam") == []
+
+
+def test_one_services_breach_never_touches_another():
+    story = Story(assumed=True)
+    story.breach(0, rule="ddos")
+    story.breach(0, 4, rule="sms_daily")
+    by_service = {(action.kind, action.service) for action in story.actions}
+    assert {("suspend", "internet"), ("minimum_service", "sms")} <= by_service
+    assert all(action.supersedes is None for action in story.actions)
+
+
+# -- single acts ----------------------------------------------------------------------------------
+
+
+def test_what_is_charged_is_charged_once_until_the_cause_was_gone():
+    story = told(rule="roaming_volume")
+    (charge,) = story.breach(4, rule="roaming_volume")
+    story.result(charge, "applied", 4)
+    assert story.breach(5, 11, rule="roaming_volume") == []
+    assert story.tick(20) == [], "there is nothing to release"
+    assert story.find(finding(20, "regular", "roaming_volume", window=11)) == []
+    assert kinds(story.breach(31, rule="roaming_volume")) == ["charge"]
+
+
+def test_what_can_not_be_undone_waits_for_a_person():
+    story = told(rule="inactive")
+    (proposal,) = story.tick(3)
+    assert (proposal.kind, proposal.human_review) == ("reclaim_number", True)
+    (again,) = story.decide("approve", 5, proposal)
+    assert proposal.action_id == again.action_id
+    assert (False, at(5), at(3)) == (again.human_review, again.effective_ms, again.decided_ms)
+    assert again.evidence["decisions"][0]["reason"] == "looked at it"
+
+
+@pytest.mark.parametrize("answer", ["reject", "none"])
+def test_what_nobody_agreed_to_is_not_done_and_not_proposed_again(answer):
+    story = told(rule="inactive")
+    (proposal,) = story.tick(3)
+    if answer == "reject":
+        assert story.decide("reject", 5, proposal) == []
+    assert story.tick(60) == []
+
+
+# -- the closed loop ------------------------------------------------------------------------------
+
+
+def test_an_action_without_an_answer_goes_out_again_and_then_counts_as_failed():
+    story = told(policy=POLICY)
+    (restriction,) = story.breach(4)
+    story.tick(10)
+    again = [action for action in story.actions if action.kind == "minimum_service"]
+    assert [restriction] * ATTEMPTS == again
+    assert (story.alerts.retried, story.alerts.unanswered) == (ATTEMPTS - 1, 1)
+
+
+def test_that_an_action_came_is_no_answer():
+    story = told(policy=POLICY)
+    (restriction,) = story.breach(4)
+    story.result(restriction, "accepted", 4.1)
+    assert restriction in story.tick(5)
+
+
+@pytest.mark.parametrize("status", ["applied", "delivered"])
+def test_an_answered_action_does_not_go_out_again(status):
+    story = told(policy=POLICY)
+    (restriction,) = story.breach(4)
+    story.result(restriction, status, 4.1)
+    assert story.tick(10) == []
+
+
+def test_a_restriction_that_failed_goes_out_again_at_its_time():
+    story, restriction = restricted(policy=POLICY)
+    assert story.result(restriction, "failed", 5) == []
+    assert story.tick(5.5) == [restriction]
+
+
+def test_a_restriction_that_comes_back_after_its_release_is_released_once_more():
+    """Counted, and not without end."""
+    story, restriction = restricted()
+    (release,) = story.tick(11)
+    story.result(release, "applied", 11.1)
+    assert story.result(restriction, "applied", 11.05) == [], "that was before"
+    for day in range(12, 12 + ATTEMPTS):
+        again = story.result(restriction, "applied", day)
+        assert again == [release] * (day < 11 + ATTEMPTS)
+        story.result(release, "applied", day)
+    assert story.alerts.drift == ATTEMPTS - 1
+
+
+def test_a_restriction_that_comes_back_is_superseded_once_more():
+    story = Story(assumed=True)
+    (_, throttle) = story.breach(0, rule="portscan")
+    (_, suspension) = story.breach(1, rule="ddos")
+    assert story.result(throttle, "applied", 2) == [suspension]
+
+
+def test_answers_that_fit_nothing_are_counted():
+    story = told()
+    story.result("a-nothing", "applied", 1)
+    story.decide("approve", 1)
+    story.decide("snooze", 1, rule="gateway", until=9)
+    assert story.alerts.unmatched == 3
+
+
+def test_no_customer_has_actions_without_number():
+    story = Story()
+    story.breach(*(n / 100 for n in range(ORDERS_MAX + 9)), rule="inbound_abuse")
+    assert story.alerts.unanswered == 9
+
+
+# -- people ---------------------------------------------------------------------------------------
+
+
+def test_a_suspension_under_review_is_not_in_force_until_a_person_agrees():
+    story = Story(with_rule("ddos", human_review=True), assumed=True)
+    (_, throttle) = story.breach(0, rule="portscan")
+    (_, asked) = story.breach(1, rule="ddos")
+    assert asked.human_review
+    (again,) = story.decide("approve", 2, asked)
+    assert asked.action_id == again.action_id
+    assert (False, at(2)) == (again.human_review, again.effective_ms)
+    assert throttle.action_id == again.supersedes
+
+
+def test_a_suspension_that_a_person_refused_leaves_the_notice():
+    story = Story(with_rule("ddos", human_review=True), assumed=True)
+    (_, asked) = story.breach(0, rule="ddos")
+    assert story.decide("reject", 1, asked) == []
+    assert story.find(finding(5, "regular", "ddos", window=0)) == [], "the same question"
+    assert story.tick(40) == []
+    assert kinds(story.breach(41, rule="ddos")) == ["suspend"], "a later window is a new one"
+
+
+def test_a_review_whose_cause_is_gone_can_not_be_agreed_to_any_more():
+    policy = with_rule("ddos", with_ladder(review_days=20), human_review=True)
+    story = Story(policy, assumed=True)
+    (_, asked) = story.breach(0, rule="ddos")
+    story.tick(7)
+    assert story.decide("approve", 8, asked) == []
+    assert story.alerts.unmatched == 1
+
+
+def test_an_exempt_customers_restrictions_are_released_and_nothing_follows():
+    story, restriction = restricted()
+    (release,) = story.decide("exempt", 5, until=100)
+    assert ("release", restriction.action_id) == (release.kind, release.supersedes)
+    assert release.evidence["decisions"][0]["kind"] == "exempt"
+    story.result(release, "applied", 5)
+    assert story.breach(6, 50, 99) == []
+    assert kinds(story.breach(100)) == ["notify"]
+
+
+def test_an_exemption_from_a_rule_leaves_the_others():
+    story = Story(assumed=True)
+    story.decide("exempt", 0, rule="sms_daily")
+    assert story.breach(1, 400) == []
+    assert kinds(story.breach(401, rule="portscan")) == ["notify", "throttle"]
+
+
+def test_a_snoozed_case_does_not_climb():
+    story = told()
+    story.decide("snooze", 1, rule="sms_daily", until=10)
+    assert story.breach(4, 9) == []
+    assert kinds(story.breach(10)) == ["minimum_service"]
+
+
+def test_a_snoozed_suspension_is_not_proposed_as_a_termination():
+    story, _ = suspended()
+    story.decide("snooze", 25, rule=STORED, until=35)
+    (proposal,) = story.tick(36)
+    assert ("propose_termination", at(35)) == (proposal.kind, proposal.decided_ms)
+
+
+def test_an_exemption_can_be_ended_early():
+    story = Story()
+    story.decide("exempt", 0, until=100)
+    story.decide("exempt", 5, until=5)
+    assert kinds(story.breach(6)) == ["notify"]
+
+
+def test_an_exemption_that_is_over_when_it_comes_lifts_nothing():
+    story, _ = restricted()
+    assert story.decide("exempt", 5, until=3) == []
+
+
+def test_a_state_that_lasts_climbs_when_its_snooze_is_over():
+    story = told(rule=STORED)
+    story.decide("snooze", 1, until=10)
+    (restriction,) = story.tick(20)
+    assert at(10) == restriction.decided_ms
+
+
+# -- what an action says --------------------------------------------------------------------------
 
 
 def test_only_grave_actions_wait_for_a_person():
-    careful = msgspec.structs.replace(POLICY.rules["sms_daily"], human_review=True)
-    policy = msgspec.structs.replace(POLICY, rules={**POLICY.rules, "sms_daily": careful})
-    actions = answers(*map(finding, (0, 1, 4)), policy=policy)
-    assert [action.human_review for action in actions] == [False, False, True]
+    policy = with_rule("sms_daily", human_review=True)
+    story = Story(policy, assumed=True)
+    story.breach(0, 4)
+    story.tick(20)
+    story.breach(30)
+    reviewed = [(action.kind, action.human_review) for action in story.actions]
+    assert reviewed == [
+        ("notify", False),
+        ("minimum_service", False),
+        ("release", False),
+        ("suspend", True),
+    ]
 
 
 def test_the_minimum_service_keeps_emergency_and_free_numbers():
-    _, restriction = answers(finding(0), finding(1))
+    _, restriction = restricted()
     assert restriction.parameters == {"incoming": "national", "outgoing": ["emergency", "free"]}
 
 
 def test_an_action_names_its_clause_its_service_and_its_proof():
     found = finding(0)
-    (notice,) = answers(found)
+    (notice,) = Story().find(found)
     rule = POLICY.rules["sms_daily"]
     assert (rule.clause, rule.service) == (notice.clause, notice.service)
     assert ([found.finding_id], REF) == (notice.finding_ids, notice.policy)
@@ -253,197 +676,139 @@ def test_an_action_names_its_clause_its_service_and_its_proof():
     assert notice.reason.startswith(sentence)
 
 
-# -- whatever is found ----------------------------------------------------------------------------
-
-LEVELS = ("breach", "breach", "breach", "regular", "early", "cleared")
-DAYS = st.floats(0, 200, allow_nan=False).map(lambda days: round(days * 4) / 4)
-
-
-@st.composite
-def stories(draw, rules=tuple(POLICY.rules), customers=("7",)):
-    """Findings in any order: mostly as time goes, some late, some about windows gone by."""
-    days = draw(st.lists(DAYS, max_size=24))
-    if draw(st.booleans()):
-        days.sort()
-    return [
-        finding(
-            day,
-            draw(st.sampled_from(LEVELS)),
-            draw(st.sampled_from(rules)),
-            window=day - draw(st.sampled_from((0, 0, 0, 1, 2))),
-            customer_id=draw(st.sampled_from(customers)),
-        )
-        for day in days
-    ]
+def test_an_actions_id_follows_from_what_opened_the_episode_and_the_step():
+    story, restriction = restricted()
+    root = finding(0).finding_id
+    (release,) = story.tick(11)
+    assert action_id("notify", root, 0) == story.actions[0].action_id
+    assert action_id("minimum_service", root, 1) == restriction.action_id
+    assert action_id("release", root, 2) == release.action_id
+    assert [finding(4).finding_id, root] == restriction.finding_ids
+    (suspension,) = story.breach(30)
+    assert action_id("suspend", finding(30).finding_id, 0) == suspension.action_id
 
 
-CLIMBED = tuple(
-    name for name, rule in POLICY.rules.items() if rule.restriction != "report_upstream"
-)
-"""Rules about what the customer did; what was done to them is only reported."""
+# -- bounds and time ------------------------------------------------------------------------------
 
 
-@st.composite
-def story_of_one_rule(draw):
-    rule = draw(st.sampled_from(CLIMBED))
-    return draw(stories(rules=(rule,)))
+def test_a_finding_seen_twice_is_answered_once():
+    story = told()
+    assert story.breach(0) == []
+    story.breach(4)
+    assert story.breach(4, 0) == []
 
 
-@given(story_of_one_rule())
-def test_nothing_hard_takes_effect_before_the_notice_period_is_over(story):
-    """Except what is urgent, and that only once with each notice."""
-    notice = urgent = None
-    for action in answers(*story):
-        rule = POLICY.rules[action.rule]
-        if action.kind == "notify":
-            notice, urgent = action, rule.at_once
-        elif action.kind in HARD:
-            assert notice is not None
-            if urgent and action.kind == rule.restriction:
-                assert action.notice.waived_because
-                urgent = False
-            else:
-                assert action.effective_ms >= notice.decided_ms + NOTICE_MS
-                assert action.notice.waived_because is None
+def test_a_case_remembers_a_bounded_number_of_findings():
+    story = told()
+    story.breach(*range(SEEN_MAX + 9))
+    assert len(case_of(story).seen) == SEEN_MAX
 
 
-UNDONE = ("release", "withdraw")
+def test_who_looks_when_makes_no_difference():
+    """A tick only makes things earlier on the wall clock."""
+    often, seldom = told(rule=STORED), told(rule=STORED)
+    for day in range(1, 40):
+        often.tick(day)
+    often.find(cleared(40))
+    seldom.find(cleared(40))
+    assert often.actions == seldom.actions
+    assert often.verdicts.cases == seldom.verdicts.cases
 
 
-@given(story_of_one_rule())
-def test_the_ladder_is_climbed_one_step_at_a_time(story):
-    """Notice, restriction, suspension, in this order; a release or a new notice begins anew.
-
-    Where the rule's restriction is to suspend, that is the last step.
-    """
-    suspends = any(POLICY.rules[finding.rule].restriction == "suspend" for finding in story)
-    steps = {"notify": 0, "suspend": 1 if suspends else 2}
-    climbed = [steps.get(kind, 1) for kind in kinds(*story) if kind not in UNDONE]
-    assert all(after == before + 1 or after == 0 for before, after in pairwise(climbed))
-    assert climbed[:1] in ([], [0])
+def test_what_a_customer_is_told_never_goes_back_in_time():
+    story = Story()
+    story.breach(5)
+    (late,) = story.breach(1, rule="gateway")[:1]
+    assert at(5) == late.decided_ms
 
 
-@given(story_of_one_rule())
-def test_the_same_findings_give_the_same_actions_and_ids(story):
-    actions = answers(*story)
-    assert actions == answers(*story)
-    assert len(actions) == len({action.action_id for action in actions})
-    for action in actions:
-        (proof,) = action.finding_ids
-        assert action_id(action.kind, proof) == action.action_id
-
-
-@given(story_of_one_rule(), st.randoms(use_true_random=False))
-def test_findings_that_come_again_change_nothing(story, chance):
-    """At least once is enough: right after, or long after, in any place."""
-    again = list(story)
-    for each in story:
-        again.insert(chance.randint(again.index(each) + 1, len(again)), each)
-    assert answers(*story) == answers(*again)
-
-
-@given(story_of_one_rule())
-def test_what_is_superseded_is_what_was_in_force(story):
-    in_force = None
-    for action in answers(*story):
-        if action.kind == "notify":
-            assert action.supersedes is None
-        else:
-            assert in_force == action.supersedes
-            in_force = None if action.kind in UNDONE else action.action_id
-
-
-@given(story_of_one_rule())
-def test_every_action_has_a_sentence_to_read_out(story):
-    for action in answers(*story):
-        assert action.reason.startswith("We ")
-        assert action.reason.endswith(".")
-        assert "\n" not in action.reason
+def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():
+    story, restriction = restricted()
+    rules = {name: rule for name, rule in POLICY.rules.items() if name != "sms_daily"}
+    heir = moved(story.verdicts, msgspec.structs.replace(PATIENT, rules=rules))
+    (release,) = heir.tick(at(5))
+    assert ("release", restriction.action_id) == (release.kind, release.supersedes)
+    assert heir.fold([finding(6)], [9]) == []
 
 
 # -- the cases of a partition ---------------------------------------------------------------------
 
 
-def fold(verdicts, story, first=0):
-    return verdicts.fold(story, range(first, first + len(story)))
-
-
-def cases_of(verdicts):
-    """Every case; a customer without one is as good as unknown."""
-    return {customer_id: cases for customer_id, cases in verdicts.cases.items() if cases}
-
-
-@given(stories(customers=("7", "ünlimited/2")))
-def test_each_customer_and_rule_has_a_case_of_its_own(story):
-    actions = fold(Verdicts(0, POLICY), story)
-    apart = {(each.customer_id, each.rule) for each in story}
-    expected = [
-        action
-        for customer_id, rule in sorted(apart)
-        for action in answers(*(f for f in story if (f.customer_id, f.rule) == (customer_id, rule)))
-    ]
-    assert expected == sorted(actions, key=lambda action: (action.customer_id, action.rule))
-
-
-@given(stories(customers=("7", "ünlimited/2")), st.integers(0, 24), st.booleans())
-def test_cases_survive_a_move_to_another_worker(story, cut, everything):
-    """Rows and memory of a checkpoint are all that the next worker needs."""
-    stays, leaves, heir = (Verdicts(0, POLICY) for _ in range(3))
-    expected = fold(stays, story)
-    actions = fold(leaves, story[:cut])
-    for keys, values in leaves.changes(everything):
+def moved(verdicts, policy=PATIENT):
+    """Another worker's partition, from rows and memory of a checkpoint."""
+    heir = Verdicts(0, policy, verdicts.enforcement)
+    for keys, values in verdicts.changes(everything=True):
         heir.restore(keys, values)
-    heir.recall(leaves.remember())
-    actions += fold(heir, story[cut:], len(story[:cut]))
-    assert expected == actions
-    assert (cases_of(stays), stays.next_offset) == (cases_of(heir), heir.next_offset)
+    heir.recall(verdicts.remember())
+    return heir
 
 
-@given(stories(customers=("7", "8", "9")), st.integers(0, 24))
-def test_a_checkpoint_holds_what_was_touched_since_the_last_one(story, cut):
-    """The rows of both checkpoints together are all cases; nothing new means no row."""
-    verdicts, stored = Verdicts(0, POLICY), {}
-    for part, first in ((story[:cut], 0), (story[cut:], len(story[:cut]))):
-        fold(verdicts, part, first)
-        for keys, values in verdicts.changes():
+def test_what_is_behind_the_fence_is_passed_over():
+    story, _ = restricted()
+    verdicts = story.verdicts
+    assert verdicts.next_offset == {FINDINGS: 2, RESULTS: 2}
+    before = dict(verdicts.cases)
+    assert verdicts.fold([finding(9)], [1]) == []
+    assert before == verdicts.cases
+    story.decide("exempt", 5)
+    assert verdicts.next_offset[DECISIONS] == 1
+
+
+def test_a_checkpoint_holds_what_was_touched_since_the_last_one():
+    """The rows of all checkpoints together are all cases; nothing new means no row."""
+    story, stored = Story(), {}
+    for customer in ("7", "8", "ünlimited/2"):
+        story.breach(0, customer=customer)
+        for keys, values in story.verdicts.changes():
+            assert keys == [b"case/" + customer.encode()]
             stored.update(zip(keys, values, strict=True))
-        assert list(verdicts.changes()) == []
+        assert list(story.verdicts.changes()) == []
     read = Verdicts(0, POLICY)
     read.restore(list(stored), list(stored.values()))
-    assert cases_of(verdicts) == cases_of(read)
+    assert story.verdicts.cases == read.cases
 
 
-@given(stories(), st.integers(0, 24))
-def test_findings_behind_the_fence_are_passed_over(story, again):
-    verdicts = Verdicts(0, POLICY)
-    fold(verdicts, story)
-    cases, offsets = dict(verdicts.cases), dict(verdicts.next_offset)
-    assert fold(verdicts, story[:again]) == []
-    assert (cases, offsets) == (verdicts.cases, verdicts.next_offset)
+def test_a_customer_without_cases_is_stored_empty_and_forgotten():
+    story = told()
+    heir = moved(story.verdicts)
+    story.tick(LADDER.memory_days)
+    for keys, values in story.verdicts.changes():
+        heir.restore(keys, values)
+    assert heir.cases == story.verdicts.cases == {}
 
 
-def test_a_rule_that_the_policy_no_longer_has_is_passed_over():
-    rules = {name: rule for name, rule in POLICY.rules.items() if name != "sms_daily"}
-    verdicts = Verdicts(0, msgspec.structs.replace(POLICY, rules=rules))
-    assert fold(verdicts, [finding(0)]) == []
-    assert verdicts.next_offset == {FINDINGS: 1}
+def test_timers_go_on_after_a_move():
+    story = told(rule=STORED)
+    assert kinds(moved(story.verdicts).tick(at(3))) == ["restrict_storage"]
 
 
-@given(stories(customers=("7", "ünlimited/2")))
-def test_cases_survive_a_snapshot(story):
-    verdicts, loaded = Verdicts(0, POLICY), Verdicts(0, POLICY)
-    fold(verdicts, story)
-    loaded.take_arrays(verdicts.arrays())
-    loaded.recall(verdicts.remember())
-    assert (verdicts.cases, verdicts.next_offset) == (loaded.cases, loaded.next_offset)
+def test_cases_survive_a_snapshot():
+    story, _ = restricted()
+    loaded = Verdicts(0, PATIENT)
+    loaded.take_arrays(story.verdicts.arrays())
+    loaded.recall(story.verdicts.remember())
+    assert story.verdicts.cases == loaded.cases
+    assert story.tick(30) == loaded.tick(at(30))
 
 
 def test_cases_that_a_lost_writer_spoiled_are_stored_again():
     """Those that only the lost writer had are stored empty."""
-    verdicts = Verdicts(0, POLICY)
-    fold(verdicts, [finding(0)])
-    list(verdicts.changes())
-    verdicts.rewrite([b"case/7", b"case/8"])
-    ((keys, values),) = verdicts.changes()
+    story = told()
+    list(story.verdicts.changes())
+    story.verdicts.rewrite([b"case/7", b"case/8"])
+    ((keys, values),) = story.verdicts.changes()
     assert keys == [b"case/7", b"case/8"]
-    assert msgspec.msgpack.decode(values[1]) == {}
+    heir = Verdicts(0, POLICY)
+    heir.restore(keys, values)
+    assert story.verdicts.cases == heir.cases
+
+
+def test_only_who_is_due_is_looked_at():
+    """A tick does not scan all cases."""
+    story = Story()
+    for number in range(50):
+        story.breach(number, customer=str(number))
+    looked_at, turn = [], story.verdicts._turn
+    story.verdicts._turn = lambda customer: looked_at.append(customer) or turn(customer)
+    story.tick(3.5)
+    assert looked_at == ["0"]

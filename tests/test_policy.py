@@ -13,6 +13,7 @@ HOUR_MS = 3_600_000
 GB = 10**9
 DOCUMENT = default_policy_path().read_text(encoding="utf-8")
 LINES = DOCUMENT.splitlines()
+LADDER = DOCUMENT[DOCUMENT.index("[ladder]") : DOCUMENT.index("[rules.")]
 
 ROLLING = 'window = "rolling"\nlength_seconds = 86_400\nstep_seconds = 3_600\n'
 
@@ -191,9 +192,7 @@ MISTAKES = {
         ("rules.storage_capacity", "not a table", "make it one"),
     ),
     "table that is none": (
-        changed(("", "timezone", 'timezone = "Europe/Brussels"\nladder = 3')).replace(
-            "[ladder]\nnotice_days = 3\nmemory_days = 90\n", ""
-        ),
+        changed(("", "timezone", 'timezone = "Europe/Brussels"\nladder = 3')).replace(LADDER, ""),
         "ladder = 3",
         ("ladder", "Expected `object`", "give a value it allows"),
     ),
@@ -208,7 +207,7 @@ MISTAKES = {
         ("name", "missing", "add a line `name = ...`"),
     ),
     "missing table": (
-        DOCUMENT.replace("[ladder]\nnotice_days = 3\nmemory_days = 90\n", ""),
+        DOCUMENT.replace(LADDER, ""),
         LINES[0],
         ("ladder", "missing", "add a table [ladder]"),
     ),
@@ -321,6 +320,87 @@ MISTAKES = {
         changed(("rules.portscan", "rate_kbps", "rate_kbps = 255")),
         "[rules.portscan]",
         ("rules.portscan", "can't be below 256", "change what it names"),
+    ),
+    # What no policy may turn off: docs/LADDER.md.
+    "restricted before the notice": (
+        changed(("rules.sms_daily", "limit", "at_once = true # too soon")),
+        "at_once = true # too soon",
+        ("rules.sms_daily.at_once", "no urgency or fraud", "remove it; only these"),
+    ),
+    "suspended at once for a scan": (
+        changed(("rules.portscan", "restriction", 'restriction = "suspend" # too much')),
+        'restriction = "suspend" # too much',
+        ("rules.portscan.restriction", "only a lower speed", 'set it to "throttle"'),
+    ),
+    "no notice at all": (
+        changed(("ladder", "notice_days", "notice_days = 0")),
+        "[rules.sms_daily]",
+        ("rules.sms_daily.notice_days", "must be announced", "`notice_days` of 1 or more"),
+    ),
+    "no notice of a charge": (
+        changed(("rules.roaming_volume", "restriction", 'restriction = "charge"\nnotice_days = 0')),
+        "notice_days = 0",
+        ("rules.roaming_volume.notice_days", "must be announced", "of 1 or more"),
+    ),
+    "notice that is forgotten": (
+        changed(("ladder", "memory_days", "memory_days = 3")),
+        "memory_days",
+        ("ladder.memory_days", "would be forgotten", "more than `notice_days`"),
+    ),
+    "no emergency calls": (
+        changed(("rules.voice_daily", "limit_ms", 'limit_ms = 1\noutgoing = ["free"]')),
+        "outgoing",
+        ("rules.voice_daily.outgoing", "unknown", "choose from"),
+    ),
+    "another service restricted": (
+        changed(("rules.sms_daily", "service", 'service = "mobile" # all of it')),
+        'service = "mobile" #',
+        ("rules.sms_daily.service", "may not restrict another", "choose from sms"),
+    ),
+    "suspended for longer": (
+        changed(("ladder", "suspension_days_max", "suspension_days_max = 11")),
+        "suspension_days_max",
+        ("ladder.suspension_days_max", "Expected `int` <= 10", "give a value it allows"),
+    ),
+    "terminated without a suspension": (
+        changed(("rules.sms_daily", "restriction", 'restriction = "propose_termination"')),
+        'restriction = "propose_termination"',
+        ("rules.sms_daily.restriction", "is no restriction", "choose from"),
+    ),
+    "deleted by a machine": (
+        changed(("rules.storage_ended", "human_review", "human_review = false")),
+        "human_review = false",
+        ("rules.storage_ended.human_review", "a person has to decide", "`human_review = true`"),
+    ),
+    "reclaimed by a machine": (
+        changed(("rules.inactive", "human_review", "")),
+        "[rules.inactive]",
+        ("rules.inactive.human_review", "a person has to decide", "`human_review = true`"),
+    ),
+    "action without evidence": (
+        changed(("ladder", "notice_days", "notice_days = 3\nevidence = false")),
+        "evidence",
+        ("ladder.evidence", "unknown", "choose from"),
+    ),
+    "brake turned off": (
+        changed(("ladder", "brake_actions_per_hour", "brake_actions_per_hour = 0")),
+        "brake_actions_per_hour",
+        ("ladder.brake_actions_per_hour", "Expected `int` >= 1", "give a value it allows"),
+    ),
+    "brake that never acts": (
+        changed(("ladder", "brake_actions_per_hour", "brake_actions_per_hour = 1_000_000")),
+        "brake_actions_per_hour",
+        ("ladder.brake_actions_per_hour", "Expected `int` <= 10000", "give a value it allows"),
+    ),
+    "brake at the whole base": (
+        changed(("ladder", "brake_share_percent", "brake_share_percent = 100")),
+        "brake_share_percent",
+        ("ladder.brake_share_percent", "Expected `float` <= 20", "give a value it allows"),
+    ),
+    "surge without end": (
+        changed(("ladder", "brake_surge", "brake_surge = 1_000_000")),
+        "brake_surge",
+        ("ladder.brake_surge", "Expected `int` <= 1000", "give a value it allows"),
     ),
 }
 

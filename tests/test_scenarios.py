@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from detectors.policies import load_policy
-from schemas.records import Customer
+from schemas.records import Customer, Decision, EnforcementResult
 from streams import sources
-from streams.replay import Replay
+from streams.replay import ASSUMED, Replay
 from streams.sources import read_records
 from tests.drawing import only
 
@@ -50,7 +50,9 @@ def policy_of(folder):
 
 def replayed(folder, partitions):
     """Findings, actions and dead letters of a scenario, in the shape of `expected.json`."""
-    replay = Replay(policy_of(folder), partitions, IDS_MAX)
+    enforcement = None if (folder / "results.ndjson").exists() else ASSUMED
+    replay = Replay(policy_of(folder), partitions, IDS_MAX, enforcement)
+    replay.hear(answers_in(folder))
     if (customers := folder / "customers.ndjson").exists():
         replay.announce(read_records(customers, msgspec.json.Decoder(Customer)))
     results = list(replay.run([input_of(folder)], clock=lambda: NOW_MS))
@@ -61,6 +63,13 @@ def replayed(folder, partitions):
         "actions": [told(action, ACTION) for action in decided],
         "dead_letters": dict(replay.reasons),
     }
+
+
+def answers_in(folder):
+    """What enforcement and people say in a scenario."""
+    for name, record in (("results", EnforcementResult), ("decisions", Decision)):
+        if (path := folder / f"{name}.ndjson").exists():
+            yield from read_records(path, msgspec.json.Decoder(record))
 
 
 def told(record, fields):

@@ -1,9 +1,10 @@
 """Storage rules where plans change on the way, and what a day's mean is made of."""
 
-from detectors.ladder import Case, decide
+from detectors.assumed import AssumedEnforcement
 from detectors.partition import Partition
 from detectors.policies import load_policy
 from detectors.provenance import Origin
+from detectors.verdicts import Verdicts
 from schemas.events import Storage
 from schemas.records import CohortAverage, CohortSum, Customer
 from tests.drawing import DAY_MS, HOUR_MS, MIDNIGHTS_MS, only, with_parameters
@@ -103,17 +104,21 @@ def test_a_contract_taken_up_again_is_left_alone_and_its_next_end_is_an_end_of_i
     assert told.used("ben", 11, 1) == [("breach", second_ms)]
 
 
-def test_what_is_stored_after_a_second_end_is_deleted_once_a_person_agrees():
+def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
+    """Asked when the notice period is over, who said nothing is asked again after a second end."""
     told = Told("storage_ended")
-    case, kinds = Case(), []
+    verdicts, actions = Verdicts(0, told.policy, AssumedEnforcement()), []
     told.used("eva", -40, 9)
-    for days in (-31, 0):
+    for offset, days in enumerate((-31, 0)):
         end_ms = NOON_MS + days * DAY_MS
         told.customer("eva", contract_state="ended", valid_from_ms=end_ms)
         (found,) = told.snapshots(("ben", days + 31, {"used_bytes": 1}))
-        case, actions = decide(case, found, told.policy)
-        kinds += [(action.kind, action.human_review) for action in actions]
-    assert kinds == [("notify", False), ("delete_storage", True)]
+        actions += verdicts.fold([found], [offset])
+    assert [(action.kind, action.human_review, action.decided_ms) for action in actions] == [
+        ("notify", False, NOON_MS - DAY_MS),
+        ("delete_storage", True, NOON_MS + 2 * DAY_MS),
+        ("delete_storage", True, NOON_MS + 30 * DAY_MS),
+    ]
 
 
 # -- storage_flood --------------------------------------------------------------------------------

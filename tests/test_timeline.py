@@ -10,7 +10,7 @@ from detectors.timeline import EDITIONS_MAX, TRIALS_MAX, Timeline
 from schemas.events import Sms, Storage
 from schemas.hashing import hash_strings
 from schemas.policy import PolicyError
-from schemas.records import PolicyRecord, PolicyRef
+from schemas.records import PolicyRecord
 from tests.drawing import HOUR_MS, only, with_parameters
 from tests.editions import document_of, edition_of
 from tests.histories import LOW, NOON_MS
@@ -117,11 +117,13 @@ def test_the_oldest_are_forgotten_but_never_the_one_that_is_for_everybody():
     assert versions(timeline.editions) == [f"w{n}" for n in range(EDITIONS_MAX)]
 
 
-def test_a_finding_leads_to_its_policy():
-    timeline = timeline_of(edition(T[1], "b"), edition(T[2], "c", 0))
-    for version in (BASE.version, "b", "c"):
-        assert timeline.policy_of(PolicyRef(name="default", version=version)).version == version
-    assert timeline.policy_of(PolicyRef(name="default", version="d")) is None
+def test_each_customer_has_the_policy_of_the_trial_they_take_part_in():
+    timeline = timeline_of(edition(T[1], "b"), edition(T[2], "c", 30))
+    customers = [str(n) for n in range(300)]
+    assert {timeline.policy_of(customer, T[1]).version for customer in customers} == {"b"}
+    versions = [timeline.policy_of(customer, T[2]).version for customer in customers]
+    in_share = [hash_strings([customer])[0] % 100 < 30 for customer in customers]
+    assert versions == ["c" if takes_part else "b" for takes_part in in_share]
 
 
 # -- what a change leads to -----------------------------------------------------------------------
@@ -241,12 +243,11 @@ def refused(policy, **changes):
 
 
 def test_a_document_of_another_shape_is_refused_with_every_reason():
-    policy = with_parameters(BASE, sms_daily={"retention_periods": 3, "service": "mobile"})
+    policy = with_parameters(BASE, sms_daily={"retention_periods": 3})
     policy = msgspec.structs.replace(policy, timezone="Europe/Lisbon", dedup_window_hours=1)
     assert sorted(refused(policy)) == [
         ("dedup_window_hours", "can't change live"),
         ("rules.sms_daily.retention_periods", "can't change live"),
-        ("rules.sms_daily.service", "can't change live"),
         ("timezone", "can't change live"),
     ]
 

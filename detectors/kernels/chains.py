@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_sizes, group_starts, stable_order
 
 Ints = NDArray[np.int64]
 NEVER = np.iinfo(np.int64).max
@@ -81,9 +81,9 @@ def rounds(group: Ints) -> list[Ints]:
     """
     if len(group) == 0:
         return []
-    order = np.argsort(group, kind="stable")
+    order = stable_order(group)
     first = group_starts(group[order])
     turn = np.empty_like(order)
-    turn[order] = np.arange(len(group)) - np.repeat(first, np.diff(np.r_[first, len(group)]))
-    by_turn = np.argsort(turn, kind="stable")
+    turn[order] = np.arange(len(group)) - np.repeat(first, group_sizes(first, len(group)))
+    by_turn = stable_order(turn)
     return np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])

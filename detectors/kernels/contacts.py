@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.chunks import ChunkLog
 from detectors.kernels.hashing import HashMap
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_sizes, group_starts, stable_order
 from detectors.state import grown
 from schemas.hashing import Hashes, mix
 
@@ -165,9 +165,11 @@ class Contacts:
     def _number_groups(self, group: Hashes) -> Ints:
         place, missing = self._groups.claim(group)
         if missing.any():
-            distinct, inverse = np.unique(place[missing], return_inverse=True)
-            start = self._groups.size - len(distinct)
-            self._groups.values[place[missing]] = start + inverse
+            at, values = place[missing], self._groups.values
+            values[at] = rows = np.arange(len(at))
+            # The last row of each group finds itself there.
+            last = at[values[at] == rows]
+            values[last] = np.arange(self._groups.size - len(last), self._groups.size)
             self._head = _grown_filled(self._head, self._groups.size)
             self._count = grown(self._count, self._groups.size)
         return self._groups.values[place].astype(np.int64)
@@ -178,14 +180,14 @@ class Contacts:
         self._previous = _grown_filled(self._previous, end)
         fresh = self._entries[start:end]
         fresh["group"], fresh["element"], fresh["expiry"] = group, element, step
-        order = np.argsort(number, kind="stable")
+        order = stable_order(number)
         ranked = number[order]
         first = group_starts(ranked)
         previous = np.r_[NONE, order[:-1] + start]
         previous[first] = self._head[ranked[first]]
         self._previous[start + order] = previous
         self._head[ranked] = start + order
-        self._count[ranked[first]] += np.diff(np.r_[first, len(ranked)])
+        self._count[ranked[first]] += group_sizes(first, len(ranked))
         self.size = end
 
 

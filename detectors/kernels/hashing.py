@@ -73,8 +73,8 @@ class HashMap:
         self.add(keys, values)
 
     def _reserve(self, more: int) -> None:
-        while 2 * (self.size + more) > len(self.keys):
-            self._grow()
+        if 2 * (self.size + more) > len(self.keys):
+            self._grow(1 << (2 * (self.size + more) - 1).bit_length())
 
     def _place(self, key: Hashes) -> NDArray[np.int64]:
         """Put keys that are not in the map into free places; equal keys share one."""
@@ -89,10 +89,10 @@ class HashMap:
             place[rows] = (place[rows] + 1) & mask
         return place
 
-    def _grow(self) -> None:
+    def _grow(self, capacity: int) -> None:
         used = np.flatnonzero(self.keys)
         keys, values = self.keys[used], self.values[used]
-        self.keys = np.zeros(2 * len(self.keys), np.uint64)
+        self.keys = np.zeros(capacity, np.uint64)
         self.values = np.zeros(len(self.keys), np.int32)
         self.values[self._place(keys)] = values
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_sizes, group_starts
 
 Ints = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[
     first = group_starts(group)
     # A window is fullest where it ends with a counted step; each row looks back from its own.
     low, span = int(step.min()), int(step.max() - step.min()) + steps + 2
-    rank = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(group)]))
+    rank = np.repeat(np.arange(len(first)), group_sizes(first, len(group)))
     position = rank * span + (step - low)
     sums = np.r_[0, np.cumsum(weight)]
     oldest = np.maximum(np.searchsorted(position, position - steps, side="left"), first[rank])

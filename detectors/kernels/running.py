@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
+FEW = 512
+"""Rows that are sorted as fast by comparing."""
+
 
 def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
     """Total of each group after each row, in the order of the rows.
@@ -30,10 +33,10 @@ def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
     >>> running_totals(np.array([7, 3, 7]), np.array([1, 5, 2]), np.array([10, 0, 10])).tolist()
     [11, 5, 13]
     """
-    order = np.argsort(group, kind="stable")
+    order = stable_order(group)
     sums = np.cumsum(amount[order], axis=0)
     first = group_starts(group[order])
-    sizes = np.diff(np.r_[first, len(group)])
+    sizes = group_sizes(first, len(group))
     before_group = np.repeat(sums[first] - amount[order][first], sizes, axis=0)
     totals = np.empty_like(sums)
     totals[order] = sums - before_group + start[order]
@@ -64,19 +67,40 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
     """
     if len(group) == 0:
         return start.copy()
-    order = np.argsort(group, kind="stable")
+    order = stable_order(group)
     first = group_starts(group[order])
     # Each group is lifted above the one before it, so that one accumulate serves them all.
     low = min(int(value.min()), int(start.min()))
     span = max(int(value.max()), int(start.max())) - low + 1
-    rank = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(group)]))
+    rank = np.repeat(np.arange(len(first)), group_sizes(first, len(group)))
     lifted = value[order] - low + rank * span
-    shifted = np.r_[lifted[:1], lifted[:-1]]
+    shifted = np.empty_like(lifted)
+    shifted[1:] = lifted[:-1]
     shifted[first] = start[order][first] - low + rank[first] * span
     shifted = np.maximum(shifted, start[order] - low + rank * span)
     maxima = np.empty_like(lifted)
     maxima[order] = np.maximum.accumulate(shifted) - rank * span + low
     return maxima
+
+
+def stable_order(group: Ints) -> Ints:
+    """Rows sorted by group, those of one group in their order, shape (n,).
+
+    Groups of at most 32 bits are sorted by counting, 16 bits at a time: up to ten times faster
+    than by comparing.
+
+    Examples
+    --------
+    >>> stable_order(np.array([7, 3, 7, 3])).tolist()
+    [1, 3, 0, 2]
+    """
+    if len(group) < FEW or group.min() < 0 or (highest := int(group.max())) >> 32:
+        return np.argsort(group, kind="stable")
+    order = np.argsort(group.astype(np.uint16), kind="stable")
+    if highest >> 16 == 0:
+        return order
+    high = (group >> 16).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")]
 
 
 def group_starts(sorted_group: Ints) -> Ints:
@@ -86,6 +110,20 @@ def group_starts(sorted_group: Ints) -> Ints:
     is_first = np.ones(len(sorted_group), bool)
     np.not_equal(sorted_group[1:], sorted_group[:-1], out=is_first[1:])
     return np.flatnonzero(is_first)
+
+
+def group_sizes(first: Ints, rows: int) -> Ints:
+    """Rows of each group, from the `group_starts` of so many rows, shape (groups,).
+
+    Examples
+    --------
+    >>> group_sizes(np.array([0, 2, 3]), 7).tolist()
+    [2, 1, 4]
+    """
+    sizes = np.empty_like(first)
+    np.subtract(first[1:], first[:-1], out=sizes[:-1])
+    sizes[-1:] = rows - first[-1:]
+    return sizes
 
 
 def distinct_values(values: Ints) -> Ints:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.running import group_starts
+from detectors.kernels.running import group_starts, stable_order
 from detectors.kernels.scatter import in_one_row
 from schemas.hashing import SPREAD, Hashes
 
@@ -31,7 +31,7 @@ def note(cells: NDArray, slot: NDArray, place: NDArray, mark: NDArray[np.uint16]
     news = np.flatnonzero((held != SEVERAL) & (held != mark))
     if len(news) == 0:
         return
-    news = news[np.argsort(at[news], kind="stable")]
+    news = news[stable_order(at[news])]
     starts = group_starts(at[news])
     lowest = np.minimum.reduceat(mark[news], starts)
     highest = np.maximum.reduceat(mark[news], starts)

@@ -1,0 +1,124 @@
+"""The brake: no mistake in a policy may hit the whole base."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from schemas.policy import Ladder
+
+HOUR_MS = 3_600_000
+EVERYTHING = ""
+"""The scope of all rules together."""
+
+HELD_MAX = 10_000
+"""Actions of a partition held back; what comes when they are full is dropped and counted."""
+
+FLOOR = 50
+"""Actions an hour that are never too many, whatever the share or the usual number."""
+
+HOURS_KEPT = 7 * 24
+"""Hours counted one by one, as many as usage topics keep; older ones are in the usual number."""
+
+WEIGHT = 8
+"""An hour's weight in the usual number is one in so many."""
+
+
+class HeldAction(NamedTuple):
+    """Where an action that is held back is kept."""
+
+    customer_id: str
+    action_id: str
+    rule: str
+
+
+class Brake:
+    """Counts each hour's actions, by rule and in all, and engages when they are too many.
+
+    Hours are those at which actions were decided, so a replay counts as the worker did. A single
+    rule may use half of what all may, so that it is stopped before the others are. The usual
+    number of a rule is a running mean of its earlier hours with any action.
+    """
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.ladder = ladder
+        self.customers = 0
+        """Customers of the partition; 0 for not known, then there is no share to exceed."""
+        self.engaged: list[str] = []
+        self.hours: dict[str, dict[int, int]] = {}
+        self.usual: dict[str, float] = {}
+        self.next_number = 1
+        self.held: dict[int, HeldAction] = {}
+        """By number, in the order in which they were held."""
+
+    def lets_through(self, rule: str, decided_ms: int) -> bool:
+        """Count an action; False when it has to wait for a person."""
+        if rule in self.engaged or EVERYTHING in self.engaged:
+            return False
+        counted = {}
+        for scope in (rule, EVERYTHING):
+            hour = self._hour(scope, decided_ms // HOUR_MS)
+            if hour is None:
+                continue
+            counted[scope] = hour, self.hours[scope].get(hour, 0) + 1
+            if counted[scope][1] > self.limit(scope):
+                self.engaged.append(scope)
+                return False
+        for scope, (hour, count) in counted.items():
+            self.hours[scope][hour] = count
+        return True
+
+    def limit(self, scope: str) -> int:
+        """Actions an hour that are still let through."""
+        part = 1 if scope == EVERYTHING else 2
+        limit = max(1, self.ladder.brake_actions_per_hour // part)
+        if self.customers:
+            share = self.ladder.brake_share_percent * self.customers / 100 / part
+            limit = min(limit, max(FLOOR, int(share)))
+        if scope in self.usual and scope != EVERYTHING:
+            limit = min(limit, max(FLOOR, int(self.ladder.brake_surge * self.usual[scope])))
+        return limit
+
+    def hold(self, held: HeldAction) -> int:
+        """Keep an action back; its number, or 0 when there is no room."""
+        if len(self.held) >= HELD_MAX:
+            return 0
+        number = self.next_number
+        self.next_number += 1
+        self.held[number] = held
+        return number
+
+    def release(self, rule: str | None) -> None:
+        """Let actions through again; a person has seen those of this hour."""
+        scopes = list(self.engaged) if rule is None else [rule]
+        self.engaged = [scope for scope in self.engaged if scope not in scopes]
+        for scope in scopes:
+            self.hours.pop(scope, None)
+
+    def held_of(self, rule: str | None) -> list[HeldAction]:
+        """What is held of a rule, or of all, in order."""
+        return [held for held in self.held.values() if rule is None or held.rule == rule]
+
+    def counts(self) -> Counter[str]:
+        """Held actions by rule."""
+        return Counter(held.rule for held in self.held.values())
+
+    def remember(self) -> Any:
+        """Everything but what is held, which customers' dossiers know."""
+        return [self.engaged, self.hours, self.usual, self.next_number]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        self.engaged, self.hours, self.usual, self.next_number = memory
+
+    def _hour(self, scope: str, hour: int) -> int | None:
+        """The hour to count under, None for one that is gone: a worker may read kinds of usage that
+        are days apart. Hours that are old enough go into the usual number.
+        """
+        hours = self.hours.setdefault(scope, {})
+        oldest = max(hours, default=hour) - HOURS_KEPT + 1
+        if hour < oldest:
+            return None
+        for old in sorted(h for h in hours if h <= hour - HOURS_KEPT):
+            count = hours.pop(old)
+            usual = self.usual.get(scope)
+            self.usual[scope] = count if usual is None else usual + (count - usual) / WEIGHT
+        return hour

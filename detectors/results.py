@@ -1,0 +1,80 @@
+"""The closed loop: what enforcement answers, and what if it does not."""
+
+from detectors.cases import KEPT_BACK, Order
+from detectors.ladder import deliver, try_next_channel
+from detectors.orders import HOUR_MS, answer, raise_again
+from detectors.turn import Turn
+from schemas.records import EnforcementResult
+
+ACCEPTED = "accepted"
+"""It came; what becomes of it is still to be said."""
+
+CARRIED_OUT = ("applied", "delivered")
+
+
+def answered(turn: Turn, result: EnforcementResult) -> None:
+    """Take in what became of an action."""
+    order = turn.dossier.orders.get(result.action_id)
+    told = _rule_of_notice(turn, result.action_id)
+    if told is not None and result.status == "delivered":
+        deliver(turn, told, result.time_ms)
+    elif order is None:
+        _answered_late(turn, result)
+    elif order.state in KEPT_BACK:
+        turn.counts["unmatched"] += 1
+    elif result.status in CARRIED_OUT:
+        answer(turn, result.action_id, order, result.time_ms)
+    elif result.status != ACCEPTED:
+        _failed(turn, result.action_id, order)
+
+
+def unanswered(turn: Turn, action_id: str) -> None:
+    """Nothing was heard of an action in time: send it again, or count it as failed."""
+    order = turn.dossier.orders[action_id]
+    if raise_again(turn, action_id, order):
+        turn.counts["retried"] += 1
+        return
+    turn.counts["unanswered"] += 1
+    if order.kind == "notify" and _is_newest_notice(turn, action_id, order):
+        try_next_channel(turn, order.rule)
+    elif turn.dossier.governs(action_id):
+        order.state, order.due_ms = "answered", 0
+    else:
+        turn.drop(action_id)
+
+
+def _failed(turn: Turn, action_id: str, order: Order) -> None:
+    """A notice goes another way; anything else goes out again at its time."""
+    if order.kind == "notify" and _is_newest_notice(turn, action_id, order):
+        try_next_channel(turn, order.rule)
+    elif order.state == "answered":
+        order.state = "sent"
+        order.due_ms = turn.now_ms + turn.policy.ladder.ack_timeout_hours * HOUR_MS
+
+
+def _answered_late(turn: Turn, result: EnforcementResult) -> None:
+    """An answer about something that is over, or that was never known.
+
+    A restriction that was applied after it had been lifted is lifted once more; likewise what took
+    its place takes it again.
+    """
+    held = [h for h in turn.dossier.holds.values() if result.action_id in h.ended]
+    if not held:
+        turn.counts["unmatched"] += 1
+        return
+    action_id = held[0].action_id
+    order = turn.dossier.orders[action_id]
+    is_drift = result.status == "applied" and 0 < order.answered_ms < result.time_ms
+    if is_drift and raise_again(turn, action_id, order):
+        turn.counts["drift"] += 1
+
+
+def _rule_of_notice(turn: Turn, action_id: str) -> str | None:
+    """The rule whose case waits for this notice to be delivered."""
+    cases = turn.dossier.cases.items()
+    return next((rule for rule, case in cases if action_id in case.notices), None)
+
+
+def _is_newest_notice(turn: Turn, action_id: str, order: Order) -> bool:
+    case = turn.case(order.rule)
+    return case is not None and case.notices[-1:] == [action_id]

@@ -1,0 +1,144 @@
+"""What becomes due by itself: ends of periods, answers that do not come.
+
+Timers are not stored, they follow from the dossier. They fire before anything later of the same
+customer is taken in, in the order of their times, and what comes of one is decided at its time: so
+it makes no difference who looked at the customer when.
+"""
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TypeVar
+
+from detectors.calendar import DAY_MS
+from detectors.cases import Case, Dossier, clear_ms, needs_regular, notice_end_ms
+from detectors.decisions import refuse
+from detectors.ladder import climb, end_episode, propose_termination, relieve, try_next_channel
+from detectors.orders import HOUR_MS
+from detectors.results import answered, unanswered
+from detectors.turn import Turn
+from schemas.policy import Policy, RuleParameters
+
+Timer = tuple[int, Callable[[Turn, str], None], str]
+Record = TypeVar("Record")
+
+NEVER_MS = 1 << 62
+NOTHING: Timer = (NEVER_MS, lambda turn, subject: None, "")
+
+
+def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record: Record) -> None:
+    """Take in a record of a customer at a moment by which all that was due has fired."""
+    turn.now_ms = turn.dossier.clock_ms = now_ms
+    number = len(turn.out)
+    handle(turn, record)
+    if turn.enforcement is None:
+        return
+    while number < len(turn.out):
+        result = turn.enforcement.answer(turn.out[number])
+        number += 1
+        if result is not None:
+            answered(turn, result)
+
+
+def advance(turn: Turn, until_ms: int) -> None:
+    """Fire a customer's timers that are due by then, in the order of their times."""
+    while True:
+        due_ms, fire, subject = _first(turn.dossier, turn.policy)
+        if due_ms > until_ms:
+            return
+        take(turn, max(turn.dossier.clock_ms, due_ms), fire, subject)
+
+
+def next_due_ms(dossier: Dossier, policy: Policy) -> int:
+    """When something becomes due; `NEVER_MS` if nothing does."""
+    return _first(dossier, policy)[0]
+
+
+def _first(dossier: Dossier, policy: Policy) -> Timer:
+    """The earliest timer; of several at a time, the first in a fixed order."""
+    timers = [timer for name in dossier.cases for timer in _case_timers(dossier, policy, name)]
+    timers += [
+        (order.due_ms, refuse if order.state == "review" else unanswered, action_id)
+        for action_id, order in dossier.orders.items()
+        if order.due_ms
+    ]
+    for service, hold in dossier.holds.items():
+        if not hold.rule:
+            memory_ms = policy.ladder.memory_days * DAY_MS
+            timers.append((hold.since_ms + memory_ms, _forget_hold, service))
+    for name, exemption in dossier.exemptions.items():
+        if exemption.until_ms:
+            timers.append((exemption.until_ms, _end_exemption, name))
+    return min(timers, key=itemgetter(0), default=NOTHING)
+
+
+def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
+    case, rule = dossier.cases[name], policy.rules.get(name)
+    if rule is None:
+        return [(0, _retire, name)]
+    timers: list[Timer] = []
+    if case.notices and not case.delivered_ms:
+        order = dossier.orders.get(case.notices[-1])
+        if order is not None and order.state in ("sent", "answered"):
+            timeout_ms = policy.ladder.delivery_timeout_hours * HOUR_MS
+            timers.append((case.noticed_ms + timeout_ms, try_next_channel, name))
+    if case.stage in ("restricted", "suspended"):
+        return timers + _restricted_timers(dossier, policy, name, case)
+    memory_ms = policy.ladder.memory_days * DAY_MS
+    if case.stage == "released":
+        return [*timers, (case.released_ms + memory_ms, _forget, name)]
+    kept_back = dossier.kept_back(name)
+    if case.stage == "notified" and kept_back is None and _climbs_by_itself(case, rule):
+        end_ms = notice_end_ms(case, rule, policy)
+        timers.append((max(end_ms, case.snoozed_until_ms), climb, name))
+    if case.stage == "acted" and not case.holds:
+        timers.append((clear_ms(case, rule, policy), _end_act, name))
+    if case.stage != "open" or kept_back is None:
+        since_ms = max(case.last_breach_ms, case.closed_ms)
+        forgotten_ms = max(since_ms + memory_ms, case.snoozed_until_ms)
+        timers.append((forgotten_ms, _forget, name))
+    elif not case.holds:
+        timers.append((clear_ms(case, rule, policy), end_episode, name))
+    return timers
+
+
+def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> list[Timer]:
+    timers: list[Timer] = []
+    if not case.holds and case.termination != "approved":
+        timers.append((clear_ms(case, policy.rules[name], policy), relieve, name))
+    held = dossier.hold_of(name)
+    if held and held[1].kind == "suspend" and not case.termination:
+        end_ms = held[1].since_ms + policy.ladder.suspension_days_max * DAY_MS
+        timers.append((max(end_ms, case.snoozed_until_ms), propose_termination, name))
+    return timers
+
+
+def _climbs_by_itself(case: Case, rule: RuleParameters) -> bool:
+    """Whether a state that was announced lasts, so that no further finding has to come."""
+    is_new = case.window_ms > case.spent_ms
+    return case.holds and bool(case.delivered_ms) and is_new and not needs_regular(rule)
+
+
+def _end_act(turn: Turn, rule: str) -> None:
+    """The cause of what was done once is gone; the notice of it still stands."""
+    case = turn.dossier.cases[rule]
+    case.stage, case.spent_ms = "notified", case.window_ms
+
+
+def _forget(turn: Turn, rule: str) -> None:
+    """The ladder begins anew."""
+    del turn.dossier.cases[rule]
+    turn.drop_where(rule, lambda order: True)
+
+
+def _retire(turn: Turn, rule: str) -> None:
+    """The policy no longer has the rule: nothing rests on it any more."""
+    end_episode(turn, rule)
+    _forget(turn, rule)
+
+
+def _forget_hold(turn: Turn, service: str) -> None:
+    turn.drop(turn.dossier.holds.pop(service).action_id)
+
+
+def _end_exemption(turn: Turn, rule: str) -> None:
+    del turn.dossier.exemptions[rule]

@@ -1,0 +1,126 @@
+"""What no policy may turn off, whatever it says: see docs/LADDER.md.
+
+Most of it a policy has no words for: emergency and free numbers, evidence, who decides about a
+termination. What a policy could say against the rest is refused here, with the reason.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+CONTRACT = "contract"
+
+AT_ONCE = {
+    "ddos": "urgency",
+    "portscan": "urgency",
+    "portscan_slow": "urgency",
+    "attack": "urgency",
+    "mail_spam": "urgency",
+    "gateway": "fraud",
+    "data_bundle": CONTRACT,
+}
+"""Rules whose urgency or fraud the terms name, so that the notice may come with the restriction;
+or, of an exhausted bundle, the plan itself."""
+
+SUSPENDED_AT_ONCE = frozenset({"ddos", "gateway"})
+"""Of these the rules that may start at more than a lower speed (base-internet/aup 3)."""
+
+RESTRICTIONS = frozenset(
+    {
+        *("throttle", "minimum_service", "convert_prepaid", "restrict_storage", "suspend"),
+        *("deposit", "charge", "delete_storage", "reclaim_number", "report_upstream"),
+    }
+)
+"""What a rule may lead to by itself; the other kinds are the ladder's own steps."""
+
+NOTICE_FIRST = frozenset(
+    {
+        *("minimum_service", "convert_prepaid", "suspend", "charge"),
+        *("delete_storage", "reclaim_number"),
+    }
+)
+"""What must be announced (base-general 12.1, 13.2; base-cloud 3.10)."""
+
+REVIEWED = frozenset({"delete_storage", "reclaim_number"})
+"""What can't be undone, so that a person has to decide (GDPR art. 22)."""
+
+ONE_SERVICE = {
+    "sms": frozenset({"sms"}),
+    "voice": frozenset({"voice"}),
+    "storage": frozenset({"storage"}),
+    "stream": frozenset({"tv"}),
+    "data": frozenset({"data", "internet"}),
+}
+"""Services that a rule about one of them may restrict, by the first word of the rule's id."""
+
+Refusal = tuple[tuple[str, ...], str, str, str]
+"""The table, the key in it, what is wrong, and what to do."""
+
+
+def refusals(document: dict[str, Any]) -> Iterator[Refusal]:
+    """Everything in a policy document that the contracts or the law do not allow."""
+    ladder = document.get("ladder")
+    rules = document.get("rules")
+    if not isinstance(ladder, dict) or not isinstance(rules, dict):
+        return
+    yield from _of_ladder(ladder)
+    for name, table in rules.items():
+        if isinstance(table, dict):
+            yield from _of_rule(name, table, ladder)
+
+
+def _of_ladder(ladder: dict[str, Any]) -> Iterator[Refusal]:
+    notice, memory = ladder.get("notice_days"), ladder.get("memory_days")
+    if isinstance(notice, int) and isinstance(memory, int) and notice >= memory:
+        yield (
+            ("ladder",),
+            "memory_days",
+            "a notice would be forgotten before its period is over",
+            "make it more than `notice_days`",
+        )
+
+
+def _of_rule(name: str, table: dict[str, Any], ladder: dict[str, Any]) -> Iterator[Refusal]:
+    where, kind, at_once = ("rules", name), table.get("restriction"), table.get("at_once")
+    if isinstance(kind, str) and kind not in RESTRICTIONS:
+        allowed = ", ".join(sorted(RESTRICTIONS))
+        yield where, "restriction", f"{kind} is no restriction", f"choose from {allowed}"
+    if at_once and name not in AT_ONCE:
+        allowed = ", ".join(sorted(AT_ONCE))
+        yield (
+            where,
+            "at_once",
+            "the terms name no urgency or fraud here, so the notice comes first",
+            f"remove it; only these may be met at once: {allowed}",
+        )
+    elif at_once and kind != "throttle" and name not in SUSPENDED_AT_ONCE:
+        yield (
+            where,
+            "restriction",
+            "only a lower speed may come at once here",
+            'set it to "throttle", or remove `at_once`',
+        )
+    own = table.get("notice_days")
+    days = ladder.get("notice_days") if own is None else own
+    if days == 0 and kind in NOTICE_FIRST and not at_once:
+        yield (
+            where,
+            "notice_days",
+            f"{kind} must be announced before it takes effect",
+            "give it `notice_days` of 1 or more",
+        )
+    if kind in REVIEWED and table.get("human_review") is not True:
+        yield (
+            where,
+            "human_review",
+            f"{kind} can't be undone, so a person has to decide",
+            "add `human_review = true`",
+        )
+    service = table.get("service")
+    services = ONE_SERVICE.get(name.partition("_")[0], {service})
+    if service not in services:
+        yield (
+            where,
+            "service",
+            "a breach of one service may not restrict another",
+            f"choose from {', '.join(sorted(services))}",
+        )
