@@ -85,6 +85,11 @@ class ClosesPeriods:
         """The last period closed at each watermark, shape (n,)."""
         return self.closing.last(watermark_ms)
 
+    def has_closed(self, period_start_ms: int) -> bool:
+        """Whether a period is closed, so that nothing more is added to it."""
+        (period,) = self.period_of(np.array([period_start_ms])).tolist()
+        return period <= self.closing.closed
+
     def closes_ms(self, period_end_ms: int) -> int:
         """The watermark that closes a period."""
         return period_end_ms + self.closing.lateness_ms

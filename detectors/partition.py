@@ -251,18 +251,23 @@ class Partition(StoredPartition):
         if average.rule in self.main.cohort:
             closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
             for rules in self._rule_sets(closes_ms):
-                self._report(rules, [rules.judge(average, closes_ms)], "", outcome)
+                self._report(rules, rules.judge(average), "", outcome)
         return outcome.findings
 
     def judge_given(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
-        columns = self.main.columns_of(rule)
-        asked = self.main.at(rule, period_start_ms)
-        hits = asked.judge_given(columns, period_start_ms, given, self.customers)
-        found = Found(rule, period_start_ms, Closed(hits=tuple(hits)))
-        return self._findings(self.main, found, "")
+        closing = self.rules[rule].closing
+        (period,) = closing.periods.period_of(np.array([period_start_ms])).tolist()
+        closes_ms = self.rules[rule].closes_ms(closing.periods.bounds(period)[1])
+        findings = []
+        for rules in self._rule_sets(closes_ms):
+            asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
+            hits = asked.judge_given(columns, period_start_ms, given, self.customers)
+            found = Found(rule, closes_ms, Closed(hits=tuple(hits)))
+            findings += self._findings(rules, found, "")
+        return findings
 
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""

@@ -197,6 +197,10 @@ class ClosingRule(Rule, Protocol):
         """The last period closed at each watermark, shape (n,)."""
         ...
 
+    def has_closed(self, period_start_ms: int) -> bool:
+        """Whether a period is closed, so that nothing more is added to it."""
+        ...
+
     def closes_ms(self, period_end_ms: int) -> int:
         """The watermark that closes a period."""
         ...

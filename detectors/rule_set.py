@@ -26,6 +26,9 @@ from detectors.timeline import Timeline
 from schemas.policy import Policy
 from schemas.records import CohortAverage
 
+EARLY_MEANS_MAX = 10_000
+"""Means that wait for their period to be closed; of more, the oldest are forgotten."""
+
 
 @dataclass(slots=True)
 class Progress:
@@ -94,6 +97,8 @@ class RuleSet:
         self.closing = [n for n, rule in self.rules.items() if isinstance(rule, ClosingRule)]
         self.cohort = [n for n, rule in self.rules.items() if isinstance(rule, CohortRule)]
         self.others = [name for name in self.rules if name not in self.closing]
+        self.early: dict[tuple[str, str, int], CohortAverage] = {}
+        """Means of periods that are not closed here yet, by rule, cohort and start."""
         self.kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
         fields = {kind: self._fields_of(kind) for kind in self.kinds}
         self.groups = {k: ColumnGroup(k, of_kind) for k, of_kind in fields.items() if of_kind}
@@ -130,6 +135,7 @@ class RuleSet:
             twin.groups[kind].take_columns({n: c.copy() for n, c in group.columns.items()})
         for name, rule in self.rules.items():
             hand_over(rule, twin.rules[name])
+        twin.early = dict(self.early)
         return twin
 
     # -- events ---------------------------------------------------------------------------------
@@ -183,10 +189,11 @@ class RuleSet:
             rule = self.at(name, last_event_ms)
             closed = rule.close_ended(self.columns_of(name), last_event_ms, self.customers)
             yield Found(name, last_event_ms, closed)
+            yield from self._judge_early(name)
 
     def _close_through(self, name: str, reached_ms: int) -> Iterator[Found]:
         yield from self._close_before_changes(name, reached_ms)
-        yield self._closed(name, reached_ms)
+        yield from self._close_at(name, reached_ms)
 
     def _close_before_changes(self, name: str, reached_ms: int) -> Iterator[Found]:
         """What closes before a change of policy is judged as it was until then.
@@ -197,15 +204,36 @@ class RuleSet:
         lowest_ms = self.progress.lowest_ms(reads)
         for change_ms in self.timeline.changes_between(lowest_ms, reached_ms):
             if self.progress.has_begun(reads, change_ms):
-                yield self._closed(name, change_ms - 1)
+                yield from self._close_at(name, change_ms - 1)
 
-    def _closed(self, name: str, reached_ms: int) -> Found:
+    def _close_at(self, name: str, reached_ms: int) -> Iterator[Found]:
         rule = self.at(name, reached_ms)
         closed = rule.close(self.columns_of(name), reached_ms, self.customers)
-        return Found(name, reached_ms, closed)
+        yield Found(name, reached_ms, closed)
+        yield from self._judge_early(name)
 
-    def judge(self, average: CohortAverage, closes_ms: int) -> Found:
-        """Take in the mean of a period that closes at a watermark, whenever the mean comes."""
+    def judge(self, average: CohortAverage) -> Iterator[Found]:
+        """Take in the mean of a period, which counts once the period is closed here.
+
+        A partition that goes back to a checkpoint hears of means before it closes their periods.
+        """
+        if self.rules[average.rule].has_closed(average.period_start_ms):
+            yield self._judged(average)
+            return
+        key = (average.rule, average.cohort, average.period_start_ms)
+        self.early.setdefault(key, average)
+        while len(self.early) > EARLY_MEANS_MAX:
+            del self.early[next(iter(self.early))]
+
+    def _judge_early(self, name: str) -> Iterator[Found]:
+        for key, average in list(self.early.items()):
+            if name == average.rule and self.rules[name].has_closed(average.period_start_ms):
+                del self.early[key]
+                yield self._judged(average)
+
+    def _judged(self, average: CohortAverage) -> Found:
+        """Judge by a mean under the policy of the moment at which its period closed."""
+        closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
         rule = self.at(average.rule, closes_ms)
         hits = rule.judge(self.columns_of(average.rule), average, self.customers)
         return _found(average.rule, closes_ms, hits)

@@ -5,7 +5,6 @@ from fractions import Fraction
 from math import isfinite
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -80,7 +79,6 @@ class StorageFlood(ClosesPeriods):
         self.ring = PeriodRing(parameters.lateness_hours // SHORTEST_DAY_HOURS + 1)
         self.ratio = Fraction(str(parameters.ratio))
         self.candidates: dict[int, list[Candidate]] = {}
-        self.early_means: dict[tuple[int, int], CohortAverage] = {}
         self.fields = (Field(self.name, "<i8", self.ring.width),)
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
@@ -108,17 +106,14 @@ class StorageFlood(ClosesPeriods):
             return Closed()
         slot = np.arange(customers.directory.size)
         cohort = customers.cohort(slot)
-        shares, hits = [], []
+        shares = []
         for day in days[-PERIODS_KEPT:]:
             written = self._day(columns, day)[: len(slot)]
             shares.append(self._share(day, written, cohort, customers))
             self._remember_candidates(day, written, cohort, customers)
-            for key in [key for key in self.early_means if key[0] == day]:
-                hits += self._hits(self.early_means[key], *key, customers)
-        self.early_means = {key: m for key, m in self.early_means.items() if key[0] >= days.stop}
         kept = range(days.stop - PERIODS_KEPT, days.stop)
         self.candidates = {day: c for day, c in self.candidates.items() if day in kept}
-        return Closed(hits=tuple(hits), shares=tuple(shares))
+        return Closed(shares=tuple(shares))
 
     def _day(self, columns: Mapping[str, NDArray], day: int) -> Ints:
         cells = columns[self.name]
@@ -159,16 +154,9 @@ class StorageFlood(ClosesPeriods):
     def judge(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
-        """Take in a day's mean, and report which of its candidates flooded.
-
-        A partition that goes back to a checkpoint hears of means before it closes their days again.
-        """
+        """Take in a day's mean, and report which of its candidates flooded."""
         day = int(self.days.period_of(np.array([average.period_start_ms]))[0])
-        cohort = int(_hash(average.cohort))
-        if day > self.closing.closed:
-            self.early_means.setdefault((day, cohort), average)
-            return []
-        return list(self._hits(average, day, cohort, customers))
+        return list(self._hits(average, day, int(_hash(average.cohort)), customers))
 
     def judge_given(
         self,
@@ -245,18 +233,14 @@ class StorageFlood(ClosesPeriods):
         return [Standing(window=window, observed=written, limit=None, unit="bytes")]
 
     def remember(self) -> Any:
-        """The newest day, the last closed one, who may have flooded, and means that came early."""
-        early = [[day, cohort, mean] for (day, cohort), mean in self.early_means.items()]
-        return [self.ring.newest, self.closing.remember(), list(self.candidates.items()), early]
+        """The newest day, the last closed one, and who may have flooded."""
+        return [self.ring.newest, self.closing.remember(), list(self.candidates.items())]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest, closing, candidates, early = memory
+        self.ring.newest, closing, candidates = memory
         self.closing.recall(closing)
         self.candidates = {day: [tuple(each) for each in found] for day, found in candidates}
-        self.early_means = {
-            (day, cohort): msgspec.convert(mean, CohortAverage) for day, cohort, mean in early
-        }
 
 
 def _hash(cohort: str) -> np.uint64:

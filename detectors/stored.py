@@ -17,6 +17,7 @@ from detectors.rule_set import Progress, RuleSet
 from detectors.state import STATE_VERSION, ColumnGroup, Directory
 from detectors.timeline import Timeline
 from schemas.policy import Policy
+from schemas.records import CohortAverage
 
 CUSTOMER_GROUP = "customer"
 
@@ -135,6 +136,7 @@ class StoredPartition:
             "began_ms": self.progress.began_ms,
             "cohort_names": self.customers.cohort_names,
             "rules": {name: rule.remember() for name, rule in self.rules.items()},
+            "early_means": list(self.main.early.values()),
             "provenance": {kind: kept.remember() for kind, kept in self.provenance.items()},
         }
         return msgspec.msgpack.encode(memory)
@@ -196,6 +198,8 @@ class StoredPartition:
         for name, rule in self.rules.items():
             if name in kept["rules"]:
                 rule.recall(kept["rules"][name])
+        means = msgspec.convert(kept["early_means"], list[CohortAverage])
+        self.main.early = {(m.rule, m.cohort, m.period_start_ms): m for m in means}
         for kind, spans in kept["provenance"].items():
             if kind in self.provenance:
                 self.provenance[kind].recall(spans)

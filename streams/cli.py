@@ -196,6 +196,7 @@ def replay(
 @click.option("--actions", type=FILE, help="Actions of a replay, NDJSON; else the topic.")
 @click.option("--findings", type=FILE, help="Findings of the same replay, NDJSON.")
 @click.option("--customers", type=FILE, help="Customers, NDJSON.")
+@click.option("--policies", type=FILE, help="Policies that took effect on the way, NDJSON.")
 @setting("policy", "Policy file; the default policy if absent.", POLICY)
 @setting("partitions", "Partitions that the topics have, or that the replay had.", int)
 @click.option("--language", default="en", type=click.Choice(["en", "nl", "fr"]), show_default=True)
@@ -207,6 +208,7 @@ def explain(
     actions: Path | None,
     findings: Path | None,
     customers: Path | None,
+    policies: Path | None,
     language: str,
     html: Path | None,
     **flags: Any,
@@ -218,11 +220,11 @@ def explain(
     settings = load_settings(flags)
     records: Files | Topics
     if actions is not None and findings is not None:
-        records = Files(actions, findings, customers)
-    elif actions is findings is customers is None:
+        records = Files(actions, findings, customers, policies)
+    elif actions is findings is customers is policies is None:
         records = Topics(settings.broker)
     else:
-        fail("name --actions and --findings together, or neither and no --customers", WRONG_USAGE)
+        fail("name --actions and --findings, or none of the files", WRONG_USAGE)
     run_explain(action_id, list(inputs), records, language, html, settings)
 
 

@@ -15,7 +15,7 @@ from detectors.averages import Averages
 from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import stable_order
 from detectors.partition import Outcome, Partition
-from detectors.policies import decode_edition
+from detectors.policies import Edition, decode_edition
 from detectors.provenance import Origin
 from detectors.verdicts import Verdicts, is_about_brake
 from schemas.columns import Columns
@@ -126,9 +126,13 @@ class Replay:
                 results.dead_letters.append(letter)
                 self.reasons[POLICY_REASON] += 1
                 continue
-            for state in (*self.partitions, *self.verdicts):
-                state.announce_policy(edition)
+            self.announce_policy(edition)
         return results
+
+    def announce_policy(self, edition: Edition) -> None:
+        """Take in a policy that holds from its time on."""
+        for state in (*self.partitions, *self.verdicts):
+            state.announce_policy(edition)
 
     def hear(self, records: Iterable[Heard]) -> None:
         """Take in results and decisions; each is told before its customer's later findings.

@@ -3,6 +3,8 @@
 Each kind is a topic of its own, so a live worker and a replay see them in different orders.
 """
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from schemas.events import Sms
 from schemas.records import CohortAverage
 from tests.drawing import DAY_MS, MIDNIGHTS_MS, only
 from tests.histories import CASES, LOW, mixed
-from tests.test_rules import IDS_MAX, PROPERTY, Run, kind_of
+from tests.test_rules import IDS_MAX, PROPERTY, Run, checkpoint, kind_of
 from tests.twins import inactive
 from tests.twins.data_monthly_ratio import MONTHS_OF_DATA
 
@@ -26,6 +28,13 @@ CLOSING_CASES = {
     # Every rule has the use of every kind to close its periods by.
     "all_uses": (only(LOW, *CLOSING), inactive.uses()),
 }
+
+JUDGED_ONCE = [
+    case
+    for case, (policy, _) in CLOSING_CASES.items()
+    if set(policy.rules) <= {"deviation", "usage_double", "storage_flood"}
+]
+"""Rules that judge a period by its mean, and by nothing before."""
 
 
 def split(history):
@@ -73,6 +82,32 @@ def test_the_order_of_kinds_changes_nothing_of_what_is_found(case, data, turns):
     mixed_up = interleaved(events, turns)
     assert expected == told(Run(policy).in_parts(mixed_up, range(len(events))), means)
     assert expected == told(Run(policy).take(events), means)
+
+
+@pytest.mark.parametrize("case", JUDGED_ONCE)
+@PROPERTY
+@given(data=st.data())
+def test_a_mean_that_is_known_before_its_period_is_closed_changes_nothing(case, data):
+    """A partition that goes back to a checkpoint has heard of it; and it may move meanwhile."""
+    policy, histories = CLOSING_CASES[case]
+    events, means = split(data.draw(histories))
+    # There is one mean of a period.
+    means = list({(mean.cohort, mean.period_start_ms): mean for mean in means}.values())
+    known, moves = (data.draw(st.integers(0, len(events))) for _ in range(2))
+
+    run = Run(policy).in_parts(events[:known], range(known))
+    for mean in means:
+        run.findings += run.partition.judge(mean)
+    log = {}
+    for start, stop in pairwise(sorted({known, max(known, moves), len(events)})):
+        checkpoint(run.partition, log)
+        memory = run.partition.remember()
+        run.partition = Partition(0, policy, IDS_MAX)
+        run.partition.restore(list(log), list(log.values()))
+        run.partition.recall(memory)
+        run.take(events, start, stop)
+
+    assert told(Run(policy).take(events), means) == told(run, means)
 
 
 def test_kinds_that_never_come_hold_a_day_back_until_the_clock_closes_it():

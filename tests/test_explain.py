@@ -26,7 +26,7 @@ from schemas.records import (
 from streams.explain.case import Case, ExplainError, case_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
-from streams.explain.recompute import recompute
+from streams.explain.recompute import Policies, recompute
 from streams.explain.spans import InputGone, Why, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.texts import LANGUAGES, texts_in
@@ -83,7 +83,7 @@ def computed(folder, case, files=(), partitions=1, policy=None):
     for finding in case.findings:
         chunks = read_files(spans_of(finding.evidence), files, now)
         outcomes.append(
-            recompute(finding, policy, customers_of(folder), chunks, partitions, IDS_MAX)
+            recompute(finding, Policies(policy), customers_of(folder), chunks, partitions, IDS_MAX)
         )
     return Explanation(case, outcomes, f"{policy.name} {policy.version}")
 

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from detectors.policies import default_policy_path
+from detectors.policies import default_policy_path, load_policy
+from streams.explain.command import explain
+from streams.explain.topics import Topics
 from streams.generator import Operator, OperatorShape
 from tests.live import (
     Worker,
@@ -25,6 +27,7 @@ from tests.live import (
     usage_records,
     wait_until_committed,
 )
+from tests.test_explain_topics import IDS_MAX, of_topics
 
 PARTITIONS = 4
 APP_ID = "fairuse"
@@ -104,6 +107,7 @@ def test_policies_change_while_a_worker_runs_as_they_do_in_a_replay(kafka, tmp_p
         kinds = {(finding["policy"]["version"], finding["shadow"]) for finding in found}
         assert kinds >= {("2024-06-03", False), ("second", False), ("trial", True)}
         assert_refused_once(kafka.bootstrap)
+        assert_explained(kafka.bootstrap)
         assert_told(worker, second_ms)
         assert worker.stop() == 0
     finally:
@@ -144,6 +148,20 @@ def assert_refused_once(bootstrap):
     told = [(letter["topic"], letter["offset"], letter["reason"]) for letter in letters]
     assert told == [("policies", 1, "policy"), ("policies", 2, "policy")]
     assert "can't change live" in letters[0]["detail"]
+
+
+def assert_explained(bootstrap):
+    """The last action of each rule and policy agrees with its input, under that policy."""
+    topics, policy = Topics(bootstrap), load_policy()
+    chosen = {(action.rule, action.policy.version): action for action in topics.actions()}
+    assert {version for _, version in chosen} == {policy.version, "second", "trial"}
+    differing = {}
+    for case, action in chosen.items():
+        explained = explain(action.action_id, topics, of_topics(bootstrap), policy, IDS_MAX)
+        assert not explained.is_other_policy
+        if explained.verdict != "agrees":
+            differing[case] = [getattr(o, "differences", o) for o in explained.outcomes]
+    assert not differing
 
 
 def assert_told(worker, second_ms):

@@ -1,6 +1,7 @@
 """What `fairuse explain` does, once the command line is read."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,19 +9,19 @@ from typing import Protocol
 import msgspec
 from rich.console import Console
 
-from detectors.policies import load_policy
+from detectors.policies import Edition, decode_edition, load_policy
 from schemas.policy import Policy
 from schemas.records import Action, Customer, Finding
 from streams.clock import wall_clock
 from streams.explain.case import ExplainError, case_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
-from streams.explain.recompute import Recomputation, recompute
+from streams.explain.recompute import Policies, Recomputation, recompute
 from streams.explain.spans import InputGone, TopicSpan, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.topics import read_topics
 from streams.settings import Settings
-from streams.sources import Chunk, files_of, read_records
+from streams.sources import Chunk, files_of, read_lines, read_records
 
 action_decoder = msgspec.json.Decoder(Action)
 finding_decoder = msgspec.json.Decoder(Finding)
@@ -42,6 +43,10 @@ class Records(Protocol):
         """Who has which plan, all of the customer's partition among them."""
         ...
 
+    def policies(self) -> Iterable[bytes]:
+        """Policies that took effect while events flowed, as their topic has them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -50,6 +55,7 @@ class Files:
     actions_path: Path
     findings_path: Path
     customers_path: Path | None
+    policies_path: Path | None = None
 
     def actions(self) -> Iterator[Action]:
         """Every action, in order."""
@@ -63,6 +69,11 @@ class Files:
         """Every customer."""
         if self.customers_path is not None:
             yield from read_records(self.customers_path, customer_decoder)
+
+    def policies(self) -> Iterator[bytes]:
+        """The lines of a file of policies."""
+        if self.policies_path is not None:
+            yield from (line for _, line in read_lines(self.policies_path))
 
 
 def explain(
@@ -80,17 +91,25 @@ def explain(
     case = case_of(action_id, records.actions, lambda action: records.findings(action.customer_id))
     if case.action.rule not in policy.rules:
         raise ExplainError(f"policy {policy.name} has no rule {case.action.rule}: name another")
+    policies = Policies(policy, list(_editions(records.policies(), policy)))
     outcomes: list[Recomputation | InputGone] = []
     for finding in case.findings:
         try:
             chunks, partitions = usage(finding)
             customers = records.customers(finding.customer_id)
             outcomes.append(
-                recompute(finding, policy, customers, chunks, partitions, dedup_entries_max)
+                recompute(finding, policies, customers, chunks, partitions, dedup_entries_max)
             )
         except InputGone as gone:
             outcomes.append(gone)
-    return Explanation(case, outcomes, f"{policy.name} {policy.version}")
+    return Explanation(case, outcomes, policies.name_for(case.action.policy))
+
+
+def _editions(records: Iterable[bytes], base: Policy) -> Iterator[Edition]:
+    """What took effect; the workers refused the rest, or ran under another policy than this."""
+    for record in records:
+        with suppress(ValueError):
+            yield decode_edition(record, base)
 
 
 def run_explain(

@@ -1,6 +1,6 @@
 """A finding computed again: the same rules over the input that its evidence names."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, islice
 from typing import Any
@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from detectors.calendar import calendar
+from detectors.policies import Edition
 from detectors.provenance import Origin
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
-from schemas.records import CohortPartial, Customer, Finding
+from schemas.records import CohortPartial, Customer, Finding, PolicyRef
 from streams.partitioner import partition_of, partitions_of
 from streams.replay import CUSTOMERS_AT_ONCE, Replay, Results
 from streams.sources import Chunk
@@ -25,6 +26,25 @@ STEPPED = ("day", "week", "month")
 """Windows in which the count is followed step by step."""
 
 COMPARED = ("observed", "limit", "window", "event_time_ms", "finding_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policy that the workers were started with, and those that took effect since."""
+
+    base: Policy
+    later: Sequence[Edition] = ()
+
+    def name_for(self, ref: PolicyRef) -> str:
+        """Name and version of the policy that a record names, or of the first if it is unknown."""
+        known = [policy_name(edition.policy) for edition in self.later]
+        name = f"{ref.name} {ref.version}"
+        return name if name in known else policy_name(self.base)
+
+
+def policy_name(policy: Policy) -> str:
+    """Name and version of a policy."""
+    return f"{policy.name} {policy.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +83,7 @@ class Recomputation:
 
 def recompute(
     finding: Finding,
-    policy: Policy,
+    policies: Policies,
     customers: Iterable[Customer],
     chunks: Iterable[Chunk],
     partitions: int,
@@ -78,7 +98,7 @@ def recompute(
     ----------
     finding
         The finding.
-    policy
+    policies
         The rules; those of another version than the finding's may lead to another result.
     customers
         Who has which plan.
@@ -89,12 +109,14 @@ def recompute(
     dedup_entries_max
         Event ids remembered at most, for each kind of event.
     """
-    rerun = Rerun(finding, policy, dedup_entries_max)
+    rerun = Rerun(finding, policies, dedup_entries_max)
     home = partition_of(finding.customer_id.encode(), partitions)
     rerun.announce(_of_partition(customers, home, partitions))
     same = [
         other for other in _findings(rerun, chunks, home, partitions) if _is_same(other, finding)
     ]
+    # Where two policies ran beside each other both may have found it.
+    same.sort(key=lambda other: other.policy != finding.policy)
     again = same[0] if same else None
     return Recomputation(
         finding=finding,
@@ -152,13 +174,15 @@ class Rerun(Replay):
     longer windows, and by whole windows where several of them make a finding "regular".
     """
 
-    def __init__(self, finding: Finding, policy: Policy, dedup_entries_max: int) -> None:
-        super().__init__(policy, 1, dedup_entries_max)
+    def __init__(self, finding: Finding, policies: Policies, dedup_entries_max: int) -> None:
+        super().__init__(policies.base, 1, dedup_entries_max)
+        for edition in policies.later:
+            self.announce_policy(edition)
         self.finding = finding
         self.samples: dict[int, int] = {}
         self.reached: int | None = None
         self._given = means_of(finding)
-        self._days = calendar(policy.timezone, "day")
+        self._days = calendar(policies.base.timezone, "day")
 
     @property
     def plan_from_ms(self) -> int:

@@ -25,6 +25,7 @@ from streams.topics import (
     ANSWER_MS_MAX,
     CUSTOMERS,
     FINDINGS,
+    POLICIES,
     USAGE_PREFIX,
     TopicsError,
 )
@@ -54,6 +55,13 @@ class Topics:
     def customers(self, customer_id: str) -> Iterator[Customer]:
         """The customers of the customer's partition."""
         return self._of_partition(CUSTOMERS, customer_id, Customer)
+
+    def policies(self) -> Iterator[bytes]:
+        """What is kept of the policies' topic."""
+        with _consumer(self.bootstrap) as consumer:
+            _partitions(consumer, POLICIES)
+            for record in _kept(consumer, TopicPartition(POLICIES, 0)):
+                yield record.value or b""
 
     def _of_partition(self, topic: str, customer_id: str, kind: type[Any]) -> Iterator[Any]:
         with _consumer(self.bootstrap) as consumer:
@@ -146,15 +154,20 @@ def _partitions(consumer: KafkaConsumer, topic: str) -> int:
 def _decoded(consumer: KafkaConsumer, part: TopicPartition, kind: type[Any]) -> Iterator[Any]:
     """What is kept of a partition up to now; an empty value says that a customer is gone."""
     decoder = msgspec.json.Decoder(kind)
+    for record in _kept(consumer, part):
+        try:
+            if record.value:
+                yield decoder.decode(record.value)
+        except (ValueError, UnicodeError):
+            # The worker put it to the dead letters, or another program wrote it.
+            continue
+
+
+def _kept(consumer: KafkaConsumer, part: TopicPartition) -> Iterator[Any]:
+    """The records that a partition still has, up to now."""
     first = consumer.beginning_offsets([part])[part]
     for records in _batches(consumer, part, first, consumer.end_offsets([part])[part]):
-        for record in records:
-            try:
-                if record.value:
-                    yield decoder.decode(record.value)
-            except (ValueError, UnicodeError):
-                # The worker put it to the dead letters, or another program wrote it.
-                continue
+        yield from records
 
 
 def _batches(
