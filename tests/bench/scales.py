@@ -10,7 +10,8 @@ class Scale:
     """Sizes of one run.
 
     Plain Faust is measured for `plain_seconds` after `warm_seconds`; `loaded_per_s_max` bounds the
-    load under which latency is measured, and with it the events made for it.
+    load under which latency is measured, and with it the events made for it; `cases` are open while
+    the speed of verdicts is.
     """
 
     quick: bool
@@ -21,6 +22,7 @@ class Scale:
     latency_seconds: float
     loaded_per_s_max: int
     state_customers: int
+    cases: int
 
 
 FULL = Scale(
@@ -32,6 +34,7 @@ FULL = Scale(
     latency_seconds=10,
     loaded_per_s_max=150_000,
     state_customers=1_000_000,
+    cases=1_000_000,
 )
 QUICK = Scale(
     quick=True,
@@ -42,4 +45,5 @@ QUICK = Scale(
     latency_seconds=3,
     loaded_per_s_max=25_000,
     state_customers=200_000,
+    cases=100_000,
 )

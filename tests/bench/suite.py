@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from aiokafka.errors import KafkaError as AioKafkaError
 from kafka.errors import KafkaError
 
+from detectors.policies import default_policy_path
 from streams.arrow import arrow_schema
 from streams.embedded import EmbeddedBrokerError, free_ports
 from streams.topics import TopicsError, create_topics
@@ -42,7 +43,8 @@ FAULTS = (
 class Suite:
     """A run of one scale; `failed` tells whether any part could not be measured.
 
-    Measured is `part`: the worker with the six rules that plain Faust has too, or all rules.
+    Measured is `part`: the worker with the six rules that plain Faust has too, or all rules, or the
+    ladder alone.
     """
 
     def __init__(self, scale: Scale, *, part: str, embedded: bool, folder: Path) -> None:
@@ -52,6 +54,7 @@ class Suite:
         self.port = free_ports(1)[0]
         self.failed = False
         self.rates: dict[str, float] = {}
+        self.part = part
         self.every_rule = part == "rules"
         self.policy = policy_of(EVERY if self.every_rule else SIX, folder)
         context = {"rules": "all"} if self.every_rule else {}
@@ -61,6 +64,9 @@ class Suite:
 
     def run(self) -> None:
         """Measure every part; one that fails is told on standard error and left out."""
+        if self.part == "verdicts":
+            self.attempt("verdicts", self.verdicts)
+            return
         note(f"making {self.scale.events} events")
         self.events = traffic(SEED, self.scale.events, self.scale.customers)
         size = sum(map(len, self.events.values)) / self.scale.events
@@ -139,6 +145,23 @@ class Suite:
             customers=customers,
             events=4 * customers,
         )
+
+    def verdicts(self) -> None:
+        cases, measured = self.scale.cases, self.scale.cases // 20
+        policy = str(default_policy_path())
+        found = self.child("verdict_rate", customers=cases, measured=measured, policy=policy)
+        if (found["restricted"], found["unmatched"]) != (measured, 0):
+            raise BenchError(f"not every case went its way: {found}")
+        for what, seconds in found["seconds"].items():
+            self.figures.put(
+                "verdicts_per_s",
+                measured / seconds,
+                "records/s",
+                "msgspec",
+                what=what,
+                events=measured,
+                cases=found["cases"],
+            )
 
     # -- with a broker --------------------------------------------------------------------------
 
