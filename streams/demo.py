@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,17 +23,19 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from schemas.events import Event
+from schemas.events import Event, Voice
 from schemas.records import Action, Customer, Finding
 from streams.clock import wall_clock
 from streams.embedded import EmbeddedBroker, ends_with_parent, refuse_taken
 from streams.generator import Operator, OperatorShape
+from streams.mishap import LIMIT_MS, RULE, VERSION, ordinary_calls, wrong_policy
 from streams.partitioner import partitions_of
 from streams.scoreboard import Scoreboard
 from streams.topics import (
     ACTIONS,
     CUSTOMERS,
     FINDINGS,
+    POLICIES,
     USAGE_PREFIX,
     create_topics,
 )
@@ -72,6 +75,10 @@ class Seen:
     actions: dict[str, Action] = field(default_factory=dict)
     newest_at: float = 0.0
 
+    def under(self, version: str) -> list[Finding]:
+        """What was found under a version of the policy."""
+        return [each for each in self.findings.values() if each.policy.version == version]
+
 
 def run_demo(customers: int, days: int, seed: int, port: int, broker_port: int | None) -> int:
     """Play the demo; its exit code."""
@@ -84,10 +91,7 @@ def run_demo(customers: int, days: int, seed: int, port: int, broker_port: int |
         create_topics(broker.bootstrap, PARTITIONS, 1, "fairuse")
         worker = _start_worker(broker.bootstrap, port, Path(folder))
         try:
-            seen, sent, seconds = asyncio.run(
-                _play(operator, broker.bootstrap, port, worker, terminal)
-            )
-            _summary(terminal, operator, seen, _metrics(port), sent, seconds)
+            asyncio.run(_play(operator, broker.bootstrap, port, worker, terminal))
         finally:
             _stop(worker)
     return 0
@@ -120,7 +124,7 @@ async def _play(
     port: int,
     worker: subprocess.Popen[bytes],
     terminal: Console,
-) -> tuple[Seen, int, float]:
+) -> None:
     seen = Seen()
     bar = Progress(
         TextColumn("[bold]usage"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -151,7 +155,33 @@ async def _play(
             live.update(_picture(bar, seen))
         seconds = time.monotonic() - started
         terminal.print(_picture(bar, seen))
-        return seen, sent, seconds
+        _summary(terminal, operator, seen, await _metrics(port), sent, seconds)
+        with terminal.status("somebody publishes a wrong limit"):
+            begins_ms = max(event.event_time_ms for event in day) + 1
+            calls = ordinary_calls(operator.customers(), begins_ms)
+            await _let_mishap_happen(producer, calls, begins_ms, port, seen, worker)
+        _tell_of_mishap(terminal, seen, await _metrics(port))
+
+
+async def _let_mishap_happen(
+    producer: Any,
+    calls: list[Voice],
+    begins_ms: int,
+    port: int,
+    seen: Seen,
+    worker: subprocess.Popen[bytes],
+) -> None:
+    """Publish the wrong policy and have everybody make a call; the first shows that it holds."""
+    counted, policy = _counted(await _metrics(port)), wrong_policy(begins_ms)
+    await producer.send_and_wait(POLICIES, encode(policy), key=policy.name.encode(), partition=0)
+    await _send(producer, calls[:1])
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while f'version="{VERSION}"' not in await _metrics(port):
+        if time.monotonic() > deadline:
+            raise DemoError("the worker did not take in the policy: try again")
+        await asyncio.sleep(0.1)
+    await _send(producer, calls[1:])
+    await _settle(port, counted + len(calls), seen, worker)
 
 
 async def _wait_ready(port: int, worker: subprocess.Popen[bytes]) -> None:
@@ -183,14 +213,14 @@ async def _announce(producer: Any, customers: list[Customer], port: int) -> None
     await _submit(producer, rows)
     deadline = time.monotonic() + READY_SECONDS_MAX
     while time.monotonic() < deadline:
-        held = _metric(await asyncio.to_thread(_metrics, port), "fairuse_state_rows")
+        held = _metric(await _metrics(port), "fairuse_state_rows")
         if held >= len(customers):
             return
         await asyncio.sleep(0.1)
     raise DemoError("the worker did not take in the customers: try again")
 
 
-async def _send(producer: Any, day: list[Event]) -> None:
+async def _send(producer: Any, day: Sequence[Event]) -> None:
     await _submit(
         producer,
         [
@@ -245,12 +275,12 @@ async def _read(bootstrap: str, seen: Seen) -> None:
         await consumer.stop()
 
 
-async def _settle(port: int, sent: int, seen: Seen, worker: subprocess.Popen[bytes]) -> None:
+async def _settle(port: int, sent: float, seen: Seen, worker: subprocess.Popen[bytes]) -> None:
     """Wait until the worker counted everything and nothing more comes of it, or it is stuck."""
     counted, moved = 0.0, time.monotonic()
     while time.monotonic() - moved < SETTLE_SECONDS_MAX:
         _check(worker)
-        before, counted = counted, _counted(await asyncio.to_thread(_metrics, port))
+        before, counted = counted, _counted(await _metrics(port))
         if counted > before:
             moved = time.monotonic()
         if counted >= sent and time.monotonic() - max(seen.newest_at, moved) > SILENCE_SECONDS:
@@ -258,8 +288,8 @@ async def _settle(port: int, sent: int, seen: Seen, worker: subprocess.Popen[byt
         await asyncio.sleep(0.2)
 
 
-def _metrics(port: int) -> str:
-    return _get(port, "/metrics").decode()
+async def _metrics(port: int) -> str:
+    return (await asyncio.to_thread(_get, port, "/metrics")).decode()
 
 
 def _metric(text: str, name: str) -> float:
@@ -322,4 +352,19 @@ def _summary(
         f"\n{sent:,} events of {len(operator.customers()):,} customers in {seconds:.1f} s "
         f"({sent / seconds:,.0f} events/s, generator, broker and worker on this machine), "
         f"{dead} dead letters\nactions: {told}"
+    )
+
+
+def _tell_of_mishap(terminal: Console, seen: Seen, metrics: str) -> None:
+    """What the brake let out and what it holds."""
+    under = seen.under(VERSION)
+    found = {finding.finding_id for finding in under}
+    out = sum(not found.isdisjoint(action.finding_ids) for action in seen.actions.values())
+    held = int(_metric(metrics, "fairuse_held_actions"))
+    customers = len({finding.customer_id for finding in under})
+    terminal.print(
+        f"\nthen a policy was published by mistake: {LIMIT_MS // 60_000} minute of calls a day in "
+        f"place of six hours. {customers:,} customers are in breach within the hour; {out} notices "
+        f"went out, then the brake stopped {RULE}: it holds {held:,} actions until a person looks "
+        f"at them (`fairuse decide reject --rule {RULE}` drops them)."
     )

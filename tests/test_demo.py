@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,16 @@ def test_the_demo_finds_every_planted_abuser_and_nobody_else():
     assert {row[0] for row in summary} == set(RULES), out
     assert all(row[1] == row[2] and row[3] == row[4] == "0" for row in summary), out
     assert "events/s" in out
+    told = re.search(
+        r"([\d,]+) customers are in breach within the hour; ([\d,]+) notices went out, "
+        r"then the brake stopped voice_daily: it holds ([\d,]+) actions",
+        " ".join(out.split()),
+    )
+    assert told, out
+    breaching, let_out, held = (int(number.replace(",", "")) for number in told.groups())
+    assert breaching > 390
+    assert held > 0
+    assert let_out <= 400 - held
 
 
 @pytest.mark.timeout(120)
