@@ -32,6 +32,8 @@ class Closing:
         self.lateness_ms = lateness_ms
         self.kept = kept
         self.closed = -1
+        self.next_ms = 0
+        """The watermark that closes the next period, or earlier."""
         self.began: dict[str, int] = {}
 
     def last(self, watermark_ms: Ints) -> Ints:
@@ -54,8 +56,12 @@ class Closing:
         first = self.closed + 1
         if self.closed < 0:
             first = max(0, min([last, *self.began.values()]) - self.kept + 1)
-        self.closed = max(self.closed, last)
+        self._note(max(self.closed, last))
         return range(first, last + 1)
+
+    def _note(self, closed: int) -> None:
+        self.closed = closed
+        self.next_ms = 0 if closed < 0 else self.periods.bounds(closed + 1)[1] + self.lateness_ms
 
     def remember(self) -> Any:
         """The last closed period, and where the kinds began."""
@@ -63,7 +69,8 @@ class Closing:
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.closed, self.began = memory[0], dict(memory[1])
+        self._note(memory[0])
+        self.began = dict(memory[1])
 
 
 class ClosesPeriods:
@@ -74,7 +81,7 @@ class ClosesPeriods:
     def close_periods(
         self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> Closed:
-        """What the periods that are closed now lead to; there may be none."""
+        """What the periods lead to that are closed now, at least one."""
         raise NotImplementedError
 
     def period_of(self, time_ms: Ints) -> Ints:
@@ -84,6 +91,10 @@ class ClosesPeriods:
     def closing_period(self, watermark_ms: Ints) -> Ints:
         """The last period closed at each watermark, shape (n,)."""
         return self.closing.last(watermark_ms)
+
+    def may_close(self, watermark_ms: int) -> bool:
+        """Whether a watermark may close another period."""
+        return watermark_ms >= self.closing.next_ms
 
     def has_closed(self, period_start_ms: int) -> bool:
         """Whether a period is closed, so that nothing more is added to it."""
@@ -107,10 +118,17 @@ class ClosesPeriods:
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> Closed:
         """What every period leads to that the watermark closes now."""
-        return self.close_periods(columns, self.closing.reached(watermark_ms), customers)
+        if not self.may_close(watermark_ms):
+            return Closed()
+        return self._close(columns, self.closing.reached(watermark_ms), customers)
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
     ) -> Closed:
         """The same for every period that ended before the last event: the input is at its end."""
-        return self.close_periods(columns, self.closing.ended(last_event_ms), customers)
+        return self._close(columns, self.closing.ended(last_event_ms), customers)
+
+    def _close(
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
+    ) -> Closed:
+        return self.close_periods(columns, periods, customers) if periods else Closed()

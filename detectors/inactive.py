@@ -146,8 +146,6 @@ class Inactive(ClosesPeriods):
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
         """Whose silence has lasted for the months with the days that are closed now."""
-        if not days:
-            return Closed()
         # The silences that last for the months with one of these days began on one of those.
         first = int(np.searchsorted(self.last_silent_day, days.start, side="left"))
         last = int(np.searchsorted(self.last_silent_day, days.stop - 1, side="right")) - 1

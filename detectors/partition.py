@@ -220,7 +220,7 @@ class Partition(StoredPartition):
     def _cut_at_closings(self, batch: Batch) -> list[Batch]:
         closes = np.zeros(len(batch.slot), bool)
         for rule in self.closing_rules.values():
-            if batch.kind in rule.reads:
+            if batch.kind in rule.reads and rule.may_close(batch.newest_ms):
                 first, last = rule.closing_period(batch.watermark_ms[[0, -1]])
                 if first != last:
                     closing = rule.closing_period(batch.watermark_ms)

@@ -197,6 +197,10 @@ class ClosingRule(Rule, Protocol):
         """The last period closed at each watermark, shape (n,)."""
         ...
 
+    def may_close(self, watermark_ms: int) -> bool:
+        """Whether a watermark may close another period."""
+        ...
+
     def has_closed(self, period_start_ms: int) -> bool:
         """Whether a period is closed, so that nothing more is added to it."""
         ...

@@ -148,8 +148,6 @@ class ScoredDays(ClosesPeriods):
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
         """Judge every day that all kinds have passed."""
-        if not days:
-            return Closed()
         for kind in self.reads:
             self._find(columns, kind, days[-1], customers)
         return Closed(hits=tuple(self._judge_through(columns, days[-1], customers)))

@@ -70,8 +70,6 @@ class StorageEnded(ClosesPeriods, Gauge):
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
         """Report who ran out of days by the end of the last day that is closed now."""
-        if not days:
-            return Closed()
         slot = np.arange(customers.directory.size)
         ended_ms = customers.valid_from_ms(slot)
         amount, reported = columns[self.amount][slot, 0], columns[self.since][slot, 0]

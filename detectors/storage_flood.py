@@ -102,8 +102,6 @@ class StorageFlood(ClosesPeriods):
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
         """This partition's share of every day that is closed now."""
-        if not days:
-            return Closed()
         slot = np.arange(customers.directory.size)
         cohort = customers.cohort(slot)
         shares = []
