@@ -115,8 +115,8 @@ def main(customers: int, measured: int, policy: str) -> None:
         site.tell(FINDINGS, site.findings(range(start, start + measured), 0))
     some = range(customers - measured, customers)
     seconds = {"first": site.tell(FINDINGS, site.findings(some, 0))}
-    seconds["again"] = site.tell(FINDINGS, site.findings(some, 1))
     seconds["answer"] = site.tell(ENFORCEMENT_RESULTS, list(site.delivered(some)))
+    seconds["again"] = site.tell(FINDINGS, site.findings(some, 1))
     before = site.sent.records
     seconds["restricting"] = site.tell(FINDINGS, site.findings(some, 5))
     say(
