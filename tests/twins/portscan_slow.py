@@ -10,7 +10,7 @@ from tests.drawing import CUSTOMERS, HOUR_MS, MIDNIGHTS_MS, MINUTE_MS, choices, 
 
 
 class Twin:
-    """A walk for each customer, up with failed first contacts and down with good ones."""
+    """A walk for each customer from the floor, up with failed first contacts, down with good ones."""
 
     name, reads = "portscan_slow", ("flow",)
 
@@ -39,7 +39,7 @@ class Twin:
         self.contacted[contact] = hour
         if hour <= self.reported.get(who, -(10**9)) + self.parameters.memory_hours:
             return
-        place = self.place.get(who, 0) + (self.up if failed else self.down)
+        place = self.place.get(who, self.lower) + (self.up if failed else self.down)
         second_ms = flow.event_time_ms // 1000 * 1000
         self.since[who] = min(second_ms, self.since.get(who, second_ms))
         if place >= self.upper:
@@ -53,7 +53,7 @@ class Twin:
                 observed=place,
                 limit=self.upper,
             )
-            self.reported[who], self.place[who] = hour, 0
+            self.reported[who], self.place[who] = hour, self.lower
         elif place <= self.lower:
             self.place[who] = self.lower
             del self.since[who]
