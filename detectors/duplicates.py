@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.chunks import ChunkLog
-from detectors.kernels.hashing import HashMap
+from detectors.kernels.hashing import ABSENT, HashMap
 from detectors.rule import Ints, Mask
 from schemas.hashing import Hashes
 
@@ -65,6 +65,10 @@ class Duplicates:
                 values[place[row]] = hour[row] + self.window_hours
                 fresh[row] = True
         return self._noted(key, hour, fresh)
+
+    def knows(self, key: Hashes) -> Mask:
+        """Which of the ids are remembered, shape (n,)."""
+        return self._map.find(key) != ABSENT
 
     def _noted(self, key: Hashes, hour: Ints, fresh: Mask) -> Mask:
         """Keep what is to be stored of the fresh ids, and let go of expired ones."""

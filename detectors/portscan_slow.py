@@ -27,15 +27,16 @@ class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
     """Shares of first contacts that succeed for honest customers (`theta0`), scanners (`theta1`).
 
     `alpha` is the probability to take one for the other, `beta` that to find a scanner. A contact
-    is the first for `memory_hours`, and a scanner is reported again after as long; `contacts_max`
-    bounds what one partition remembers, `retention_hours` is how late a flow may be.
+    is the first if there was none in this half of `memory_hours` and the one before, counted from
+    1970 on; a scanner is reported again after `memory_hours`. `contacts_max` bounds what one
+    partition remembers, `retention_hours` is how late a flow may be.
     """
 
     theta0: Share
     theta1: Share
     alpha: Share
     beta: Share
-    memory_hours: Annotated[int, Meta(ge=2, le=24 * 31)]
+    memory_hours: Annotated[int, Meta(ge=2, le=24 * 31, multiple_of=2)]
     retention_hours: Positive
     contacts_max: Positive
 
@@ -83,6 +84,7 @@ class PortscanSlow(OwnLogs):
         self.walk = Walk.of(parameters.theta0, parameters.theta1, parameters.alpha, parameters.beta)
         self.contacts = Duplicates(parameters.memory_hours, parameters.contacts_max)
         self.logs = (self.contacts,)
+        self.walks_from_ms = 0
         self.fields = (
             Field("slow_walk", "<i4"),
             Field("slow_since_s", "<u4"),
@@ -93,6 +95,10 @@ class PortscanSlow(OwnLogs):
     def evicted(self) -> int:
         """First contacts forgotten early for lack of room."""
         return self.contacts.evicted
+
+    def begin_walks(self, start_ms: int) -> None:
+        """Let contacts before an instant only be remembered, to recompute a finding's window."""
+        self.walks_from_ms = start_ms
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
         """Whether the flow is late by no more than it may be."""
@@ -118,7 +124,10 @@ class PortscanSlow(OwnLogs):
         return sorted(hits, key=lambda hit: hit.offset)
 
     def _first_contacts(self, batch: Batch, customers: Customers) -> Ints:
-        """Rows of TCP flows to hosts the customer had no contact with, of known outcome."""
+        """Rows of TCP flows to hosts the customer had no contact with, of known outcome.
+
+        Whether a contact is a first one depends on two periods only, however it was before them.
+        """
         fields = batch.fields
         row = np.flatnonzero(
             (fields["is_failed"] | fields["is_answered"])
@@ -128,17 +137,21 @@ class PortscanSlow(OwnLogs):
             & self.accepts(batch.time_ms, batch.watermark_ms)
         )
         key = mix(customers.directory.hashes(batch.slot[row]), fields["destination_address"][row])
-        # Most contacts are no first ones: of each hour only the first can be.
-        hour = batch.watermark_ms[row] // HOUR_MS
-        _, first = np.unique(mix(key, hour.astype(np.uint64)), return_index=True)
+        period = batch.watermark_ms[row] // (self.parameters.memory_hours // 2 * HOUR_MS)
+        now = mix(key, period.astype(np.uint64))
+        _, first = np.unique(now, return_index=True)
         first.sort()
-        fresh = self.contacts.screen(key[first], batch.watermark_ms[row[first]])
-        return row[first[fresh]]
+        now, row = now[first], row[first]
+        before = mix(key[first], (period[first] - 1).astype(np.uint64))
+        known = self.contacts.knows(before) | np.isin(before, now)
+        fresh = self.contacts.screen(now, batch.watermark_ms[row])
+        return row[fresh & ~known]
 
     def _is_watched(self, batch: Batch, row: Ints, reported_hour: Ints) -> Mask:
         """Whether the customer was not reported within the memory, shape (k,)."""
         hour = batch.watermark_ms[row] // HOUR_MS
-        return (reported_hour == 0) | (hour > reported_hour + self.parameters.memory_hours)
+        again = (reported_hour == 0) | (hour > reported_hour + self.parameters.memory_hours)
+        return again & (batch.time_ms[row] >= self.walks_from_ms)
 
     def _places(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints) -> Ints:
         """Where the walks stand after each row, shape (k,); kept is the height above `lower`."""
@@ -202,7 +215,7 @@ class PortscanSlow(OwnLogs):
                 "successful_contact": self.walk.succeeded,
                 "lower_threshold": self.walk.lower,
             },
-            # Contacts of the memory before it are no first ones.
+            # Contacts of the two periods before it may be no first ones.
             rests_on_ms=window.start_ms - self.parameters.memory_hours * HOUR_MS,
         )
 
@@ -231,8 +244,9 @@ class PortscanSlow(OwnLogs):
         ]
 
     def remember(self) -> Any:
-        """Nothing belongs to the partition as a whole but the contacts."""
-        return None
+        """When walks begin; the contacts are a log."""
+        return self.walks_from_ms
 
     def recall(self, memory: Any) -> None:
-        """Nothing to take back."""
+        """Take back what `remember` gave."""
+        self.walks_from_ms = memory

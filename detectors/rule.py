@@ -182,6 +182,15 @@ class CorrectableRule(Rule, Protocol):
 
 
 @runtime_checkable
+class WalkingRule(Rule, Protocol):
+    """A rule whose windows begin where a customer's walk left its lowest place."""
+
+    def begin_walks(self, start_ms: int) -> None:
+        """Leave every walk at its lowest place until an event time, to recompute a window."""
+        ...
+
+
+@runtime_checkable
 class ClosingRule(Rule, Protocol):
     """A rule that looks at whole periods once they are closed.
 

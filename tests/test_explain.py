@@ -33,6 +33,7 @@ from streams.explain.texts import LANGUAGES, texts_in
 from streams.explain.wording import Wording
 from streams.replay import Replay
 from streams.sources import read_records
+from tests.drawing import only
 from tests.test_cli import assert_one_sentence, fairuse
 from tests.test_scenarios import (
     IDS_MAX,
@@ -115,6 +116,78 @@ def test_every_action_of_a_scenario_agrees_with_its_input(folder, partitions):
             page = PageWriter(language, ZONE).page(explained)
             assert page.verdict == "agrees"
             assert page.title in unescape(html_of(page))
+
+
+def contacts(start_ms, every_ms, hosts, state="unanswered", who="eve"):
+    """One host after the other over TCP: when, whose, where to, and whether it answered."""
+    return [(start_ms + n * every_ms, who, f"10.0.{h >> 8}.{h & 255}", state) for n, h in hosts]
+
+
+def new_hosts(first, number):
+    return list(enumerate(range(first, first + number)))
+
+
+SLOWLY, KNOWN = 20 * 60_000, list(enumerate(n % 10 for n in range(600)))
+SLOW_SCANS = {
+    "twice": (
+        contacts(0, SLOWLY, new_hosts(100, 30)) + contacts(9 * DAY_MS, SLOWLY, new_hosts(500, 30)),
+        2,
+    ),
+    "without_end": (contacts(0, 3 * SLOWLY, new_hosts(100, 300)), 5),
+    "honest_before": (
+        contacts(0, SLOWLY, new_hosts(100, 60), "established")
+        + contacts(5 * DAY_MS, SLOWLY, new_hosts(500, 30)),
+        1,
+    ),
+    "with_hosts_spoken_to_all_the_time": (
+        contacts(0, 21 * 60_000, KNOWN, "established")
+        + contacts(4 * DAY_MS + 77, SLOWLY, new_hosts(500, 60))
+        + contacts(7 * DAY_MS + 77, SLOWLY, new_hosts(900, 60)),
+        2,
+    ),
+    "with_dead_hosts_asked_all_the_time": (
+        contacts(0, 21 * 60_000, KNOWN)
+        + contacts(4 * DAY_MS + 77, SLOWLY, new_hosts(500, 60))
+        + contacts(7 * DAY_MS + 77, SLOWLY, new_hosts(900, 60)),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("story", SLOW_SCANS)
+def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path):
+    """From the lines that the evidence names, though a walk may be much older than they are."""
+    rows, number = SLOW_SCANS[story]
+    fields = ("event_time_ms", "customer_id", "destination_address", "state")
+    common = {"type": "flow", "source_address": "192.0.2.7", "destination_port": 23, "protocol": 6}
+    events = [
+        common | {"event_id": f"e{n}"} | dict(zip(fields, (MARCH_MS + at, *rest), strict=True))
+        for n, (at, *rest) in enumerate(sorted(rows))
+    ]
+    path = tmp_path / "input.ndjson"
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    policy = only(load_policy(), "portscan_slow")
+    results = list(Replay(policy, 1, IDS_MAX).run([path], clock=now))
+    actions = [action for result in results for action in result.actions]
+    findings = [finding for result in results for finding in result.findings]
+    assert len(findings) == number
+    assert actions
+    cases = [case_of(action.action_id, lambda: actions, lambda _: findings) for action in actions]
+    told = {finding.finding_id for case in cases for finding in case.findings}
+    cases += [Case(actions[0], None, [f]) for f in findings if f.finding_id not in told]
+    for case in cases:
+        outcomes = [
+            recompute(
+                finding,
+                Policies(policy),
+                [],
+                read_files(spans_of(finding.evidence), [path], now),
+                1,
+                IDS_MAX,
+            )
+            for finding in case.findings
+        ]
+        assert [outcome.differences for outcome in outcomes] == [[]] * len(outcomes), case.findings
 
 
 @pytest.mark.parametrize("folder", FIRING, ids=name_of)

@@ -10,6 +10,7 @@ import numpy as np
 from detectors.calendar import calendar
 from detectors.policies import Edition
 from detectors.provenance import Origin
+from detectors.rule import WalkingRule
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
@@ -182,6 +183,9 @@ class Rerun(Replay):
         self.samples: dict[int, int] = {}
         self.reached: int | None = None
         self._given = means_of(finding)
+        rule = self.partitions[0].rules[finding.rule]
+        if isinstance(rule, WalkingRule):
+            rule.begin_walks(finding.window.start_ms)
         self._days = calendar(policies.base.timezone, "day")
 
     @property

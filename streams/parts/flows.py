@@ -14,7 +14,7 @@ SMTP, SUBMISSION, SSH, REMOTE_DESKTOP = 25, 587, 22, 3389
 BROWSED_HOSTS = 300
 KNOWN_HOSTS = HOSTS[100:157]
 DEAD_HOSTS = HOSTS[:3]
-"""Too few for the sequential test, which wants four strangers to fail."""
+"""Too few for the sequential test, which wants nineteen strangers to fail."""
 
 VICTIM = HOSTS[-1]
 FLOOD_MINUTES, FLOOD_FLOWS = 8, 20

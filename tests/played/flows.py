@@ -57,17 +57,16 @@ def portscan(_customers, events):
 
 
 def portscan_slow(_customers, events):
-    """The sequential test over hosts met for the first time (TRW): 4 up, a quarter down."""
+    """The sequential test over hosts met for the first time: one up, one down, never below 0."""
     shares = {}
     for customer, flows in by_customer(only(Flow, events, "outbound")).items():
-        met, likelihood, most = set(), 1.0, 0.0
+        met, height, most = set(), 0, 0
         for flow in flows:
             if flow.destination_address not in met:
                 met.add(flow.destination_address)
-                likelihood *= 4 if has_failed(flow) else 0.25
-                most = max(most, likelihood)
-                likelihood = 1.0 if likelihood <= 0.0101 else likelihood
-        shares[customer] = most / 99
+                height = max(height + (1 if has_failed(flow) else -1), 0)
+                most = max(most, height)
+        shares[customer] = most / 18
     return shares
 
 

@@ -34,9 +34,11 @@ class Twin:
         if not counts or flow.protocol != 6 or to_group:
             return
         contact = who, flow.destination_address
-        if hour <= self.contacted.get(contact, -(10**9)) + self.parameters.memory_hours:
+        period = hour // (self.parameters.memory_hours // 2)
+        before = self.contacted.get(contact, -(10**9))
+        self.contacted[contact] = period
+        if period <= before + 1:
             return
-        self.contacted[contact] = hour
         if hour <= self.reported.get(who, -(10**9)) + self.parameters.memory_hours:
             return
         place = self.place.get(who, self.lower) + (self.up if failed else self.down)
@@ -66,7 +68,7 @@ LOW = {
     "theta1": 0.2,
     "alpha": 0.1,
     "beta": 0.9,
-    "memory_hours": 3,
+    "memory_hours": 4,
     "retention_hours": 2,
 }
 
