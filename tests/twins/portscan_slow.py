@@ -10,7 +10,7 @@ from tests.drawing import CUSTOMERS, HOUR_MS, MIDNIGHTS_MS, MINUTE_MS, choices, 
 
 
 class Twin:
-    """A walk for each customer from the floor, up with failed first contacts, down with good ones."""
+    """A walk for each customer, from the lowest place up with failed first contacts."""
 
     name, reads = "portscan_slow", ("flow",)
 
