@@ -95,6 +95,45 @@ def test_a_repeated_action_is_answered_from_memory():
     assert said[1].status == "applied"
 
 
+@pytest.mark.parametrize("fate", ["refused", "unavailable"])
+def test_a_repeated_action_whose_first_try_failed_is_tried_again(fate):
+    """And once it was applied, answered from memory."""
+    desk = Desk([fate] * (3 if fate == "unavailable" else 1))
+    desk.take(action("t"))
+    desk.wait(10_000)
+    assert (desk.adapter.done, desk.results) == ([], [("t", "accepted"), ("t", "failed")])
+    desk.take(action("t"))
+    assert (desk.adapter.done, desk.in_force()) == (["t"], ["t"])
+    assert desk.results[2:] == [("t", "accepted"), ("t", "applied")]
+    desk.take(action("t"))
+    assert desk.adapter.done == ["t"]
+    assert desk.results[4:] == [("t", "applied")]
+
+
+def test_a_repeated_action_may_fail_each_time():
+    desk = Desk(["refused"] * 3)
+    desk.take(action("t"), action("t"), action("t"))
+    assert desk.results == [("t", "accepted"), ("t", "failed")] * 3
+    assert len(desk.store.account("32470000001").answers) == 1
+    assert desk.store.finished() == {0: 3}
+
+
+def test_what_would_bar_emergency_numbers_fails_however_often_it_comes():
+    desk = Desk()
+    barred = action("m", "minimum_service", parameters={"outgoing": []})
+    desk.take(barred, barred)
+    assert (desk.adapter.done, desk.results) == ([], [("m", "failed")] * 2)
+
+
+@pytest.mark.parametrize("kind", ["release", "suspend"])
+def test_what_failed_is_not_tried_again_once_something_took_its_place(kind):
+    desk = Desk(["refused"])
+    desk.take(action("t"), action("n", kind, supersedes="t"), action("t"))
+    assert desk.adapter.done == ["n"]
+    assert desk.results[-1] == ("t", "expired")
+    assert desk.in_force() == (["n"] if kind == "suspend" else [])
+
+
 def test_a_record_that_is_read_again_is_passed_over():
     """Without another answer, unlike an action that was sent again."""
     desk = Desk()
@@ -454,24 +493,27 @@ PROPERTY = settings(
     print_blob=True,
     max_examples=60 * int(os.environ.get("FAIRUSE_THOROUGHNESS", "1")),
 )
+OPEN = ("accepted", "failed")
+"""Statuses after which another may come."""
 PAUSES = st.lists(st.sampled_from([0, 1_000, 10_000, 30_000]), max_size=10)
 
 
 @PROPERTY
 @given(histories(), st.lists(st.sampled_from(FATES), max_size=12), PAUSES)
 def test_every_action_has_one_final_answer(sent, script, pauses):
-    """And after it nothing else is said about it."""
+    """And after it nothing else is said about it, unless it failed and came again."""
     run = Run(sent, script, pauses)
-    finals = defaultdict(list)
+    said_of = defaultdict(list)
     for said in run.reported:
-        if said.status != "accepted":
-            finals[said.action_id].append(said)
-    assert set(finals) == set(asked_for(sent))
-    for said in finals.values():
-        assert all(each == said[0] for each in said)
-    for said in {each.action_id for each in run.reported}:
-        statuses = [each.status for each in run.reported if each.action_id == said]
-        assert "accepted" not in statuses[statuses.index(finals[said][0].status) :]
+        said_of[said.action_id].append(said)
+    assert set(said_of) == set(asked_for(sent))
+    for name, said in said_of.items():
+        statuses = [each.status for each in said]
+        assert statuses[-1] != "accepted"
+        times_sent = sum(each.action_id == name and not each.human_review for each in sent)
+        assert statuses.count("failed") <= times_sent
+        first = next((n for n, each in enumerate(statuses) if each not in OPEN), len(said))
+        assert all(each == said[first] for each in said[first:])
 
 
 @PROPERTY

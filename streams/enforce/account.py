@@ -37,6 +37,9 @@ NEVER_BARRED = frozenset({"emergency", "free"})
 
 Status = Literal["accepted", "delivered", "applied", "failed", "expired"]
 
+NOT_DONE: tuple[Status | None, ...] = (None, "failed")
+"""What was last said of an action that may still be done if it comes (again)."""
+
 
 class Answer(Struct, frozen=True, omit_defaults=True):
     """What was last said about an action; no status if it was left alone, or has not come yet."""
@@ -112,13 +115,14 @@ Step = tuple[Account, list[EnforcementResult]]
 def take(account: Account, action: Action, offset: int, now_ms: int, *, announce: bool) -> Step:
     """Accept an action, or say again what was said about it before.
 
+    One that failed is accepted anew: whoever sends it again, and how often, bounds the attempts.
     What a person still has to look at is left alone: it comes again once it was approved. A release
     cancels what it names at once, even while the release itself still has to be carried out.
     """
     if action.human_review:
         return note(account, action), []
     known = account.answers.get(action.action_id)
-    if known is not None and known.status is not None:
+    if known is not None and known.status not in NOT_DONE:
         return account, [_result(action, known)]
     if problem := _problem(account, action):
         return _answer(account, action, "failed", now_ms, problem)
@@ -280,7 +284,7 @@ def _cancel(account: Account, action: Action, now_ms: int) -> Step:
             account = _without(account, waiting)
             account, said = _answer(account, waiting.action, "expired", now_ms, why)
             results += said
-        elif known.status is None:
+        elif known.status in NOT_DONE:
             account = _remember(account, name, Answer("expired", now_ms, why, known.supersedes))
     return account, results
 
