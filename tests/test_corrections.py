@@ -1,6 +1,6 @@
 """Events that replace others or take them back: the counters after it, and the findings."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import msgspec
 import pytest
@@ -157,18 +157,22 @@ def test_without_a_window_nothing_can_be_corrected():
 
 def test_a_months_breach_goes_when_its_bytes_are_taken_back():
     month = month_of(NOON_MS)
-    used = [
+    policy = msgspec.structs.replace(POLICY, corrections_window_hours=7 * 24)
+    closing_ms = month_start_ms(month + 1) + 3 * 24 * HOUR_MS
+    used, closing, taken_back = (
         Data(
             event_id=f"e-{n}",
-            customer_id="c1",
-            event_time_ms=NOON_MS + n,
+            customer_id=customer_id,
+            event_time_ms=time_ms,
             bytes_uplink=40,
             bytes_downlink=0,
             corrects=corrects,
             void=corrects is not None,
         )
-        for n, corrects in enumerate((None, "e-0"))
-    ]
+        for n, (customer_id, time_ms, corrects) in enumerate(
+            [("c1", NOON_MS, None), ("c2", closing_ms, None), ("c1", NOON_MS + 1, "e-0")]
+        )
+    )
     mean = CohortAverage(
         rule="data_monthly_ratio",
         cohort="unlimited data",
@@ -177,8 +181,11 @@ def test_a_months_breach_goes_when_its_bytes_are_taken_back():
         total=50,
         customers=2,
     )
-    levels = Counter(f.level for f in Run(POLICY).take([used[0], mean, used[1]]).findings)
-    assert Counter(breach=1, cleared=1) == levels
+    run = Run(policy).take([used, closing, mean, taken_back])
+    assert [f.level for f in run.findings if f.window.start_ms == mean.period_start_ms] == [
+        "breach",
+        "cleared",
+    ]
 
 
 @pytest.mark.parametrize("entries_max", [1, 3])
