@@ -5,11 +5,11 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 """
 
 from detectors.actions import DONE_ONCE, STRENGTH, strength
-from detectors.cases import KEPT_BACK, Dossier, unpack_dossier
+from detectors.cases import KEPT_BACK
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
-from tests.ladder_story import DAY_MS, START_MS, STATES, finding, with_ladder, with_rule
+from tests.ladder_story import DAY_MS, START_MS, STATES, dossier_of, finding, with_ladder, with_rule
 
 CUSTOMER = "7"
 RULES = (
@@ -381,12 +381,6 @@ class History:
             actions += getattr(verdicts, kind)([record], [number])
         actions += verdicts.tick(self.now_ms)
         return actions, verdicts
-
-
-def dossier_of(verdicts):
-    """What is remembered of the customer."""
-    packed = verdicts.cases.get(CUSTOMER)
-    return unpack_dossier(packed) if packed else Dossier()
 
 
 def power(action):
