@@ -26,6 +26,12 @@ ORDERS_MAX = 64
 ENDED_MAX = 8
 """Restrictions of a service that are over and still known, so that one that comes back shows."""
 
+EARLY_MAX = 8
+"""Answers of a customer that are kept because they came before their action."""
+
+EARLY_MS = DAY_MS
+"""How long after its own time an answer still may find its action."""
+
 Stage = Literal["open", "notified", "restricted", "suspended", "released", "acted"]
 """`restricted` and `suspended` say what the case calls for; `Hold` says what is in force. `acted`
 is a case that led to something done once, such as a charge."""
@@ -34,6 +40,8 @@ OrderState = Literal["held", "review", "passed", "sent", "answered"]
 
 KEPT_BACK: frozenset[OrderState] = frozenset({"held", "review", "passed"})
 """Not in force: held by the brake, before a person, or passed by both and waiting its turn."""
+
+AnswerStatus = Literal["delivered", "applied", "failed", "expired"]
 
 
 class Note(Struct, array_like=True, frozen=True):
@@ -157,6 +165,14 @@ class Exemption(Struct, array_like=True):
     note: Note
 
 
+class EarlyAnswer(Struct, array_like=True, frozen=True):
+    """What enforcement said of an action that has not gone out yet, as far as is known here."""
+
+    action_id: str
+    status: AnswerStatus
+    time_ms: int
+
+
 class Dossier(Struct, array_like=True):
     """Everything about one customer; exemptions are by rule, those of all rules under ""."""
 
@@ -166,11 +182,21 @@ class Dossier(Struct, array_like=True):
     orders: dict[str, Order] = {}
     holds: dict[str, Hold] = {}
     exemptions: dict[str, Exemption] = {}
+    early: list[EarlyAnswer] = []
+    """Answers that came before their action, in the order in which they came."""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember."""
-        return not (self.cases or self.orders or self.holds or self.exemptions)
+        return not (self.cases or self.orders or self.holds or self.exemptions or self.early)
+
+    def is_out(self, action_id: str) -> bool:
+        """Whether an action has gone out, and what it belongs to is remembered."""
+        order = self.orders.get(action_id)
+        if order is not None and order.state not in KEPT_BACK:
+            return True
+        is_notice = any(action_id in case.notices for case in self.cases.values())
+        return is_notice or any(action_id in hold.ended for hold in self.holds.values())
 
     def is_exempt(self, rule: str) -> bool:
         """Whether a rule's findings lead to nothing for now."""

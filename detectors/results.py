@@ -1,6 +1,8 @@
 """The closed loop: what enforcement answers, and what if it does not."""
 
-from detectors.cases import KEPT_BACK, Order
+from operator import attrgetter
+
+from detectors.cases import EARLY_MAX, KEPT_BACK, EarlyAnswer, Order
 from detectors.ladder import deliver, try_next_channel
 from detectors.orders import HOUR_MS, answer, raise_again
 from detectors.turn import Turn
@@ -26,6 +28,37 @@ def answered(turn: Turn, result: EnforcementResult) -> None:
         answer(turn, result.action_id, order, result.time_ms)
     elif result.status != ACCEPTED:
         _failed(turn, result.action_id, order)
+
+
+def keep_early(turn: Turn, result: EnforcementResult) -> None:
+    """Keep an answer about an action that has not gone out, for it may still do so.
+
+    After a crash answers may be read again before the findings that lead to their actions. That an
+    action "was accepted" changes nothing, so it is not kept.
+    """
+    if result.status == ACCEPTED:
+        return
+    early, known = EarlyAnswer(result.action_id, result.status, result.time_ms), turn.dossier.early
+    if early not in known:
+        turn.counts["unmatched"] += len(known) >= EARLY_MAX
+        turn.dossier.early = [*known, early][-EARLY_MAX:]
+
+
+def take_early(turn: Turn, action_id: str) -> None:
+    """Take in the earliest answer about an action that had not gone out; it has now, or never."""
+    answers = (early for early in turn.dossier.early if early.action_id == action_id)
+    first = min(answers, key=attrgetter("time_ms"))
+    turn.dossier.early = [early for early in turn.dossier.early if early != first]
+    if not turn.dossier.is_out(action_id):
+        turn.counts["unmatched"] += 1
+        return
+    result = EnforcementResult(
+        action_id=action_id,
+        customer_id=turn.customer_id,
+        status=first.status,
+        time_ms=first.time_ms,
+    )
+    answered(turn, result)
 
 
 def unanswered(turn: Turn, action_id: str) -> None:

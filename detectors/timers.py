@@ -10,11 +10,11 @@ from operator import itemgetter
 from typing import TypeVar
 
 from detectors.calendar import DAY_MS
-from detectors.cases import Case, Dossier, clear_ms, needs_regular, notice_end_ms
+from detectors.cases import EARLY_MS, Case, Dossier, clear_ms, needs_regular, notice_end_ms
 from detectors.decisions import refuse
 from detectors.ladder import climb, end_episode, propose_termination, relieve, try_next_channel
 from detectors.orders import HOUR_MS
-from detectors.results import answered, unanswered
+from detectors.results import answered, take_early, unanswered
 from detectors.turn import Turn
 from schemas.policy import Policy, RuleParameters
 
@@ -68,6 +68,10 @@ def _first(dossier: Dossier, policy: Policy) -> Timer:
     for name, exemption in dossier.exemptions.items():
         if exemption.until_ms:
             timers.append((exemption.until_ms, _end_exemption, name))
+    for early in dossier.early:
+        # An answer waits for its action, and then for its own time.
+        wait_ms = 0 if dossier.is_out(early.action_id) else EARLY_MS
+        timers.append((early.time_ms + wait_ms, take_early, early.action_id))
     return min(timers, key=itemgetter(0), default=NOTHING)
 
 

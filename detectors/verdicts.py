@@ -16,7 +16,7 @@ from detectors.cases import Dossier, pack_dossier, unpack_dossier
 from detectors.decisions import close_case, decided, let_go
 from detectors.ladder import found
 from detectors.policies import Edition
-from detectors.results import answered
+from detectors.results import answered, keep_early
 from detectors.timeline import Timeline
 from detectors.timers import NEVER_MS, advance, next_due_ms, take
 from detectors.turn import Turn
@@ -222,7 +222,15 @@ class Verdicts:
         return self._take(finding.customer_id, finding.event_time_ms, found, finding)
 
     def _answer(self, result: EnforcementResult) -> list[Action]:
-        return self._take(result.customer_id, result.time_ms, answered, result)
+        turn, now_ms = self._turn_at(result.customer_id, result.time_ms)
+        if turn.dossier.is_out(result.action_id):
+            return self._hand(turn, now_ms, answered, result)
+        # The clock stays: what leads to the action is older than its answer. And of a customer who
+        # has just been forgotten it is forgotten, as if a tick had seen to that.
+        if turn.dossier.is_empty:
+            turn.dossier = Dossier()
+        keep_early(turn, result)
+        return self._keep(turn)
 
     def _decide(self, decision: Decision) -> list[Action]:
         if is_about_brake(decision):
@@ -264,10 +272,20 @@ class Verdicts:
         self, customer_id: str, time_ms: int, handle: Callable[[Turn, Any], None], record: Any
     ) -> list[Action]:
         """Take in a record of a customer, after everything that became due before it."""
+        turn, now_ms = self._turn_at(customer_id, time_ms)
+        return self._hand(turn, now_ms, handle, record)
+
+    def _turn_at(self, customer_id: str, time_ms: int) -> tuple[Turn, int]:
+        """A customer's turn after all that became due by a time, and the moment it then is."""
         turn = self._turn(customer_id)
         now_ms = max(turn.dossier.clock_ms, time_ms)
         if self._watched().may_be_due(customer_id, now_ms):
             self._advance(turn, now_ms)
+        return turn, now_ms
+
+    def _hand(
+        self, turn: Turn, now_ms: int, handle: Callable[[Turn, Any], None], record: Any
+    ) -> list[Action]:
         self._put_under_policy(turn, now_ms)
         take(turn, now_ms, handle, record)
         return self._keep(turn)

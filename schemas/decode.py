@@ -14,7 +14,10 @@ from schemas.fields import FIELDS, Fields, Structs, hashed
 from schemas.hashing import Hashes, hash_strings, mix
 
 AHEAD_MS_MAX = 24 * 3_600_000
-"""An event may be this far ahead of the time at which its record came."""
+"""An event, an answer or a decision may be this far ahead of the time at which its record came."""
+
+AHEAD = "time_out_of_range", "more than 24 h ahead of the record's own time"
+"""Reason and detail of one that is further ahead."""
 
 REASONS = (
     "empty",
@@ -171,9 +174,7 @@ def _checked(
 ) -> Columns:
     """Refuse what only shows in the columns: times ahead, foreign keys, corrections."""
     bad = columns.time_ms > arrived_ms[columns.record] + AHEAD_MS_MAX
-    for row in np.flatnonzero(bad).tolist():
-        detail = "more than 24 h ahead of the record's own time"
-        rejects.append(Reject(int(columns.record[row]), "time_out_of_range", detail))
+    rejects += [Reject(record, *AHEAD) for record in columns.record[bad].tolist()]
     if keys is not None:
         foreign = ~bad & (object_column(keys)[columns.record] != columns.customer_id)
         bad |= foreign

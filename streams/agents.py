@@ -11,7 +11,7 @@ from mode.utils.logging import get_logger
 
 from detectors.partition import Outcome
 from detectors.provenance import Origin
-from schemas.decode import Reject, decode
+from schemas.decode import AHEAD, AHEAD_MS_MAX, Reject, decode
 from schemas.records import (
     Action,
     CohortPartial,
@@ -196,10 +196,16 @@ class Judge(BatchAgent):
         taken, offsets, rejects = [], [], []
         for number, record in enumerate(records):
             try:
-                taken.append(VERDICT_DECODERS[topic].decode(record.value or b""))
-                offsets.append(record.offset)
+                told = VERDICT_DECODERS[topic].decode(record.value or b"")
             except (ValueError, UnicodeError) as error:
                 rejects.append(Reject(number, "wrong_type", str(error)))
+                continue
+            if topic != FINDINGS and told.time_ms > record.timestamp + AHEAD_MS_MAX:
+                # It would move the customer's clock, and later findings count as of then.
+                rejects.append(Reject(number, *AHEAD))
+                continue
+            taken.append(told)
+            offsets.append(record.offset)
         verdicts = shard.state
         take = {
             FINDINGS: verdicts.fold,

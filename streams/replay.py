@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from detectors.policies import Edition, decode_edition
 from detectors.provenance import Origin
 from detectors.verdicts import Verdicts, is_about_brake
 from schemas.columns import Columns
-from schemas.decode import Reject
+from schemas.decode import AHEAD, AHEAD_MS_MAX, Reject
 from schemas.policy import Policy
 from schemas.records import (
     Action,
@@ -33,7 +34,7 @@ from schemas.records import (
 from streams.clock import Clock, wall_clock
 from streams.dead_letters import POLICY_REASON, dead_letter
 from streams.partitioner import partitions_of
-from streams.sources import Chunk, chunks, read_lines
+from streams.sources import Chunk, chunks, numbered_records, read_lines
 
 CUSTOMERS_AT_ONCE = 65_536
 
@@ -147,6 +148,23 @@ class Replay:
             for number, record in zip(numbers, ordered, strict=True):
                 about = EVERYBODY if is_about_brake(record) else record.customer_id
                 self._heard.setdefault((number, about), deque()).append(record)
+
+    def hear_files(self, files: Iterable[tuple[Path, Any]], clock: Clock = wall_clock) -> Results:
+        """Take in the results and decisions of files, each with what decodes it.
+
+        Those whose time is too far ahead of the clock are dead letters.
+        """
+        results, heard, last_ms = Results(), [], clock() + AHEAD_MS_MAX
+        for file, decoder in files:
+            for line, value, record in numbered_records(file, decoder):
+                if record.time_ms <= last_ms:
+                    heard.append(record)
+                    continue
+                letter = dead_letter(str(file), 0, line, None, value, *AHEAD)
+                results.dead_letters.append(letter)
+                self.reasons[letter.reason] += 1
+        self.hear(heard)
+        return results
 
     def run(self, files: list[Path], clock: Clock = wall_clock) -> Iterator[Results]:
         """Read files to their end; results come as they are found, the last ones after the end."""

@@ -23,7 +23,7 @@ from schemas.records import Customer, Decision, EnforcementResult
 from streams.arrow import arrow_schema, table_of
 from streams.collector import calm_collector
 from streams.generator import Operator, OperatorShape
-from streams.replay import ASSUMED, Heard, Replay
+from streams.replay import ASSUMED, Replay
 from streams.scoreboard import Scoreboard, read_planted
 from streams.settings import Settings
 from streams.sinks import Sink
@@ -105,7 +105,9 @@ def run_replay(
         sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
         bar = stack.enter_context(progress("replay"))
         task = bar.add_task("", total=sum(file.stat().st_size for file in files))
-        told = [replay.announce_policies(known.policies)] if known.policies else []
+        told = [replay.hear_files(_answers(known))]
+        if known.policies:
+            told.append(replay.announce_policies(known.policies))
         for results in chain(told, replay.run(files)):
             for sink, records in zip(
                 sinks, (results.findings, results.actions, results.dead_letters), strict=True
@@ -147,17 +149,19 @@ def run_publish(file: Path, begins: datetime, share_percent: int, settings: Sett
 
 
 def _replay_of(policy: Policy, known: Known, settings: Settings) -> Replay:
-    """A replay that knows plans and answers; without results, enforcement is assumed to obey."""
+    """A replay that knows plans; without a file of results, enforcement is assumed to obey."""
     enforcement = ASSUMED if known.results is None else None
     replay = Replay(policy, settings.partitions, settings.dedup_entries_max, enforcement)
     if known.customers is not None:
         replay.announce(read_records(known.customers, msgspec.json.Decoder(Customer)))
-    heard: list[Heard] = []
+    return replay
+
+
+def _answers(known: Known) -> Iterator[tuple[Path, Any]]:
+    """The files of results and of decisions, and what decodes each."""
     for path, record in ((known.results, EnforcementResult), (known.decisions, Decision)):
         if path is not None:
-            heard += read_records(path, msgspec.json.Decoder(record))
-    replay.hear(heard)
-    return replay
+            yield path, msgspec.json.Decoder(record)
 
 
 def run_generate(

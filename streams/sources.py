@@ -194,8 +194,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def read_records(path: Path, decoder: Any) -> Iterator[Any]:
     """The records of an NDJSON file that are not usage: customers, findings, results and so on."""
+    return (record for _, _, record in numbered_records(path, decoder))
+
+
+def numbered_records(path: Path, decoder: Any) -> Iterator[tuple[int, bytes, Any]]:
+    """The same with the number and the bytes of each record's line."""
     for number, line in read_lines(path):
         try:
-            yield decoder.decode(line)
+            yield number, line, decoder.decode(line)
         except ValueError as error:
             raise SourceError(f"{path}:{number}: {error}: mend the line") from None

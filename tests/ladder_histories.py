@@ -5,11 +5,11 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 """
 
 from detectors.actions import DONE_ONCE, STRENGTH, strength
-from detectors.cases import KEPT_BACK, unpack_dossier
+from detectors.cases import KEPT_BACK
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
-from tests.ladder_story import DAY_MS, START_MS, STATES, finding, with_ladder, with_rule
+from tests.ladder_story import DAY_MS, START_MS, STATES, dossier_of, finding, with_ladder, with_rule
 
 CUSTOMER = "7"
 RULES = (
@@ -178,6 +178,10 @@ class History:
         self.causes = Causes(self.policy)
         self.enforcement = Enforcement(self.policy)
         self.inputs = []
+        self.early = set()
+        """Places in `inputs` of answers that came before their action: no clock went by them."""
+        self.foreseen = {}
+        """Rules of actions that were answered before they went out, by id."""
         self.actions = []
         self.open = {}
         self.number = 0
@@ -188,20 +192,57 @@ class History:
             if self.chance.random() < 0.75:
                 self.now_ms += round(self.chance.choice((0.02, 0.3, 1, 3, 8, 30)) * DAY_MS)
             kind, record = self._input()
-            if record is not None:
+            if record is None:
+                continue
+            if kind == FINDINGS and self.chance.random() < 0.15:
+                self._tell_early(record)
+            else:
                 self._tell(kind, record)
         self._finish()
 
     def _tell(self, kind, record):
+        clock_ms = max(self.clock_ms, _time_ms(kind, record))
         if not _is_for_the_brake(kind, record):
             # What comes late from now on is judged as of this time, so a tick may go as far.
-            self.clock_ms = max(self.clock_ms, _time_ms(kind, record))
-            self._came(self.verdicts.tick(self.clock_ms))
-            self.enforcement.check(self.causes, self.clock_ms)
+            self._came(self.verdicts.tick(clock_ms))
+            self.enforcement.check(self.causes, clock_ms)
+        is_early = kind == RESULTS and not self._dossier().is_out(record.action_id)
         self._foresee(kind, record)
         self.inputs.append((kind, record))
         self.number += 1
         self._came(getattr(self.verdicts, kind)([record], [len(self.inputs)]))
+        if is_early:
+            self.early.add(len(self.inputs))
+        elif not _is_for_the_brake(kind, record):
+            self.clock_ms = clock_ms
+
+    def _tell_early(self, found):
+        """What a finding leads to is answered before it, as after a crash."""
+        answered_ms = self.now_ms + round(self.chance.choice((0, 0.01, 0.9)) * DAY_MS)
+        ahead = moved(self.verdicts)
+        ahead.tick(max(self.clock_ms, answered_ms))
+        actions = [
+            action
+            for action in ahead.fold([found], [len(self.inputs) + 1])
+            if not action.human_review
+        ]
+        answers = [self._answer(action, answered_ms) for action in actions]
+        for action, answer in zip(actions, answers, strict=True):
+            self.foreseen[action.action_id] = action.rule
+            self._tell(RESULTS, answer)
+        self._tell(FINDINGS, found)
+        went_out = {action.action_id for action in self.actions}
+        assert {action.action_id for action in actions} <= went_out
+        ahead = moved(self.verdicts)
+        ahead.tick(answered_ms)
+        dossier = dossier_of(ahead)
+        late = [early for early in dossier.early if early.time_ms <= answered_ms]
+        left = [early for early in late if dossier.is_out(early.action_id)]
+        assert not left, "an answer finds its action"
+        for answer in answers:
+            order = dossier.orders.get(answer.action_id)
+            was_done = answer.status in ("applied", "delivered")
+            assert not (was_done and order and order.state == "sent"), "nobody waits for it"
 
     def _came(self, actions):
         self.actions += actions
@@ -240,15 +281,16 @@ class History:
 
     def _result(self):
         action = self.chance.choice(self.actions[-6:])
-        if action.human_review:
-            return None
+        return None if action.human_review else self._answer(action, self.now_ms)
+
+    def _answer(self, action, time_ms):
         good = "delivered" if action.kind == "notify" else "applied"
         status = self.chance.choice((good, good, good, good, "accepted", "failed", "expired"))
         return EnforcementResult(
             action_id=action.action_id,
             customer_id=CUSTOMER,
             status=status,
-            time_ms=self.now_ms,
+            time_ms=time_ms,
         )
 
     def _decision(self, kind=None, action_id=None):
@@ -277,9 +319,11 @@ class History:
     def _foresee(self, kind, record):
         """What an input means, before anything came of it."""
         if kind == FINDINGS:
-            self.causes.see(record, self.now_ms)
+            # What was due before an early answer is due already.
+            self.causes.see(record, max(self.now_ms, self._dossier().clock_ms))
         elif kind == RESULTS and record.status == "delivered":
-            rule = self.enforcement.carried_out[record.action_id].rule
+            done = self.enforcement.carried_out.get(record.action_id)
+            rule = done.rule if done else self.foreseen[record.action_id]
             self.enforcement.delivered.setdefault(rule, []).append(record.time_ms)
         elif kind == DECISIONS and record.kind == "approve":
             self.enforcement.approved.add(record.action_id)
@@ -301,9 +345,11 @@ class History:
 
     def _kept_back(self):
         """Actions that wait for a person or for the brake, by id."""
-        packed = self.verdicts.cases.get(CUSTOMER)
-        orders = unpack_dossier(packed).orders if packed else {}
+        orders = self._dossier().orders
         return {key: order for key, order in orders.items() if order.state in KEPT_BACK}
+
+    def _dossier(self):
+        return dossier_of(self.verdicts)
 
     def _finish(self):
         """Every state ends, everything held is let go: then nothing may be left."""
@@ -325,9 +371,11 @@ class History:
         verdicts, clock_ms, actions = Verdicts(0, self.policy), 0, []
         for number, (kind, record) in enumerate(self.inputs, 1):
             if not _is_for_the_brake(kind, record):
-                before_ms, clock_ms = clock_ms, max(clock_ms, _time_ms(kind, record))
+                until_ms = max(clock_ms, _time_ms(kind, record))
                 if self.chance.random() < 0.3:
-                    actions += verdicts.tick(self.chance.randint(before_ms, clock_ms))
+                    actions += verdicts.tick(self.chance.randint(clock_ms, until_ms))
+                if number not in self.early:
+                    clock_ms = until_ms
             if self.chance.random() < 0.3:
                 verdicts = moved(verdicts)
             actions += getattr(verdicts, kind)([record], [number])

@@ -3,6 +3,7 @@
 import msgspec
 
 from detectors.assumed import AssumedEnforcement
+from detectors.cases import Dossier, unpack_dossier
 from detectors.identity import finding_id
 from detectors.policies import load_policy
 from detectors.verdicts import Verdicts
@@ -138,6 +139,12 @@ class Story:
     def kinds(self):
         """Kinds of all actions so far."""
         return kinds(self.actions)
+
+
+def dossier_of(verdicts, customer="7"):
+    """What is remembered of a customer."""
+    packed = verdicts.cases.get(customer)
+    return unpack_dossier(packed) if packed else Dossier()
 
 
 def kinds(actions):

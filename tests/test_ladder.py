@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from detectors.cases import ORDERS_MAX, SEEN_MAX, unpack_dossier
+from detectors.cases import EARLY_MAX, ORDERS_MAX, SEEN_MAX, unpack_dossier
 from detectors.identity import action_id
 from detectors.verdicts import DECISIONS, FINDINGS, RESULTS, Verdicts
 from tests.ladder_story import (
@@ -550,7 +550,101 @@ def test_answers_that_fit_nothing_are_counted():
     story.result("a-nothing", "applied", 1)
     story.decide("approve", 1)
     story.decide("snooze", 1, rule="gateway", until=9)
+    assert story.alerts.unmatched == 2
+    story.tick(1.99)
+    assert story.alerts.unmatched == 2, "its action may still come"
+    story.tick(2)
     assert story.alerts.unmatched == 3
+
+
+# -- answers that come before their action --------------------------------------------------------
+
+
+def ids(rule="sms_daily", days=0):
+    """Ids of the actions that a breach leads to: notices first."""
+    return [action.action_id for action in Story(assumed=True).breach(days, rule=rule)]
+
+
+def test_an_answer_that_comes_before_its_action_is_taken_in_when_that_is_decided():
+    """After a crash results may be read before the findings: nobody waits for another answer."""
+    (notice_id,) = ids()
+    story = Story(with_ladder(ack_timeout_hours=1))
+    assert story.result(notice_id, "accepted", 0.1) == []
+    assert story.verdicts.cases == {}, "that it was accepted says nothing"
+    assert story.result(notice_id, "delivered", 0.2) == []
+    (notice,) = story.breach(0)
+    assert (notice.action_id, notice.decided_ms) == (notice_id, at(0))
+    story.tick(0.2)
+    assert case_of(story).delivered_ms == at(0.2)
+    assert (story.tick(3), story.alerts.unmatched) == ([], 0)
+
+
+def test_an_early_answer_holds_for_what_comes_next_as_if_it_had_come_in_time():
+    for order in ("in time", "early"):
+        story = Story()
+        if order == "early":
+            story.result(ids()[0], "delivered", 0.5)
+        (notice,) = story.breach(0)
+        if order == "in time":
+            story.result(notice, "delivered", 0.5)
+        assert story.breach(3.4) == [], "the notice period goes from the delivery"
+        (restriction,) = story.breach(3.5)
+        assert restriction.notice.delivered_ms == at(0.5)
+
+
+def test_an_early_failure_leads_to_the_next_channel_at_its_own_time():
+    story = Story()
+    story.result(ids()[0], "failed", 0.5)
+    story.breach(0)
+    (again,) = story.tick(1)
+    assert (again.kind, again.decided_ms) == ("notify", at(0.5))
+
+
+def test_a_restriction_whose_answer_came_early_is_not_sent_again():
+    story = Story(with_ladder(ack_timeout_hours=1))
+    for known_id, status in zip(ids("ddos"), ("delivered", "applied"), strict=True):
+        story.result(known_id, status, 0.01)
+    assert len(story.breach(0, rule="ddos")) == 2
+    assert (story.tick(1), story.alerts.retried) == ([], 0)
+
+
+def test_an_answer_that_was_read_before_the_approval_finds_its_action():
+    story = Story(with_rule("ddos", with_ladder(ack_timeout_hours=1), human_review=True))
+    (notice, asked) = story.breach(0, rule="ddos")
+    story.result(notice, "delivered", 0)
+    story.result(asked, "applied", 0.11)
+    (again,) = story.decide("approve", 0.1, asked)
+    assert again.action_id == asked.action_id
+    assert (story.tick(1), story.alerts.retried, story.alerts.unmatched) == ([], 0, 0)
+
+
+def test_early_answers_survive_a_checkpoint():
+    (notice_id,) = ids()
+    story = Story()
+    story.result(notice_id, "delivered", 0.2)
+    heir = moved(story.verdicts)
+    assert heir.cases == story.verdicts.cases != {}
+    story.verdicts = heir
+    story.breach(0)
+    story.tick(1)
+    assert case_of(story).delivered_ms == at(0.2)
+
+
+def test_early_answers_are_few_and_the_oldest_is_given_up():
+    story = Story()
+    for number in range(EARLY_MAX + 2):
+        story.result(f"a-{number}", "applied", 1)
+        story.result(f"a-{number}", "applied", 1)
+    assert story.alerts.unmatched == 2
+    story.tick(2)
+    assert story.alerts.unmatched == EARLY_MAX + 2
+    assert story.verdicts.cases == {}
+
+
+def test_a_dossier_from_before_early_answers_is_read():
+    packed = told().verdicts.cases["7"]
+    before = b"\x95" + packed[1:-1]
+    assert unpack_dossier(before) == unpack_dossier(packed)
 
 
 def test_no_customer_has_actions_without_number():
