@@ -108,7 +108,7 @@ def test_a_second_worker_that_joins_and_leaves_changes_nothing(kafka, tmp_path, 
     first, second = Worker(site.bootstrap, tmp_path), Worker(site.bootstrap, tmp_path, "w2")
     try:
         first.start().wait_ready()
-        load = site.load(40)
+        load = site.load(80)
         time.sleep(chance.uniform(1, 4))
         second.start().wait_ready()
         time.sleep(chance.uniform(3, 6))
@@ -152,7 +152,7 @@ def test_a_worker_paused_past_its_session_spoils_nothing(kafka, tmp_path, seed):
     paused, other = Worker(site.bootstrap, tmp_path), Worker(site.bootstrap, tmp_path, "w2")
     try:
         paused.start().wait_ready()
-        load = site.load(40)
+        load = site.load(80)
         time.sleep(chance.uniform(2, 5))
         paused.signal(signal.SIGSTOP)
         other.start()
