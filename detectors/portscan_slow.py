@@ -65,9 +65,9 @@ class PortscanSlow(OwnLogs):
     False alarms: at most `alpha` of honest customers for each test, where contacts succeed with
     `theta0` and independently; a line whose every contact fails for a while (an outage beyond us)
     is the exception. Peer-to-peer traffic that mostly succeeds never comes near. Of 9,000 generated
-    customers (docs/CURVES.md, seeds 1 to 3) 19 were wrongly found: eight of 120 lines with an outage
-    of up to 18 hosts, eleven of 120 with peers of whom half or more answer. Of the users of two
-    published recordings of Zeek nobody was.
+    customers (docs/CURVES.md, seeds 1 to 3) 19 were wrongly found: eight of 120 lines with an
+    outage of up to 18 hosts, eleven of 120 with peers of whom half or more answer. Of the users of
+    two published recordings of Zeek nobody was.
 
     References
     ----------
