@@ -23,7 +23,7 @@ from streams.clock import Clock
 
 NDJSON_ENDINGS = (".ndjson", ".jsonl", ".json")
 LINES_AT_ONCE = 65_536
-ROWS_AT_ONCE = 262_144
+ROWS_AT_ONCE = 524_288
 
 
 class SourceError(Exception):
