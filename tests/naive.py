@@ -448,7 +448,9 @@ def rules_of(policy, plans):
 class Twin:
     """All rules over one partition's events, one event at a time.
 
-    `found`, `too_late` (numbers of events) and `duplicates` (how many) grow as events come.
+    `found`, `too_late` (numbers of events) and `duplicates` (how many) grow as events come. The
+    mean of a period waits until every kind that its rule reads has passed the period's end and
+    `lateness_hours`; of two the first counts.
     """
 
     def __init__(self, policy, customers=()):
@@ -458,6 +460,8 @@ class Twin:
             for kind in rule.reads:
                 self.rules[kind].append(rule)
         self.watermark_ms = defaultdict(int)
+        self.counted_ms = defaultdict(int)
+        self.waiting = {}
         self.remembered_hour = {}
         self.found, self.too_late, self.duplicates = [], [], 0
 
@@ -471,6 +475,8 @@ class Twin:
         elif self.seen_before(kind, event, watermark_ms // HOUR_MS):
             self.duplicates += 1
         else:
+            self.counted_ms[kind] = watermark_ms
+            self.judge_waiting()
             for rule in rules:
                 self.found += rule.feed(event, watermark_ms)
 
@@ -484,10 +490,21 @@ class Twin:
         return False
 
     def judge(self, average):
-        """Take in a mean."""
-        for rule in self.each():
-            if rule.name == average.rule:
-                self.found += rule.judge(average)
+        """Take in a mean, for when its period is closed."""
+        key = (average.rule, average.cohort, average.period_start_ms)
+        self.waiting.setdefault(key, average)
+        self.judge_waiting()
+
+    def judge_waiting(self, ended_ms=0):
+        """Judge by the means of periods that are closed by now, or ended before the input."""
+        for key, average in list(self.waiting.items()):
+            for rule in self.each():
+                if rule.name == average.rule:
+                    reached_ms = min(self.counted_ms[kind] for kind in rule.reads)
+                    reached_ms -= rule.parameters.lateness_hours * HOUR_MS
+                    if average.period_end_ms <= max(reached_ms, ended_ms):
+                        del self.waiting[key]
+                        self.found += rule.judge(average)
 
     def end(self):
         """The input is at its end."""
@@ -495,6 +512,7 @@ class Twin:
         for rule in self.each():
             if hasattr(rule, "end"):
                 self.found += rule.end(last_ms)
+        self.judge_waiting(last_ms)
 
     def each(self):
         """Every rule once."""

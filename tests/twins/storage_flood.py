@@ -15,7 +15,7 @@ NAMES = ("unknown", "unknown", "fast", "pocket", "elsewhere")
 
 
 class Twin:
-    """Remembers every day for ever, and judges it when it is closed and its mean is there."""
+    """Remembers every day for ever, and judges it by the first mean that comes of it."""
 
     name, reads = "storage_flood", ("storage",)
 
@@ -25,7 +25,6 @@ class Twin:
         self.days = Days(ZoneInfo(policy.timezone))
         self.written = defaultdict(int)
         self.means = {}
-        self.closed = None
 
     def last_closed(self, watermark_ms):
         return self.days.of(watermark_ms - self.parameters.lateness_hours * HOUR_MS) - 1
@@ -34,24 +33,16 @@ class Twin:
         return self.days.of(event.event_time_ms) > self.last_closed(watermark_ms)
 
     def feed(self, event, watermark_ms):
-        yield from self.close(self.last_closed(watermark_ms))
         if self.accepts(event, watermark_ms):
             day = self.days.of(event.event_time_ms)
             self.written[event.customer_id, day] += event.written_bytes or 0
-
-    def close(self, last):
-        """Judge the days up to this one whose mean came before they were closed."""
-        before, self.closed = self.closed, last if self.closed is None else max(self.closed, last)
-        for day, cohort in list(self.means):
-            if day <= last and (before is None or day > before):
-                yield from self.judged(day, cohort)
+        return ()
 
     def judge(self, average):
         key = (self.days.of(average.period_start_ms), average.cohort)
         if key not in self.means:
             self.means[key] = (average.total, average.customers)
-            if self.closed is not None and key[0] <= self.closed:
-                yield from self.judged(*key)
+            yield from self.judged(*key)
 
     def judged(self, day, cohort):
         total, customers = self.means[day, cohort]
@@ -77,10 +68,6 @@ class Twin:
     def cohort_of(self, who):
         plan = self.plans.of(who)
         return getattr(plan, "cohort", None) or plan.plan
-
-    def end(self, last_ms):
-        if last_ms:
-            yield from self.close(self.days.of(last_ms) - 1)
 
 
 DAYS = Days(ZONE)

@@ -71,29 +71,27 @@ def histories(draw):
 
 
 JANUARY = 2026 * 12
+IN_JANUARY_MS = month_start_ms(JANUARY)
+IN_FEBRUARY_MS = month_start_ms(JANUARY + 1) + 20 * DAY_MS
+
+
+def used(event, number, time_ms, **fields):
+    """Something that c0 used."""
+    return event(event_id=f"e-{number}", customer_id="c0", event_time_ms=time_ms, **fields)
+
+
 EDGES = {
     "two services over their limits, the smaller ratio first": (
         {},
         [
-            *(
-                Sms(
-                    event_id=f"e-{n}",
-                    customer_id="c0",
-                    event_time_ms=month_start_ms(JANUARY),
-                    recipient="r",
-                )
-                for n in range(3)
-            ),
-            Data(
-                event_id="e-3",
-                customer_id="c0",
-                event_time_ms=month_start_ms(JANUARY + 1) - 1,
-                bytes_uplink=400,
-                bytes_downlink=0,
-            ),
+            *(used(Sms, number, IN_JANUARY_MS, recipient="r") for number in range(3)),
+            used(Data, 3, IN_JANUARY_MS, bytes_uplink=400, bytes_downlink=0),
             average_of("data", JANUARY, {"total": 100, "customers": 2}),
             average_of("voice", JANUARY, {"total": 0, "customers": 2}),
             average_of("sms", JANUARY, {"total": 2, "customers": 2}),
+            used(Sms, 4, IN_FEBRUARY_MS, recipient="r"),
+            used(Voice, 5, IN_FEBRUARY_MS, duration_ms=0, other_party="o"),
+            used(Data, 6, IN_FEBRUARY_MS, bytes_uplink=1, bytes_downlink=0),
         ],
     ),
 }
