@@ -4,6 +4,7 @@ A group is what a rule says it is: a customer, or a customer and one host, or on
 is so many whole steps and the step it ends with; without any it is a calendar period.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.contacts import Contacts
 from detectors.kernels.periods import Periods, Steps
-from detectors.kernels.rolling import Episodes
+from detectors.kernels.rolling import Episodes, WindowCounts, distinct_in_windows
 from detectors.kernels.running import group_starts
 from detectors.logs import OwnLogs
 from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
@@ -194,43 +195,31 @@ class DistinctRule(OwnLogs):
         if all(episodes.covers(key, step, step + length) for step in distinct):
             return []
         elements, all_steps = self.contacts.of(key)
-        held = np.bincount(all_steps - all_steps.min())
-        # No window holds more distinct elements than contacts.
-        if int(np.convolve(held, np.ones(length + 1, np.int64)).max()) < enough:
+        near = (all_steps >= distinct[0] - length) & (all_steps <= distinct[-1] + length)
+        elements, all_steps = elements[near], all_steps[near]
+        if int(distinct_in_windows(elements, all_steps, *self.spans[span])[1].max()) < enough:
             return []
         old = len(elements) - len(steps)
-        by_step: dict[int, set[int]] = {}
-        for element, step in zip(elements[:old].tolist(), all_steps[:old].tolist(), strict=True):
-            by_step.setdefault(step, set()).add(element)
+        counts = WindowCounts(elements[:old], all_steps[:old], *self.spans[span])
+        in_step = Counter(all_steps[:old].tolist())
         starts = []
         new = zip(seen.row.tolist(), elements[old:].tolist(), steps.tolist(), strict=True)
         for row, element, step in new:
-            by_step.setdefault(step, set()).add(element)
-            hot = self._hot_windows(by_step, key, span, step, enough)
+            counts.add(element, step)
+            in_step[step] += 1
+            hot = {
+                end: held
+                for end in counts.ends(step)
+                if (held := counts.held[end]) >= enough and not episodes.covers(key, end, end)
+            }
             if hot and not self.is_breach(batch, row):
                 continue
-            if len(by_step[step]) >= enough:
+            if in_step[step] >= enough:
                 self._saturate(key, step, enough)
             end = episodes.note(key, hot)
             if end is not None:
                 starts.append(Start(row, span, end, hot[end], enough))
         return starts
-
-    def _hot_windows(
-        self, by_step: dict[int, set[int]], key: int, span: int, this: int, enough: int
-    ) -> dict[int, int]:
-        """Ends and distinct counts of the windows with step `this` that turn hot now."""
-        (length, stride), episodes = self.spans[span], self.episodes[span]
-        hot = {}
-        for end in range(this, this + length + 1, stride):
-            if not episodes.covers(key, end, end):
-                steps = range(end - length, end + 1, stride)
-                inside = [by_step[s] for s in steps if s in by_step]
-                if sum(map(len, inside)) >= enough:
-                    count = len(set().union(*inside))
-                    if count >= enough:
-                        hot[end] = count
-        return hot
 
     def _saturate(self, key: int, step: int, enough: int) -> None:
         """Every window with this step is hot from now on: more contacts in it change nothing."""

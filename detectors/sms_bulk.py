@@ -51,6 +51,16 @@ class Bits(NamedTuple):
     answer_bit: Ints
     is_sent: Mask
     is_answer: Mask
+    rows_of: dict[int, Ints]
+    """Rows of the slots that were looked at closely."""
+
+    def own(self, row: int) -> Ints:
+        """The rows of a row's slot, up to and with it."""
+        slot = int(self.slot[row])
+        if slot not in self.rows_of:
+            self.rows_of[slot] = np.flatnonzero(self.slot == slot)
+        rows = self.rows_of[slot]
+        return rows[: np.searchsorted(rows, row, side="right")]
 
 
 class SmsBulk(DistinctRule):
@@ -116,6 +126,7 @@ class SmsBulk(DistinctRule):
             answer_bit=((spread >> np.uint64(50)) & np.uint64(63)).astype(np.int64),
             is_sent=is_sent,
             is_answer=np.zeros(len(in_time), bool),
+            rows_of={},
         )
         received = np.flatnonzero(~batch.fields["is_originated"] & in_time)
         bits.is_answer[received[_is_to_recipient(bits, received)]] = True
@@ -152,9 +163,8 @@ class SmsBulk(DistinctRule):
         There are no fewer recipients than the window holds when it turns hot.
         """
         bits = self._bits
-        slot = int(bits.slot[row])
-        own = np.flatnonzero(bits.slot[: row + 1] == slot)
-        words = np.bitwise_or.reduce(bits.cells[slot], axis=0)
+        own = bits.own(row)
+        words = np.bitwise_or.reduce(bits.cells[bits.slot[row]], axis=0)
         known = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little").astype(bool)
         recipients, answered = np.split(known, [RECIPIENT_WORDS * WORD_BITS])
         recipients[bits.recipient_bit[own[bits.is_sent[own]]]] = True

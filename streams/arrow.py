@@ -202,14 +202,14 @@ def _columns(source: ArrowSource, kind: str, first: int) -> Columns:
     if (sources := source.column("source")) is not None:
         given = sources.is_valid().to_numpy(zero_copy_only=False)
         event_hash = np.where(given, mix(event_hash, fields["source"]), event_hash)
-    customers = pc.cast(source.column("customer_id"), pa.binary())
-    customer_id = customers.to_numpy(zero_copy_only=False)
+    customers = pc.dictionary_encode(pc.cast(source.column("customer_id"), pa.binary()))
+    ids, number = customers.dictionary.to_numpy(zero_copy_only=False), customers.indices.to_numpy()
     return Columns(
         kind=kind,
         record=source.rows,
         offset=first + source.rows,
-        customer_id=customer_id,
-        customer_hash=hash_strings(customer_id),
+        customer_id=ids[number],
+        customer_hash=hash_strings(ids)[number],
         event_hash=event_hash,
         time_ms=source.ints("event_time_ms", 0),
         fields=fields,

@@ -49,6 +49,14 @@ def fullest_windows(group, step, weight, steps):
     return list(fullest), list(fullest.values())
 
 
+def distinct_in_windows(contacts, ends, steps):
+    """Look through all contacts for each window."""
+    return {
+        end: len({element for element, step in contacts if end - steps <= step <= end})
+        for end in ends
+    }
+
+
 def most_at_once(group, start, end):
     """Count who is there whenever someone comes."""
     rows = list(zip(group, start, end, strict=True))

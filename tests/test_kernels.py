@@ -17,7 +17,7 @@ from detectors.kernels.linear_counting import estimates
 from detectors.kernels.majority import Votes, vote
 from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
-from detectors.kernels.rolling import Episodes, fullest_windows
+from detectors.kernels.rolling import Episodes, WindowCounts, fullest_windows
 from detectors.kernels.running import running_maxima, running_totals, stable_order
 from detectors.kernels.sequential import Walk, bounded_walk
 from schemas.hashing import SPREAD, hash_strings, mix
@@ -187,6 +187,25 @@ def test_contacts_of_one_step_give_up_the_earlier_half_when_full():
     elements, _ = contacts.of(1)
     assert list(range(100, 150)) == elements.tolist()
     assert contacts.evicted == 100
+
+
+@PROPERTY
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-6, 6)), unique=True),
+    st.integers(0, 30),
+    st.integers(0, 3),
+    st.integers(1, 3),
+)
+def test_window_counts_equal_counting_in_every_window(contacts, known, length, stride):
+    """Whether a contact was known from the start or is added makes no difference."""
+    contacts = [(element, step * stride) for element, step in contacts]
+    element, step = (np.array([c[n] for c in contacts[:known]], np.int64) for n in (0, 1))
+    counts = WindowCounts(element.astype(np.uint64), step, length * stride, stride)
+    for contact in contacts[known:]:
+        counts.add(*contact)
+    ends = {end for _, step in contacts for end in counts.ends(step)}
+    expected = naive.distinct_in_windows(contacts, ends, length * stride)
+    assert expected == {end: held for end, held in counts.held.items() if held}
 
 
 @PROPERTY

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts
+from schemas.hashing import Hashes
 
 Ints = NDArray[np.int64]
 
@@ -48,6 +49,76 @@ def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[
     oldest = np.maximum(np.searchsorted(position, position - steps, side="left"), first[rank])
     last = np.searchsorted(position, position, side="right")
     return group[first], np.maximum.reduceat(sums[last] - sums[oldest], first)
+
+
+class WindowCounts:
+    """Distinct elements in each window of one group, as contacts come one by one.
+
+    Windows are known by the step that they end with; `steps` and all contacts' steps are multiples
+    of `stride`, and so are ends.
+
+    Parameters
+    ----------
+    element, step
+        The distinct contacts so far, shape (n,).
+    steps, stride
+        A window holds the steps end - steps .. end.
+    """
+
+    def __init__(self, element: Hashes, step: Ints, steps: int, stride: int = 1) -> None:
+        self.steps, self.stride = steps, stride
+        self.steps_of: dict[int, list[int]] = {}
+        for seen, at in zip(element.tolist(), step.tolist(), strict=True):
+            self.steps_of.setdefault(seen, []).append(at)
+        first, held = distinct_in_windows(element, step, steps, stride)
+        ends = range(first, first + len(held) * stride, stride)
+        self.held = dict(zip(ends, held.tolist(), strict=True))
+
+    def ends(self, step: int) -> range:
+        """Ends of the windows that hold a step."""
+        return range(step, step + self.steps + 1, self.stride)
+
+    def add(self, element: int, step: int) -> None:
+        """One more contact."""
+        others = self.steps_of.setdefault(element, [])
+        for end in self.ends(step):
+            if not any(end - self.steps <= other <= end for other in others):
+                self.held[end] = self.held.get(end, 0) + 1
+        others.append(step)
+
+
+def distinct_in_windows(
+    element: Hashes, step: Ints, steps: int, stride: int = 1
+) -> tuple[int, Ints]:
+    """Distinct elements in every window that holds any.
+
+    Parameters
+    ----------
+    element, step, steps, stride
+        As in `WindowCounts`.
+
+    Returns
+    -------
+    The first window's end, and the counts of that window and of those after it, shape (windows,).
+
+    Examples
+    --------
+    >>> first, held = distinct_in_windows(
+    ...     np.array([7, 8, 7], np.uint64), np.array([3, 3, 5]), steps=1)
+    >>> first, held.tolist()
+    (3, [2, 2, 1, 1])
+    """
+    if len(step) == 0:
+        return 0, np.zeros(0, np.int64)
+    order = np.lexsort((step, element))
+    element, start = element[order], (step[order] - step.min()) // stride
+    end = start + steps // stride + 1
+    # An element that comes again while it still counts goes on counting: not twice.
+    again = element[1:] == element[:-1]
+    end[:-1][again] = np.minimum(end[:-1][again], start[1:][again])
+    windows = int(end.max())
+    change = np.bincount(start, minlength=windows) - np.bincount(end, minlength=windows + 1)[:-1]
+    return int(step.min()), np.cumsum(change)
 
 
 class Episodes:
