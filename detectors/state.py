@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.hashing import HashMap
 from schemas.hashing import hash_strings
 
 STATE_VERSION = 1
@@ -56,14 +56,13 @@ class Directory:
     ) -> Slots:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
         hashes = hash_strings(customer_id) if hashes is None else hashes
-        slots = self._slots.get(hashes)
-        new_rows = np.flatnonzero(slots == ABSENT)
-        if len(new_rows):
-            _, first = np.unique(hashes[new_rows], return_index=True)
-            first_rows = new_rows[np.sort(first)]
-            self._append(hashes[first_rows], [customer_id[row] for row in first_rows.tolist()])
-            slots[new_rows] = self._slots.get(hashes[new_rows])
-        return slots
+        place, missing = self._slots.claim(hashes)
+        new = np.flatnonzero(missing)
+        if len(new):
+            new = new[self._slots.first_rows(place[new])]
+            self._slots.values[place[new]] = np.arange(self.size, self.size + len(new))
+            self._append(hashes[new], [customer_id[row] for row in new.tolist()])
+        return self._slots.values[place].astype(np.int64)
 
     def name(self, slot: int) -> bytes:
         """Customer id of a slot, UTF-8."""
@@ -106,7 +105,6 @@ class Directory:
         self._ends[start:end] = len(self._names) + lengths
         self._names += b"".join(names)
         self._hashes[start:end] = hashes
-        self._slots.add(hashes, np.arange(start, end))
         self.size = end
 
 

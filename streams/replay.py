@@ -332,6 +332,7 @@ class Homes:
         place, new = self._known.claim(columns.customer_hash)
         rows = np.flatnonzero(new)
         if len(rows):
+            rows = rows[self._known.first_rows(place[rows])]
             keys = columns.customer_id[rows].tolist()
             self._known.values[place[rows]] = partitions_of(keys, self._partitions)
         return self._known.values[place]

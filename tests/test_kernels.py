@@ -121,6 +121,8 @@ def test_hash_map_equals_a_dict(batches, coin):
         place, missing = table.claim(hashes(batch))
         assert [key not in twin for key in batch] == missing.tolist()
         assert batch == table.keys[place].tolist()
+        first = [key not in batch[:row] for row, key in enumerate(batch)]
+        assert first == table.first_rows(place).tolist()
         table.values[place] = number
         twin |= dict.fromkeys(batch, number)
         if coin.random() < 0.3:

@@ -58,14 +58,11 @@ class Contacts:
 
         All columns have shape (n,); of equal rows only the first is new.
         """
-        rows = np.arange(len(group))
         place, missing = self._triples.claim(mix(group, element, step.astype(np.uint64)))
-        values = self._triples.values
-        kept = values[place]
-        values[place[::-1]] = rows[::-1]
-        first = missing & (values[place] == rows)
-        values[place] = np.where(missing, 0, kept)
-        new = np.flatnonzero(first)
+        new = np.flatnonzero(missing)
+        new = new[self._triples.first_rows(place[new])]
+        first = np.zeros(len(group), bool)
+        first[new] = True
         number = self._number_groups(group)
         self._append(group[new], element[new], step[new], number[new])
         return first, self._count[number].astype(np.int64)

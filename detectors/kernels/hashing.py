@@ -65,6 +65,12 @@ class HashMap:
             self.values[claimed] = 0
         return place, missing
 
+    def first_rows(self, place: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows are the first of their place, shape (n,); the places' values are lost."""
+        rows = np.arange(len(place), dtype=np.int32)
+        self.values[place[::-1]] = rows[::-1]
+        return self.values[place] == rows
+
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Drop every entry whose place is not marked, and shrink to what is left."""
         used = np.flatnonzero((self.keys != 0) & rows)
