@@ -196,8 +196,10 @@ def _is_to_recipient(bits: Bits, received: Ints) -> Mask:
     maps = np.bitwise_or.reduce(bits.cells[slot], axis=1)
     words = maps[np.arange(len(slot)), bit // WORD_BITS]
     before = (words >> (bit % WORD_BITS).astype(np.uint64)) & np.uint64(1) != 0
-    # What the batch itself sent, each bit first.
-    sent = np.flatnonzero(bits.is_sent)
+    # What the batch itself sent from slots that also received, each bit first.
+    has_received = np.zeros(len(bits.cells), bool)
+    has_received[slot] = True
+    sent = np.flatnonzero(bits.is_sent & has_received[bits.slot])
     size = RECIPIENT_WORDS * WORD_BITS
     keys, first = np.unique(bits.slot[sent] * size + bits.recipient_bit[sent], return_index=True)
     if len(keys) == 0:

@@ -59,15 +59,19 @@ def join(chains: Chains, start_ms: Ints, end_ms: Ints, gap_ms: int) -> tuple[Cha
         before=np.where(touches, total, 0).max(axis=1),
     )
     held = [np.where(touches, 0, column) for column in (start, end, total)]
-    more = [np.c_[column, new] for column, new in zip(held, joined[:3], strict=True)]
+    new = (column[:, None] for column in joined[:3])
+    more = [np.concatenate(columns, axis=1) for columns in zip(held, new, strict=True)]
     order = np.argsort(more[0], axis=1, kind="stable")
-    start, end, total = (np.take_along_axis(column, order, axis=1) for column in more)
+    order += np.arange(0, order.size, order.shape[1])[:, None]
+    start, end, total = (column.ravel()[order] for column in more)
     oldest_end = end[:, 0]
     now_closed = np.where(oldest_end > 0, oldest_end + gap_ms, closed)
-    open_ = start_ms > closed
     largest = np.iinfo(chains.total.dtype).max
-    made = (start[:, 1:], end[:, 1:], np.minimum(total[:, 1:], largest), now_closed[:, None])
-    kept = (np.where(open_[:, None], n, old) for n, old in zip(made, chains, strict=True))
+    made = Chains(start[:, 1:], end[:, 1:], np.minimum(total[:, 1:], largest), now_closed[:, None])
+    open_ = start_ms > closed
+    if open_.all():
+        return made, joined
+    kept = (np.where(open_[:, None], new, old) for new, old in zip(made, chains, strict=True))
     return Chains(*kept), Joined(*(np.where(open_, column, 0) for column in joined))
 
 
