@@ -1,6 +1,7 @@
 """No use at all for twelve months."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Annotated, Any, ClassVar
 
@@ -70,12 +71,12 @@ class Gaps:
 
 
 class Inactive(ClosesPeriods):
-    """Report the customer who used nothing for twelve months, once for each stretch of silence.
+    """Report the customer who used nothing for twelve months, and the use that ends such a silence.
 
     What it catches: silence in every kind of event, of customers who were announced or seen, from
     the day after the last use on; of those who never used anything, from `valid_from_ms` on, but
     not from before the partition's first event. Received calls and messages are use, too; of
-    storage only snapshots that say something was written are.
+    storage only snapshots that say something was written are. The first use after it clears it.
     What it misses: contracts that have ended; use that was taken back by a correction still was
     use; a prepaid card that is used but not reloaded; past 100,000 customers of a partition who
     are silent in one kind while another lags behind, those whose silence ended first.
@@ -145,7 +146,7 @@ class Inactive(ClosesPeriods):
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """Whose silence has lasted for the months with the days that are closed now."""
+        """Whose silence has lasted for the months with the days closed now, and whose is over."""
         # The silences that last for the months with one of these days began on one of those.
         first = int(np.searchsorted(self.last_silent_day, days.start, side="left"))
         last = int(np.searchsorted(self.last_silent_day, days.stop - 1, side="right")) - 1
@@ -156,6 +157,8 @@ class Inactive(ClosesPeriods):
             uses = self._uses_before(columns, slot, start, customers.directory.name(slot))
             if uses is not None:
                 hits.append(self._hit(slot, start, uses))
+        for slot, day in {*self._used_on(columns, days, customers)}:
+            hits += self._cleared(columns, slot, day, customers)
         self.gaps.forget(days.stop - 1)
         name = customers.directory.name
         return Closed(hits=tuple(sorted(hits, key=lambda h: (h.event_time_ms, name(h.slot)))))
@@ -195,8 +198,7 @@ class Inactive(ClosesPeriods):
             return
         slot = np.arange(customers.directory.size)
         slot = slot[customers.is_announced(slot) & ~customers.has_ended(slot)]
-        start = self.days.period_of(customers.valid_from_ms(slot))
-        start = np.maximum(start, min(self.closing.began.values()) + 1)
+        start = self._could_use_from(slot, customers)
         due = (start >= first) & (start <= last)
         slot, start = slot[due], start[due]
         for kind in self.reads:
@@ -205,6 +207,46 @@ class Inactive(ClosesPeriods):
             slot, start = slot[unused], start[unused]
         yield from zip(slot.tolist(), start.tolist(), strict=True)
 
+    def _used_on(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+    ) -> Iterator[tuple[int, int]]:
+        """Customers and days of use, of these, on which a long silence may have ended."""
+        if not self.closing.began:
+            return
+        # Before this day none can have been long.
+        first = int(self.last_silent_day[min(self.closing.began.values()) + 1]) + 1
+        days = range(max(first, days.start), days.stop)
+        if not days:
+            return
+        size = customers.directory.size
+        with_gaps = customers.directory.find([customer for customer, _ in self.gaps.of] or [b""])
+        for kind in self.reads:
+            day = columns[_cells(kind)][:size, FIRST].astype(np.int64)
+            slot = np.flatnonzero((day >= days.start) & (day < days.stop))
+            ends = self._may_end_silence(columns, slot, day[slot]) | np.isin(slot, with_gaps)
+            yield from zip(slot[ends].tolist(), day[slot[ends]].tolist(), strict=True)
+        for (customer, _), gaps in self.gaps.of.items():
+            (slot,) = customers.directory.find([customer]).tolist()
+            yield from ((slot, again) for _, again in gaps if again in days)
+
+    def _may_end_silence(self, columns: Mapping[str, NDArray], slot: Ints, day: Ints) -> Mask:
+        """Whether every kind's last use, if there is any, is long before each day, shape (n,)."""
+        may_end = np.ones(len(slot), bool)
+        for kind in self.reads:
+            first, last = columns[_cells(kind)][slot].astype(np.int64).T
+            is_long_ago = (last < day) & self.gaps.is_long(last, day)
+            may_end &= (first == 0) | (first >= day) | is_long_ago
+        return may_end
+
+    def _stretches(
+        self, columns: Mapping[str, NDArray], slot: int, kind: str, customer: bytes
+    ) -> list[tuple[int, int]]:
+        """Days of first and last use, in a kind, of the stretches without a long silence."""
+        first, last = columns[_cells(kind)][slot].tolist()
+        gaps = self.gaps.of.get((customer, kind), [])
+        days = [first, *(day for gap in gaps for day in gap), last]
+        return list(zip(days[::2], days[1::2], strict=True))
+
     def _uses_before(
         self, columns: Mapping[str, NDArray], slot: int, start: int, customer: bytes
     ) -> dict[str, int] | None:
@@ -212,16 +254,46 @@ class Inactive(ClosesPeriods):
         end = int(self.last_silent_day[start])
         uses = {}
         for kind in self.reads:
-            first, last = columns[_cells(kind)][slot].tolist()
-            gaps = self.gaps.of.get((customer, kind), [])
-            # From one of these days of use to the next there is no long silence.
-            days = [first, *(day for gap in gaps for day in gap), last]
-            for since, until in zip(days[::2], days[1::2], strict=True):
+            for since, until in self._stretches(columns, slot, kind, customer):
                 if until < start:
                     uses[kind] = until
                 elif since <= end:
                     return None
         return {kind: day for kind, day in uses.items() if day}
+
+    def _cleared(
+        self, columns: Mapping[str, NDArray], slot: int, day: int, customers: Customers
+    ) -> Iterator[Hit]:
+        """The end of a customer's silence, if it was long and nothing was used before that day."""
+        at, name = np.array([slot]), customers.directory.name(slot)
+        uses = {}
+        for kind in self.reads:
+            for since, until in self._stretches(columns, slot, kind, name):
+                if until < day:
+                    uses[kind] = until
+                elif since < day:
+                    return
+        uses = {kind: used for kind, used in uses.items() if used}
+        if uses:
+            start = max(uses.values()) + 1
+        elif customers.is_announced(at)[0]:
+            start = int(self._could_use_from(at, customers)[0])
+        else:
+            return
+        if self.last_silent_day[start] < day and not customers.has_ended(at)[0]:
+            silence, end_ms = self._hit(slot, start, uses), self.days.bounds(day)[1]
+            yield replace(
+                silence,
+                event_time_ms=end_ms,
+                level="cleared",
+                window=Window(kind="state", start_ms=silence.window.start_ms, end_ms=end_ms),
+                observed=max(self.parameters.months, whole_months(start, day)),
+            )
+
+    def _could_use_from(self, slot: Ints, customers: Customers) -> Ints:
+        """The first day on which each announced customer could have been seen, shape (n,)."""
+        start = self.days.period_of(customers.valid_from_ms(slot))
+        return np.maximum(start, min(self.closing.began.values()) + 1)
 
     def _hit(self, slot: int, start: int, uses: Mapping[str, int]) -> Hit:
         ended_ms = self.days.bounds(int(self.last_silent_day[start]))[1]
@@ -298,10 +370,11 @@ def last_silent_days(days: Calendar, months: int) -> Ints:
 
 
 def whole_months(start: int, end: int) -> int:
-    """Whole calendar months from one day to another."""
+    """Whole calendar months between two days; a month's last day stands for those it lacks."""
     one, other = (date(FIRST_YEAR, 1, 1) + timedelta(days=day) for day in (start, end))
     months = 12 * (other.year - one.year) + other.month - one.month
-    return months - (other.day < one.day)
+    is_last = (other + timedelta(days=1)).day == 1
+    return months - (other.day < one.day and not is_last)
 
 
 def _cells(kind: str) -> str:

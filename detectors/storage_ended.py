@@ -1,6 +1,7 @@
 """Something still stored when the time to fetch it after the contract's end is over."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,8 @@ class EndedParameters(RuleParameters, kw_only=True, frozen=True):
 
 class StorageEnded(ClosesPeriods, Gauge):
     """Report once for each contract's end who still stores something `readable_days` after it.
+
+    It is cleared with the day by whose end nothing is stored, or when the contract goes on.
 
     A timer: the other customers' events move the partition's watermark on, and with each local day
     that it closes everybody is looked at. The event time is the moment the days ran out.
@@ -69,15 +72,22 @@ class StorageEnded(ClosesPeriods, Gauge):
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Closed:
-        """Report who ran out of days by the end of the last day that is closed now."""
+        """Report who ran out of days by the end of the last day closed now, and who is cleared.
+
+        `since` holds the end that was reported; negated, once that is cleared.
+        """
+        until_ms = self.days.bounds(days[-1])[1]
         slot = np.arange(customers.directory.size)
-        ended_ms = customers.valid_from_ms(slot)
+        ended_ms, has_ended = customers.valid_from_ms(slot), customers.has_ended(slot)
         amount, reported = columns[self.amount][slot, 0], columns[self.since][slot, 0]
-        is_over = ended_ms + self.readable_ms <= self.days.bounds(days[-1])[1]
-        is_due = customers.has_ended(slot) & is_over & (amount > 0) & (reported != ended_ms)
-        due = slot[is_due]
+        is_gone = (amount == 0) | ~has_ended | (reported != ended_ms)
+        cleared = slot[(reported > 0) & is_gone]
+        hits = [self._cleared(columns, s, int(ended_ms[s])) for s in cleared.tolist()]
+        columns[self.since][cleared, 0] *= -1
+        is_due = has_ended & (ended_ms + self.readable_ms <= until_ms) & (amount > 0)
+        due = slot[is_due & (np.abs(reported) != ended_ms)]
         columns[self.since][due, 0] = ended_ms[due]
-        hits = [self._hit(columns, s) for s in due.tolist()]
+        hits += [self._hit(columns, s) for s in due.tolist()]
         return Closed(hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot))))
 
     def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
@@ -97,6 +107,17 @@ class StorageEnded(ClosesPeriods, Gauge):
             },
             rests_on_ms=int(columns[self.newest][slot, 0]),
         )
+
+    def _cleared(self, columns: Mapping[str, NDArray], slot: int, valid_from_ms: int) -> Hit:
+        """Cleared with the day of the snapshot that shows nothing, or with the contract told of."""
+        breach = self._hit(columns, slot)
+        time_ms = valid_from_ms
+        if breach.observed == 0:
+            day = self.days.period_of(columns[self.newest][slot])
+            time_ms = self.days.bounds(int(day[0]))[1]
+        time_ms = max(time_ms, breach.event_time_ms)
+        window = Window(kind="state", start_ms=breach.window.start_ms, end_ms=time_ms)
+        return replace(breach, event_time_ms=time_ms, level="cleared", window=window)
 
     def remember(self) -> Any:
         """The last closed day."""

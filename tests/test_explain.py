@@ -46,6 +46,11 @@ from tests.test_scenarios import (
 )
 
 FIRING = [folder for folder in SCENARIOS if expected_of(folder)["actions"]]
+CLEARED = [
+    folder
+    for folder in SCENARIOS
+    if any(found["level"] == "cleared" for found in expected_of(folder)["findings"])
+]
 ZONE = "Europe/Brussels"
 MARCH_MS = 1_772_319_600_000
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -207,6 +212,20 @@ def test_an_action_does_not_agree_once_the_input_tells_another_story(folder, tmp
         except InputGone:
             verdict = "gone"
         assert verdict in ("differs", "gone"), case.findings
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+@pytest.mark.parametrize("folder", CLEARED, ids=name_of)
+def test_what_says_that_a_breach_is_over_agrees_too(folder, partitions):
+    """Whether or not anything was in force by then that it ends."""
+    policy, customers = policy_of(folder), customers_of(folder)
+    _, findings = results_of(folder, partitions)
+    cleared = [f for f in findings if f.level == "cleared" and "corrects" not in f.evidence]
+    for finding in cleared:
+        chunks = read_files(spans_of(finding.evidence), (), now)
+        outcome = recompute(finding, Policies(policy), customers, chunks, partitions, IDS_MAX)
+        assert outcome.differences == [], finding
+    assert cleared
 
 
 FIRST_SMS = Path(__file__).parent / "scenarios/sms_daily/the_351st_message"

@@ -1,5 +1,9 @@
 """Storage rules where plans change on the way, and what a day's mean is made of."""
 
+from itertools import count
+
+import pytest
+
 from detectors.assumed import AssumedEnforcement
 from detectors.partition import Partition
 from detectors.policies import load_policy
@@ -105,20 +109,40 @@ def test_a_contract_taken_up_again_is_left_alone_and_its_next_end_is_an_end_of_i
 
 
 def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
-    """Asked when the notice period is over, who said nothing is asked again after a second end."""
-    told = Told("storage_ended")
+    """Asked when the notice period is over; a second end clears the first, and is asked about."""
+    told, offset = Told("storage_ended"), count()
     verdicts, actions = Verdicts(0, told.policy, AssumedEnforcement()), []
     told.used("eva", -40, 9)
-    for offset, days in enumerate((-31, 0)):
+    for days in (-31, 5):
         end_ms = NOON_MS + days * DAY_MS
         told.customer("eva", contract_state="ended", valid_from_ms=end_ms)
-        (found,) = told.snapshots(("ben", days + 31, {"used_bytes": 1}))
-        actions += verdicts.fold([found], [offset])
+        for found in told.snapshots(("ben", days + 31, {"used_bytes": 1})):
+            actions += verdicts.fold([found], [next(offset)])
     assert [(action.kind, action.human_review, action.decided_ms) for action in actions] == [
         ("notify", False, NOON_MS - DAY_MS),
         ("delete_storage", True, NOON_MS + 2 * DAY_MS),
-        ("delete_storage", True, NOON_MS + 30 * DAY_MS),
+        ("delete_storage", True, NOON_MS + 35 * DAY_MS),
     ]
+
+
+@pytest.mark.parametrize("change", ["emptied", "taken up again"])
+def test_what_ends_the_state_clears_it_once(change):
+    """Emptied, with the day of the snapshot; taken up again, with the contract's first moment."""
+    told = Told("storage_ended")
+    told.customer("eva", contract_state="ended", valid_from_ms=NOON_MS - 31 * DAY_MS)
+    told.used("eva", -40, 9)
+    (breach,) = told.snapshots(("ben", 0, {"used_bytes": 1}))
+    if change == "emptied":
+        told.used("eva", 0, 0)
+        cleared_ms = MIDNIGHTS_MS[1] + DAY_MS
+    else:
+        cleared_ms = NOON_MS + HOUR_MS
+        told.customer("eva", valid_from_ms=cleared_ms)
+    (cleared,) = told.snapshots(("ben", 1, {"used_bytes": 1}))
+    assert (breach.level, cleared.level) == ("breach", "cleared")
+    assert cleared.window.start_ms == breach.window.start_ms
+    assert cleared.event_time_ms == cleared.window.end_ms == cleared_ms
+    assert told.snapshots(("ben", 2, {"used_bytes": 1})) == []
 
 
 # -- storage_flood --------------------------------------------------------------------------------

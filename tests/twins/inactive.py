@@ -102,7 +102,7 @@ class Twin:
         self.days = Days(ZoneInfo(policy.timezone))
         self.used = defaultdict(set)
         self.watermark_ms, self.began = {}, {}
-        self.reported = set()
+        self.reported, self.cleared = set(), set()
 
     def closed_by(self, watermark_ms):
         return self.days.of(watermark_ms - self.parameters.lateness_hours * HOUR_MS) - 1
@@ -125,24 +125,33 @@ class Twin:
             yield from self.close(self.days.of(last_ms) - 1)
 
     def close(self, last):
-        """Every silence that has lasted for the months with this day or before."""
+        """Every silence that has lasted for the months with this day or before, and its end."""
         ended = {w for w, c in self.plans.announced.items() if c.contract_state == "ended"}
         for who in {*self.used, *self.plans.announced} - ended:
             for start in self.starts(who):
-                end = self.months_later(start)
+                end = self.months_later(start, self.parameters.months)
                 silent = self.used[who].isdisjoint(range(start, end))
                 if silent and end - 1 <= last and (who, start) not in self.reported:
                     self.reported.add((who, start))
-                    yield Found(
-                        rule=self.name,
-                        customer_id=who,
-                        level="breach",
-                        kind="state",
-                        start_ms=self.days.start_ms(start),
-                        event_time_ms=self.days.start_ms(end),
-                        observed=self.parameters.months,
-                        limit=self.parameters.months,
-                    )
+                    months = self.parameters.months
+                    yield self.found(who, "breach", start, self.days.start_ms(end), months)
+                again = min((day for day in self.used[who] if day >= start), default=last + 1)
+                if silent and end <= again <= last and (who, start) not in self.cleared:
+                    self.cleared.add((who, start))
+                    months = max(m for m in range(999) if self.months_later(start, m) <= again)
+                    yield self.found(who, "cleared", start, self.days.start_ms(again + 1), months)
+
+    def found(self, who, level, start, time_ms, months):
+        return Found(
+            rule=self.name,
+            customer_id=who,
+            level=level,
+            kind="state",
+            start_ms=self.days.start_ms(start),
+            event_time_ms=time_ms,
+            observed=months,
+            limit=self.parameters.months,
+        )
 
     def starts(self, who):
         """The day after each use, and before the first of all the one that counting begins with."""
@@ -153,10 +162,10 @@ class Twin:
             if all(day >= start for day in self.used[who]):
                 yield start
 
-    def months_later(self, start):
+    def months_later(self, start, months):
         """The same day so many months later, or the last of that month."""
         there = date.fromordinal(start)
-        months = there.month - 1 + self.parameters.months
+        months += there.month - 1
         year, month = there.year + months // 12, months % 12 + 1
         for day in range(there.day, 0, -1):
             try:

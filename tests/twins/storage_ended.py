@@ -12,7 +12,7 @@ GONE = {"c0": "gone in March", "ünlimited/2": "gone in October"}
 
 
 class Twin:
-    """Looks at everybody with each day that is over, and reports nobody twice."""
+    """Looks at everybody with each day that is over, and neither reports nor clears twice."""
 
     name, reads = "storage_ended", ("storage",)
 
@@ -22,7 +22,7 @@ class Twin:
         self.days = Days(ZoneInfo(policy.timezone))
         self.today = None
         self.newest_ms, self.used = {}, {}
-        self.reported = set()
+        self.reported, self.stored = set(), set()
 
     def accepts(self, snapshot, watermark_ms):
         return True
@@ -42,18 +42,27 @@ class Twin:
             ended_ms = contract.valid_from_ms
             due_ms = ended_ms + self.parameters.readable_days * DAY_MS
             is_due = contract.contract_state == "ended" and due_ms <= self.days.start_ms(day)
-            if is_due and self.used.get(who) and (who, ended_ms) not in self.reported:
-                self.reported.add((who, ended_ms))
-                yield Found(
-                    rule=self.name,
-                    customer_id=who,
-                    level="breach",
-                    kind="state",
-                    start_ms=ended_ms,
-                    event_time_ms=due_ms,
-                    observed=self.used[who],
-                    limit=0,
-                )
+            if who in self.stored and not self.used[who]:
+                self.stored.remove(who)
+                emptied = self.days.of(self.newest_ms[who])
+                time_ms = max(due_ms, self.days.start_ms(emptied + 1))
+                yield self.found(who, "cleared", ended_ms, time_ms)
+            if is_due and self.used.get(who) and who not in self.reported:
+                self.reported.add(who)
+                self.stored.add(who)
+                yield self.found(who, "breach", ended_ms, due_ms)
+
+    def found(self, who, level, ended_ms, time_ms):
+        return Found(
+            rule=self.name,
+            customer_id=who,
+            level=level,
+            kind="state",
+            start_ms=ended_ms,
+            event_time_ms=time_ms,
+            observed=self.used[who],
+            limit=0,
+        )
 
     def end(self, last_ms):
         if last_ms:
