@@ -22,8 +22,8 @@ def finding_id(rule: str, customer_id: str, window: Window, level: str, policy: 
 def action_id(kind: str, root: str, step: int) -> str:
     """Id of the action of a kind that is one step of an episode.
 
-    `root` is the finding that opened the episode. When the step was decided, and whether by a
-    finding, a timer or a person, has no part in it.
+    `root` is the finding that opened the episode, or what is repaired after it. When the step was
+    decided, and whether by a finding, a timer or a person, has no part in it.
 
     Examples
     --------

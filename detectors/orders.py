@@ -4,12 +4,14 @@ from typing import Literal
 
 from msgspec import structs
 
+from detectors import identity
 from detectors.actions import DONE_ONCE, STRENGTH, pack_action, unpack_action
 from detectors.brake import HeldAction
 from detectors.calendar import DAY_MS
 from detectors.cases import ENDED_MAX, ORDERS_MAX, Hold, Order
+from detectors.reasons import CAME_BACK
 from detectors.turn import Turn
-from schemas.records import Action, ActionKind
+from schemas.records import Action, ActionKind, Notice
 
 HOUR_MS = 3_600_000
 
@@ -67,6 +69,36 @@ def raise_again(turn: Turn, action_id: str, order: Order) -> bool:
     order.attempts += 1
     order.due_ms = turn.now_ms + ladder.ack_timeout_hours * HOUR_MS
     turn.out.append(unpack_action(order.action))
+    return True
+
+
+def lift_again(turn: Turn, governing: Order, restriction_id: str) -> bool:
+    """Lift what came back though it is over; False when that was done often enough.
+
+    A release of its own, with an id of its own: the one that ended the restriction was carried out,
+    so that enforcement would only say so again. What is in force stays.
+    """
+    if governing.attempts >= turn.policy.ladder.attempts_max:
+        return False
+    governing.attempts += 1
+    ended_by = unpack_action(governing.action)
+    root = f"{ended_by.action_id} {restriction_id}"
+    release = structs.replace(
+        ended_by,
+        action_id=identity.action_id("release", root, governing.attempts),
+        kind="release",
+        parameters={},
+        reason=CAME_BACK,
+        decided_ms=turn.now_ms,
+        effective_ms=turn.now_ms,
+        expires_ms=None,
+        notice=Notice(required=False),
+        human_review=False,
+        supersedes=restriction_id,
+    )
+    due_ms = turn.now_ms + turn.policy.ladder.ack_timeout_hours * HOUR_MS
+    _publish(turn, release, Order(release.rule, "release", "sent", b"", due_ms, attempts=1))
+    _stay_within_bound(turn)
     return True
 
 

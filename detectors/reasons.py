@@ -39,6 +39,8 @@ WHAT = {
 ANYTHING = "{observed} {unit} where the limit is {limit}"
 NO_LIMIT = "{observed_gb:.2f} GB stored, and your plan has no limit"
 
+CAME_BACK = "A restriction that is over was applied again; it is lifted once more."
+
 WHEN = {
     "day": "in one day",
     "week": "in one week",

@@ -4,7 +4,7 @@ from operator import attrgetter
 
 from detectors.cases import EARLY_MAX, KEPT_BACK, EarlyAnswer, Order
 from detectors.ladder import deliver, try_next_channel
-from detectors.orders import HOUR_MS, answer, raise_again
+from detectors.orders import HOUR_MS, answer, lift_again, raise_again
 from detectors.turn import Turn
 from schemas.records import EnforcementResult
 
@@ -88,17 +88,16 @@ def _failed(turn: Turn, action_id: str, order: Order) -> None:
 def _answered_late(turn: Turn, result: EnforcementResult) -> None:
     """An answer about something that is over, or that was never known.
 
-    A restriction that was applied after it had been lifted is lifted once more; likewise what took
-    its place takes it again.
+    A restriction that was applied after it had been lifted, or after another had taken its place,
+    is lifted once more.
     """
     held = [h for h in turn.dossier.holds.values() if result.action_id in h.ended]
     if not held:
         turn.counts["unmatched"] += 1
         return
-    action_id = held[0].action_id
-    order = turn.dossier.orders[action_id]
+    order = turn.dossier.orders[held[0].action_id]
     is_drift = result.status == "applied" and 0 < order.answered_ms < result.time_ms
-    if is_drift and raise_again(turn, action_id, order):
+    if is_drift and lift_again(turn, order, result.action_id):
         turn.counts["drift"] += 1
 
 

@@ -98,6 +98,12 @@ class Enforcement:
         self.approved = set()
         self.in_force = {}
         self.delivered = {}
+        self.over, self.came_back = set(), set()
+
+    def hear(self, result):
+        """What was applied although it is over has come back."""
+        if result.status == "applied" and result.action_id in self.over:
+            self.came_back.add(result.action_id)
 
     def take(self, action, causes):
         """Carry an action out, after a look at whether it is allowed."""
@@ -116,6 +122,8 @@ class Enforcement:
         current = self.in_force.get(action.service)
         if action.kind in STRENGTH:
             assert current == action, "a restriction that was lifted does not go out again"
+        elif action.kind == "release" and action.supersedes in self.came_back:
+            assert current is None or current.action_id != action.supersedes
         elif action.kind == "release" or (action.kind == "withdraw" and action.supersedes):
             assert current is None, "a release does not go out again over a new restriction"
 
@@ -135,9 +143,13 @@ class Enforcement:
                 in_doubt = [a.rule for a in self.asked.values() if a.kind == "propose_termination"]
                 if current.rule not in in_doubt:
                     assert power(action) > power(current), "only a stronger one takes over"
+            self.over.add(current_id)
             self.in_force[action.service] = action
+        elif action.kind == "release" and action.supersedes in self.came_back:
+            assert current_id != action.supersedes, "what is in force did not come back"
         elif action.kind == "release" or (action.kind == "withdraw" and action.supersedes):
             assert current_id == action.supersedes, "only what is in force is lifted"
+            self.over.add(current_id)
             del self.in_force[action.service]
             causes.agreed.discard(current.rule)
         elif action.kind == "propose_termination":
@@ -208,6 +220,8 @@ class History:
             self.enforcement.check(self.causes, clock_ms)
         is_early = kind == RESULTS and not self._dossier().is_out(record.action_id)
         self._foresee(kind, record)
+        if kind == RESULTS:
+            self.enforcement.hear(record)
         self.inputs.append((kind, record))
         self.number += 1
         self._came(getattr(self.verdicts, kind)([record], [len(self.inputs)]))
@@ -280,6 +294,9 @@ class History:
         return finding(days - late, level, rule, window=window)
 
     def _result(self):
+        over = [action for action in self.actions if action.action_id in self.enforcement.over]
+        if over and self.chance.random() < 0.3:
+            return self._answer(self.chance.choice(over), self.now_ms)
         action = self.chance.choice(self.actions[-6:])
         return None if action.human_review else self._answer(action, self.now_ms)
 

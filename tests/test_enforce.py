@@ -180,6 +180,18 @@ def test_a_release_undoes_what_it_names_and_nothing_else(kind):
     assert desk.in_force() == ["u"]
 
 
+def test_a_release_of_what_is_over_is_put_to_the_network_too():
+    """What was lifted may have come back there without a word; the rest stays in force."""
+    desk = Desk()
+    desk.take(action("t"), action("s", "suspend", supersedes="t"))
+    desk.take(action("r", "release", supersedes="t"))
+    assert [each.action_id for each in desk.adapter.orders[-1].in_force] == ["s"]
+    assert desk.results[-1] == ("r", "applied")
+    desk.take(action("r2", "release", supersedes="s"), action("r3", "release", supersedes="s"))
+    assert desk.adapter.done == ["t", "s", "r", "r2", "r3"]
+    assert desk.in_force() == []
+
+
 def test_a_suspension_takes_the_place_of_the_throttle_that_it_names():
     desk = Desk()
     desk.take(action("t"), action("s", "suspend", supersedes="t"))

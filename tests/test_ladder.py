@@ -525,24 +525,32 @@ def test_a_restriction_that_failed_goes_out_again_at_its_time():
     assert story.tick(5.5) == [restriction]
 
 
-def test_a_restriction_that_comes_back_after_its_release_is_released_once_more():
-    """Counted, and not without end."""
+def test_a_restriction_that_comes_back_after_its_release_is_lifted_each_time():
+    """By a release that enforcement has not carried out yet; counted, and not without end."""
     story, restriction = restricted()
     (release,) = story.tick(11)
     story.result(release, "applied", 11.1)
     assert story.result(restriction, "applied", 11.05) == [], "that was before"
-    for day in range(12, 12 + ATTEMPTS):
-        again = story.result(restriction, "applied", day)
-        assert again == [release] * (day < 11 + ATTEMPTS)
-        story.result(release, "applied", day)
+    lifted = [release.action_id]
+    for day in range(12, 11 + ATTEMPTS):
+        (again,) = story.result(restriction, "applied", day)
+        assert (again.kind, again.supersedes) == ("release", restriction.action_id)
+        assert again.action_id not in lifted
+        lifted.append(again.action_id)
+        assert story.result(again, "applied", day + 0.1) == []
+    assert story.result(restriction, "applied", 12 + ATTEMPTS) == []
     assert story.alerts.drift == ATTEMPTS - 1
+    assert story.tick(60) == [], "everything is answered"
 
 
-def test_a_restriction_that_comes_back_is_superseded_once_more():
+def test_a_restriction_that_comes_back_is_lifted_beside_what_took_its_place():
     story = Story(assumed=True)
     (_, throttle) = story.breach(0, rule="portscan")
     (_, suspension) = story.breach(1, rule="ddos")
-    assert story.result(throttle, "applied", 2) == [suspension]
+    (again,) = story.result(throttle, "applied", 2)
+    assert (again.kind, again.supersedes) == ("release", throttle.action_id)
+    assert again.service == suspension.service
+    assert story.result(suspension, "applied", 2.1) == [], "it is in force all the while"
 
 
 def test_answers_that_fit_nothing_are_counted():

@@ -35,7 +35,7 @@ def test_whatever_happens(first):
 
     And the same input, looked at by others at other times, leads to the same actions and ids.
     """
-    kinds, early = Counter(), 0
+    kinds, early, drift = Counter(), 0, 0
     for number in range(first, first + BLOCK):
         try:
             history = drawn(Random(number))
@@ -44,9 +44,11 @@ def test_whatever_happens(first):
             raise
         kinds.update(action.kind for action in history.actions)
         early += len(history.early)
+        drift += history.verdicts.alerts.drift
     rare = {"withdraw", "suspend", "propose_termination", "minimum_service", "delete_storage"}
     assert rare <= set(kinds), "histories that lead to nothing prove nothing"
     assert early > BLOCK / 10, "answers before their actions are to be told too"
+    assert drift, "restrictions that come back are to be told too"
 
 
 @given(st.randoms(use_true_random=False))
