@@ -98,12 +98,12 @@ class Enforcement:
         self.approved = set()
         self.in_force = {}
         self.delivered = {}
-        self.over, self.came_back = set(), set()
+        self.over, self.applied, self.repairs = set(), set(), set()
 
     def hear(self, result):
-        """What was applied although it is over has come back."""
-        if result.status == "applied" and result.action_id in self.over:
-            self.came_back.add(result.action_id)
+        """What was applied may have come back once it is over."""
+        if result.status == "applied":
+            self.applied.add(result.action_id)
 
     def take(self, action, causes):
         """Carry an action out, after a look at whether it is allowed."""
@@ -122,7 +122,7 @@ class Enforcement:
         current = self.in_force.get(action.service)
         if action.kind in STRENGTH:
             assert current == action, "a restriction that was lifted does not go out again"
-        elif action.kind == "release" and action.supersedes in self.came_back:
+        elif action.action_id in self.repairs:
             assert current is None or current.action_id != action.supersedes
         elif action.kind == "release" or (action.kind == "withdraw" and action.supersedes):
             assert current is None, "a release does not go out again over a new restriction"
@@ -145,8 +145,9 @@ class Enforcement:
                     assert power(action) > power(current), "only a stronger one takes over"
             self.over.add(current_id)
             self.in_force[action.service] = action
-        elif action.kind == "release" and action.supersedes in self.came_back:
-            assert current_id != action.supersedes, "what is in force did not come back"
+        elif action.kind == "release" and action.supersedes in self.over:
+            assert action.supersedes in self.applied, "what did not come back is not lifted again"
+            self.repairs.add(action.action_id)
         elif action.kind == "release" or (action.kind == "withdraw" and action.supersedes):
             assert current_id == action.supersedes, "only what is in force is lifted"
             self.over.add(current_id)
@@ -217,7 +218,7 @@ class History:
         if not _is_for_the_brake(kind, record):
             # What comes late from now on is judged as of this time, so a tick may go as far.
             self._came(self.verdicts.tick(clock_ms))
-            self.enforcement.check(self.causes, clock_ms)
+            self.enforcement.check(self.causes, max(clock_ms, self._dossier().clock_ms))
         is_early = kind == RESULTS and not self._dossier().is_out(record.action_id)
         self._foresee(kind, record)
         if kind == RESULTS:
