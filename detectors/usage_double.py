@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 from detectors.calendar import calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
+from detectors.rule import (
+    Batch,
+    Closed,
+    Correction,
+    Customers,
+    Hit,
+    Ints,
+    Mask,
+    Share,
+    Standing,
+)
 from detectors.state import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window
@@ -67,8 +77,8 @@ class UsageDouble(ClosesPeriods):
     month names the service with the largest ratio; the evidence has every service over its limit.
     What it misses: use below the service's minimum; a mean that all raise; events that come after
     their kind closed the month; a month that is past all kept cells when the last kind closes it. A
-    call or session counts in full in the month in which it starts, and a record that was corrected
-    counts beside the one that replaces it.
+    call or session counts in full in the month in which it starts. A record that is corrected after
+    its month was closed stays counted.
     Delay: the month's end plus the lateness, and until the last partition has closed it.
     False alarms: none against the limit, but ordinary use is so uneven that up to 12 % of all are
     above twice the mean (lognormal, whatever its spread). So the minimums have to be what would
@@ -104,13 +114,31 @@ class UsageDouble(ClosesPeriods):
         ring, cells = self.rings[batch.kind], columns[_cells(batch.kind)]
         if ring.newest < 0:
             self.closing.begin(batch.kind, batch.watermark_ms)
+        newest = int(self.months.period_of(batch.watermark_ms[-1:])[0])
+        ring.add(cells, *self._open(batch), newest)
+        return []
+
+    def _open(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
+        """Slot, month and amount of what was used in months that are not closed."""
         used = SERVICES[batch.kind].used(batch)
         month = self.months.period_of(batch.time_ms)
         is_open = self.accepts(batch.time_ms, batch.watermark_ms) & (month > self.closing.closed)
         row = np.flatnonzero((used > 0) & is_open)
-        slot, month = batch.slot[row], month[row]
-        newest = int(self.months.period_of(batch.watermark_ms[-1:])[0])
-        ring.add(cells, slot, month, used[row], newest)
+        return batch.slot[row], month[row], used[row]
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take events off their months, unless these are closed; a full cell stays."""
+        ring, cells = self.rings[batch.kind], columns[_cells(batch.kind)]
+        for slot, month, used in zip(*self._open(batch), strict=True):
+            cell = slot, month % ring.width
+            if ring.holds(month, ring.newest) and cells[cell] < np.iinfo(cells.dtype).max:
+                cells[cell] -= min(used, cells[cell])
         return []
 
     def close_periods(

@@ -16,7 +16,7 @@ from tests.test_rules import PROPERTY, WRITTEN_BYTES, Run, by_rule, cuts, moved,
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
 COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "roaming_volume")
-POLICY = only(LOW, *COUNTING)
+POLICY = only(LOW, *COUNTING, "usage_double")
 BUNDLES = only(LOW, *COUNTING, "data_bundle", "overload")
 """With rules that remember more than counts: what was warned of, and stretches of hot windows."""
 
