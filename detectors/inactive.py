@@ -82,7 +82,8 @@ class Inactive(ClosesPeriods):
     are silent in one kind while another lags behind, those whose silence ended first.
     Delay: the lateness, and until every kind has passed the day. A kind of which nothing ever came
     holds all back until the clock closes it (`idle_close_minutes`) or the input ends.
-    False alarms: a customer whose records of one kind never came.
+    False alarms: a customer whose records of one kind never came. Of 400 generated customers (420
+    days, seed 4) nobody was wrongly found; no real data was at hand.
 
     References
     ----------

@@ -26,7 +26,10 @@ class MailBomb(DistinctRule):
     What it catches: large files mailed again and again, straight to the receiver's server or by way
     of one relay. What it misses: many small messages; several files in one connection, which is
     one transfer; who the receiver is, for a flow shows the server only.
-    False alarms: somebody who mails a whole album, a file in each message.
+    Delay: none, it is reported with the flow that crosses.
+    False alarms: somebody who mails a whole album, a file in each message. Of 9,000 generated
+    customers (62 days, seeds 1 to 3) nobody was wrongly found, nor in two published recordings of
+    Zeek.
 
     References
     ----------

@@ -33,6 +33,7 @@ class Sharing(DistinctRule):
     What it catches: a SIM that moves between phones, and a hotspot where the network tells the
     devices behind it apart (`device_fingerprint`), at the event that shows the device.
     What it misses: devices behind one phone that nothing tells apart; events that name no device.
+    Delay: none, it is reported with the event that names one device too many.
     False alarms: a workshop that tries phones; an event's fingerprint counts before its IMEI, so a
     device that is named now by one and now by the other counts as two. Of 9,000 generated customers
     (docs/CURVES.md, seeds 1 to 3) 60 were wrongly found, all of them among 120 households with up

@@ -19,8 +19,10 @@ class SmsDaily(CountingRule):
 
     What it catches: any day above the limit, at the very message that crosses it.
     What it misses: the same number spread over midnight; a message whose first segment never came.
+    Delay: none, it is reported with the message that crosses.
     False alarms: none, the count is exact. MMS and received messages do not count, and the segments
-    of one message count once, as its first segment.
+    of one message count once, as its first segment. Of 9,000 generated customers (62 days, seeds 1
+    to 3) nobody was wrongly found, nor of 579 students of the Copenhagen Networks Study.
 
     References
     ----------

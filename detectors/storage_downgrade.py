@@ -28,7 +28,9 @@ class StorageDowngrade(CapacityGauge):
     What it misses: a change before the first snapshot, or back and forth between two; what grows
     past the capacity after it did fit, which is `storage_capacity`'s.
     Delay: a change of plan shows with the next snapshot.
-    False alarms: a snapshot that states a smaller capacity by mistake is taken at its word.
+    False alarms: a snapshot that states a smaller capacity by mistake is taken at its word. Of
+    9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at
+    hand.
 
     References
     ----------

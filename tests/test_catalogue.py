@@ -43,8 +43,10 @@ def test_the_rule_is_the_file_of_its_name(rule):
 
 @every_rule
 def test_the_rule_says_what_it_catches_and_what_it_misses(rule):
-    said = RULES[rule].__doc__ or ""
-    for promise in ("What it catches:", "What it misses:", "False alarms:", "References"):
+    """How late it is, too, and how many false alarms were counted."""
+    said = " ".join((RULES[rule].__doc__ or "").split())
+    told = ("What it catches:", "What it misses:", "Delay:", "False alarms:", "References")
+    for promise in (*told, "generated customers"):
         assert promise in said, f"detectors/{rule}.py: the class docstring lacks `{promise}`"
 
 
