@@ -1,7 +1,9 @@
 """Records on their way out, sent as whole batches, every delivery awaited."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from streams.clock import Clock
@@ -29,6 +31,9 @@ class Outbox:
         self._clock = clock
         self._filling: dict[tuple[str, int], list[Row]] = {}
         self._waiting: list[asyncio.Future[Any]] = []
+        self._taken: Counter[tuple[str, int]] = Counter()
+        self._arrived: dict[tuple[str, int], tuple[int, int]] = {}
+        """Records that were delivered, and the offset after the last of them."""
 
     def put(
         self,
@@ -41,15 +46,22 @@ class Outbox:
         """Take a record; it leaves with the next `send`, dated now unless told otherwise."""
         row = (key, value, self._clock() if timestamp_ms is None else timestamp_ms)
         self._filling.setdefault((topic, partition), []).append(row)
+        self._taken[topic, partition] += 1
 
     async def send(self) -> None:
         """Hand everything to the producer, without waiting for delivery."""
         filled, self._filling = self._filling, {}
-        for (topic, partition), records in filled.items():
-            for future, _ in await self.send_batches(topic, partition, records):
+        for home, records in filled.items():
+            for future, sent in await self.send_batches(*home, records):
+                future.add_done_callback(partial(self._arrive, home, sent))
                 self._waiting.append(future)
         if len(self._waiting) > WAITING_MAX:
             await self.delivered()
+
+    def _arrive(self, home: tuple[str, int], records: int, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            arrived, end = self._arrived.get(home, (0, 0))
+            self._arrived[home] = arrived + records, max(end, future.result().offset + records)
 
     def take_waiting(self) -> list[asyncio.Future[Any]]:
         """The deliveries under way; whoever takes them has to await them."""
@@ -59,6 +71,15 @@ class Outbox:
     async def delivered(self) -> None:
         """Wait until everything that was sent is delivered; raise what went wrong."""
         await asyncio.gather(*self.take_waiting())
+
+    def taken(self, topic: str, partition: int) -> int:
+        """How many records of a partition were put so far."""
+        return self._taken[topic, partition]
+
+    def end_of(self, topic: str, partition: int, taken: int) -> int | None:
+        """An offset that so many records lie before, 0 for none; None while some are under way."""
+        arrived, end = self._arrived.get((topic, partition), (0, 0))
+        return end if arrived >= taken else None
 
     async def send_batches(
         self, topic: str, partition: int, records: Iterable[Row]
