@@ -320,21 +320,18 @@ class CountingRule:
 
         A calendar period that is no longer above the limit is "cleared"; a rolling breach stands.
         """
-        cells = columns[self.name]
         row, period, amount = self.pieces(batch)
         newest = self.periods.period_of(batch.watermark_ms)[row]
-        held = self.ring.holds(period, self.ring.newest) & (period >= newest - self.retained)
-        limits = self.limits(batch.slot[row], customers)
+        in_time = period >= newest - self.retained
+        row, period, amount = row[in_time], period[in_time], amount[in_time]
+        slot, more = batch.slot[row], {"corrects": correction.corrects}
+        limits = self.limits(slot, customers)
         hits = []
-        for at in np.flatnonzero(held).tolist():
-            cell = int(batch.slot[row[at]]), int(period[at]) % self.ring.width
-            before, limit = int(cells[cell]), int(limits[at])
-            if before == np.iinfo(cells.dtype).max:
-                continue
-            cells[cell] = after = max(0, before - int(amount[at]))
+        for at, before, after in self.ring.take_off(columns[self.name], slot, period, amount):
+            limit = int(limits[at])
             if after <= limit < before and not self.rolling:
-                told, more = int(period[at]), {"corrects": correction.corrects}
-                hit = self._hit(batch, int(row[at]), cell[0], "cleared", told, after, limit, more)
+                of, told = int(row[at]), int(period[at])
+                hit = self._hit(batch, of, int(slot[at]), "cleared", told, after, limit, more)
                 hits.append(replace(hit, event_time_ms=correction.event_time_ms))
         return hits
 

@@ -189,17 +189,14 @@ class DataMonthlyRatio(ClosesPeriods):
         customers: Customers,
     ) -> list[Hit]:
         """Take events off their months; the frozen mean stays as it is."""
-        cells = columns[self.name]
+        months = self.months.period_of(batch.time_ms)
+        taken = columns[self.name], batch.slot, months, batch.fields["bytes"]
         hits = []
-        for row, month in enumerate(self.months.period_of(batch.time_ms).tolist()):
-            if not self.ring.holds(np.array([month]), self.ring.newest)[0]:
-                continue
-            cell = int(batch.slot[row]), month % self.ring.width
-            before = int(cells[cell])
-            cells[cell] = after = max(0, before - int(batch.fields["bytes"][row]))
+        for row, before, after in self.ring.take_off(*taken):
+            month = int(months[row])
             if self._in_breach(month, before) and not self._in_breach(month, after):
                 hit = self._hit(
-                    cell[0],
+                    int(batch.slot[row]),
                     month,
                     month,
                     "cleared",

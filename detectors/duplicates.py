@@ -48,16 +48,14 @@ class Duplicates:
         if len(key) == 0:
             return np.zeros(0, bool)
         hour = watermark_ms // HOUR_MS
-        rows = np.arange(len(key))
-        known = self._map.size
-        place, missing = self._map.claim(key)
+        place, new = self._map.claim(key)
         values = self._map.values
-        if self._map.size == known + len(key):
+        if len(new) == len(key):
             values[place] = hour + self.window_hours
             return self._noted(key, hour, np.ones(len(key), bool))
-        expiry = np.where(missing, -1, values[place])
-        values[place[::-1]] = rows[::-1]
-        first = values[place] == rows
+        expiry = values[place]
+        expiry[new] = -1
+        first = self._map.first_rows(place)
         fresh = first & (expiry < hour)
         values[place[first]] = np.where(fresh, hour + self.window_hours, expiry)[first]
         for row in np.flatnonzero(~first).tolist():

@@ -56,10 +56,8 @@ class Directory:
     ) -> Slots:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
         hashes = hash_strings(customer_id) if hashes is None else hashes
-        place, missing = self._slots.claim(hashes)
-        new = np.flatnonzero(missing)
+        place, new = self._slots.claim(hashes)
         if len(new):
-            new = new[self._slots.first_rows(place[new])]
             self._slots.values[place[new]] = np.arange(self.size, self.size + len(new))
             self._append(hashes[new], [customer_id[row] for row in new.tolist()])
         return self._slots.values[place].astype(np.int64)

@@ -136,11 +136,7 @@ class UsageDouble(ClosesPeriods):
         customers: Customers,
     ) -> list[Hit]:
         """Take events off their months, unless these are closed; a full cell stays."""
-        ring, cells = self.rings[batch.kind], columns[_cells(batch.kind)]
-        for slot, month, used in zip(*self._open(batch), strict=True):
-            cell = slot, month % ring.width
-            if ring.holds(month, ring.newest) and cells[cell] < np.iinfo(cells.dtype).max:
-                cells[cell] -= min(used, cells[cell])
+        self.rings[batch.kind].take_off(columns[_cells(batch.kind)], *self._open(batch))
         return []
 
     def close_periods(

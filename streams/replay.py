@@ -330,11 +330,9 @@ class Homes:
     def of(self, columns: Columns) -> np.ndarray:
         """Partition of each row's customer, shape (n,)."""
         place, new = self._known.claim(columns.customer_hash)
-        rows = np.flatnonzero(new)
-        if len(rows):
-            rows = rows[self._known.first_rows(place[rows])]
-            keys = columns.customer_id[rows].tolist()
-            self._known.values[place[rows]] = partitions_of(keys, self._partitions)
+        if len(new):
+            keys = columns.customer_id[new].tolist()
+            self._known.values[place[new]] = partitions_of(keys, self._partitions)
         return self._known.values[place]
 
 

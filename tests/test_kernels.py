@@ -118,10 +118,12 @@ def test_hash_map_equals_a_dict(batches, coin):
     """Claimed, found, dropped and added again, also when every key wants the same place."""
     twin, table = {}, HashMap(expected=1)
     for number, batch in enumerate(batches):
-        place, missing = table.claim(hashes(batch))
-        assert [key not in twin for key in batch] == missing.tolist()
-        assert batch == table.keys[place].tolist()
+        place, new = table.claim(hashes(batch))
         first = [key not in batch[:row] for row, key in enumerate(batch)]
+        expected = [row for row, key in enumerate(batch) if first[row] and key not in twin]
+        assert expected == new.tolist()
+        assert batch == table.keys[place].tolist()
+        assert not table.values[place[new]].any()
         assert first == table.first_rows(place).tolist()
         table.values[place] = number
         twin |= dict.fromkeys(batch, number)
@@ -279,6 +281,33 @@ def test_adding_to_a_ring_is_totals_and_write(batches, dtype):
         total = slow.totals(cells[1], slot, period, amount)
         slow.write(cells[1], slot, period, total, newest)
         assert cells[0].tolist() == cells[1].tolist()
+
+
+@PROPERTY
+@given(
+    rows(groups, st.integers(-4, 2), st.integers(0, 200)),
+    rows(groups, st.integers(-4, 2), st.integers(0, 200)),
+)
+def test_a_ring_takes_off_what_it_added(added, taken):
+    """Never below zero, nothing of a full cell, and nothing of a period that is not kept."""
+    ring, largest = PeriodRing(2, 1), 255
+    cells = np.zeros((5, ring.width), np.uint8)
+    slot, period, amount = columns(added, 3)
+    ring.add(cells, slot, period + 10, amount, 10)
+    twin = {(s, p): 0 for s in range(5) for p in range(-2, 2)}
+    for s, p, a in added:
+        if (s, p) in twin:
+            twin[s, p] = min(twin[s, p] + a, largest)
+    expected = []
+    for row, (s, p, a) in enumerate(taken):
+        before = twin.get((s, p), largest)
+        if before < largest:
+            twin[s, p] = max(0, before - a)
+            expected.append((row, before, twin[s, p]))
+    slot, period, amount = columns(taken, 3)
+    assert expected == ring.take_off(cells, slot, period + 10, amount)
+    left = {(s, p - 10): n for s in range(5) for p, n in ring.history(cells[s]).items()}
+    assert {at: n for at, n in twin.items() if n} == left
 
 
 @PROPERTY

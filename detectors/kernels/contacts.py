@@ -58,9 +58,7 @@ class Contacts:
 
         All columns have shape (n,); of equal rows only the first is new.
         """
-        place, missing = self._triples.claim(mix(group, element, step.astype(np.uint64)))
-        new = np.flatnonzero(missing)
-        new = new[self._triples.first_rows(place[new])]
+        _, new = self._triples.claim(mix(group, element, step.astype(np.uint64)))
         first = np.zeros(len(group), bool)
         first[new] = True
         number = self._number_groups(group)
@@ -160,13 +158,10 @@ class Contacts:
         self._stored = stored
 
     def _number_groups(self, group: Hashes) -> Ints:
-        place, missing = self._groups.claim(group)
-        if missing.any():
-            at, values = place[missing], self._groups.values
-            values[at] = rows = np.arange(len(at))
-            # The last row of each group finds itself there.
-            last = at[values[at] == rows]
-            values[last] = np.arange(self._groups.size - len(last), self._groups.size)
+        place, new = self._groups.claim(group)
+        if len(new):
+            size = self._groups.size
+            self._groups.values[place[new]] = np.arange(size - len(new), size)
             self._head = _grown_filled(self._head, self._groups.size)
             self._count = grown(self._count, self._groups.size)
         return self._groups.values[place].astype(np.int64)

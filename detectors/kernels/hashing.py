@@ -47,23 +47,21 @@ class HashMap:
         self.values[self._place(key)] = value
         self.size += len(key)
 
-    def claim(self, key: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Place of each key, inserted where it was missing, and whether it was; shape (n,) both.
+    def claim(self, key: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Place of each key, inserted where it was missing, and the rows of the new keys.
 
-        A key that stands in several rows has one place and is missing in all of them; a new key's
-        value is zero until the caller sets it.
+        The places have shape (n,): a key that stands in several rows has one. Of the rows of a new
+        key only the first is named; its value is zero until the caller sets it.
         """
         self._reserve(len(key))
         place = self.find(key)
-        missing = place == ABSENT
-        if missing.any():
-            place[missing] = self._place(key[missing])
-            claimed, rows = place[missing], np.arange(missing.sum(), dtype=np.int32)
-            # The last row of each place finds itself there: that many places are new.
-            self.values[claimed] = rows
-            self.size += int((self.values[claimed] == rows).sum())
+        new = np.flatnonzero(place == ABSENT)
+        if len(new):
+            place[new] = claimed = self._place(key[new])
+            new = new[self.first_rows(claimed)]
             self.values[claimed] = 0
-        return place, missing
+            self.size += len(new)
+        return place, new
 
     def first_rows(self, place: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows are the first of their place, shape (n,); the places' values are lost."""

@@ -94,6 +94,27 @@ class PeriodRing:
             total = running_totals(at, amount, before.astype(np.int64))
             flat[at] = np.minimum(total, largest)
 
+    def take_off(
+        self, cells: NDArray, slot: Ints, period: Ints, amount: Ints
+    ) -> list[tuple[int, int, int]]:
+        """Take amounts off again, one by one, never below zero.
+
+        A full cell does not know its amount and stays, and so does a period that is not kept.
+
+        Returns
+        -------
+        Row, total before and total after, of each row whose cell changed or could have.
+        """
+        largest = np.iinfo(cells.dtype).max
+        changes = []
+        for row in np.flatnonzero(self.holds(period, self.newest)).tolist():
+            cell = slot[row], period[row] % self.width
+            before = int(cells[cell])
+            if before < largest:
+                cells[cell] = after = max(0, before - int(amount[row]))
+                changes.append((row, before, after))
+        return changes
+
     def turn(self, cells: NDArray, newest: int) -> None:
         """Move on to `newest`: empty the cells that now stand for later periods."""
         if self.newest >= 0:
