@@ -155,7 +155,8 @@ class Inactive(ClosesPeriods):
         begun = {*self._after_use(columns, first, last, customers)}
         begun.update(self._never_used(columns, first, last, customers))
         for slot, start in begun:
-            uses = self._uses_before(columns, slot, start, customers.directory.name(slot))
+            end = int(self.last_silent_day[start])
+            uses = self._uses_before(columns, slot, start, end, customers)
             if uses is not None:
                 hits.append(self._hit(slot, start, uses))
         for slot, day in {*self._used_on(columns, days, customers)}:
@@ -239,42 +240,40 @@ class Inactive(ClosesPeriods):
             may_end &= (first == 0) | (first >= day) | is_long_ago
         return may_end
 
-    def _stretches(
-        self, columns: Mapping[str, NDArray], slot: int, kind: str, customer: bytes
-    ) -> list[tuple[int, int]]:
-        """Days of first and last use, in a kind, of the stretches without a long silence."""
-        first, last = columns[_cells(kind)][slot].tolist()
-        gaps = self.gaps.of.get((customer, kind), [])
-        days = [first, *(day for gap in gaps for day in gap), last]
-        return list(zip(days[::2], days[1::2], strict=True))
-
     def _uses_before(
-        self, columns: Mapping[str, NDArray], slot: int, start: int, customer: bytes
+        self,
+        columns: Mapping[str, NDArray],
+        slot: int,
+        day: int,
+        end: int,
+        customers: Customers,
     ) -> dict[str, int] | None:
-        """Day of the last use of each kind before a silence; None if some kind was not silent."""
-        end = int(self.last_silent_day[start])
+        """Day of the last use of each kind before a day.
+
+        None if some kind was used on that day or later, in a stretch without a long silence that
+        began by `end`.
+        """
+        customer = customers.directory.name(slot)
         uses = {}
         for kind in self.reads:
-            for since, until in self._stretches(columns, slot, kind, customer):
-                if until < start:
+            first, last = columns[_cells(kind)][slot].tolist()
+            gaps = self.gaps.of.get((customer, kind), [])
+            # From one of these days of use to the next there is no long silence.
+            days = [first, *(used for gap in gaps for used in gap), last]
+            for since, until in zip(days[::2], days[1::2], strict=True):
+                if until < day:
                     uses[kind] = until
                 elif since <= end:
                     return None
-        return {kind: day for kind, day in uses.items() if day}
+        return {kind: used for kind, used in uses.items() if used}
 
     def _cleared(
         self, columns: Mapping[str, NDArray], slot: int, day: int, customers: Customers
     ) -> Iterator[Hit]:
         """The end of a customer's silence, if it was long and nothing was used before that day."""
-        at, name = np.array([slot]), customers.directory.name(slot)
-        uses = {}
-        for kind in self.reads:
-            for since, until in self._stretches(columns, slot, kind, name):
-                if until < day:
-                    uses[kind] = until
-                elif since < day:
-                    return
-        uses = {kind: used for kind, used in uses.items() if used}
+        at, uses = np.array([slot]), self._uses_before(columns, slot, day, day - 1, customers)
+        if uses is None:
+            return
         if uses:
             start = max(uses.values()) + 1
         elif customers.is_announced(at)[0]:

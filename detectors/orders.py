@@ -13,8 +13,6 @@ from detectors.reasons import CAME_BACK
 from detectors.turn import Turn
 from schemas.records import Action, ActionKind, Notice
 
-HOUR_MS = 3_600_000
-
 GIVES_BACK: frozenset[ActionKind] = frozenset({"release", "withdraw"})
 """Kinds that lift what is in force: they are handed out at once, whatever the brake says."""
 
@@ -41,10 +39,7 @@ def hand_out(turn: Turn, action: Action) -> Outcome:
     """Send an action that the brake has let through; what needs a person goes to that person."""
     if not action.human_review:
         _take_effect(turn, action)
-        due_ms = turn.now_ms + turn.policy.ladder.ack_timeout_hours * HOUR_MS
-        order = Order(action.rule, action.kind, "sent", b"", due_ms=due_ms, attempts=1)
-        _publish(turn, action, order)
-        _stay_within_bound(turn)
+        _send(turn, action)
         return "out"
     due_ms = turn.now_ms + turn.policy.ladder.review_days * DAY_MS
     action = structs.replace(action, expires_ms=due_ms)
@@ -62,12 +57,11 @@ def wait_turn(turn: Turn, action: Action) -> None:
 
 def raise_again(turn: Turn, action_id: str, order: Order) -> bool:
     """Send the same action once more; False when that was done often enough."""
-    ladder = turn.policy.ladder
-    if order.attempts >= ladder.attempts_max:
+    if order.attempts >= turn.policy.ladder.attempts_max:
         return False
     order.state = "sent"
     order.attempts += 1
-    order.due_ms = turn.now_ms + ladder.ack_timeout_hours * HOUR_MS
+    order.due_ms = turn.answer_due_ms
     turn.out.append(unpack_action(order.action))
     return True
 
@@ -96,9 +90,7 @@ def lift_again(turn: Turn, governing: Order, restriction_id: str) -> bool:
         human_review=False,
         supersedes=restriction_id,
     )
-    due_ms = turn.now_ms + turn.policy.ladder.ack_timeout_hours * HOUR_MS
-    _publish(turn, release, Order(release.rule, "release", "sent", b"", due_ms, attempts=1))
-    _stay_within_bound(turn)
+    _send(turn, release)
     return True
 
 
@@ -109,6 +101,14 @@ def answer(turn: Turn, action_id: str, order: Order, time_ms: int) -> None:
         order.answered_ms = max(time_ms, 1)
     else:
         turn.drop(action_id)
+
+
+def _send(turn: Turn, action: Action) -> None:
+    """Hand an action out for the first time, and expect an answer."""
+    due_ms = turn.answer_due_ms
+    order = Order(action.rule, action.kind, "sent", b"", due_ms=due_ms, attempts=1)
+    _publish(turn, action, order)
+    _stay_within_bound(turn)
 
 
 def _publish(turn: Turn, action: Action, order: Order) -> None:

@@ -4,7 +4,7 @@ from operator import attrgetter
 
 from detectors.cases import EARLY_MAX, KEPT_BACK, EarlyAnswer, Order
 from detectors.ladder import deliver, try_next_channel
-from detectors.orders import HOUR_MS, answer, lift_again, raise_again
+from detectors.orders import answer, lift_again, raise_again
 from detectors.turn import Turn
 from schemas.records import EnforcementResult
 
@@ -82,7 +82,7 @@ def _failed(turn: Turn, action_id: str, order: Order) -> None:
         try_next_channel(turn, order.rule)
     elif order.state == "answered":
         order.state = "sent"
-        order.due_ms = turn.now_ms + turn.policy.ladder.ack_timeout_hours * HOUR_MS
+        order.due_ms = turn.answer_due_ms
 
 
 def _answered_late(turn: Turn, result: EnforcementResult) -> None:

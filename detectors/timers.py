@@ -13,9 +13,8 @@ from detectors.calendar import DAY_MS
 from detectors.cases import EARLY_MS, Case, Dossier, clear_ms, needs_regular, notice_end_ms
 from detectors.decisions import refuse
 from detectors.ladder import climb, end_episode, propose_termination, relieve, try_next_channel
-from detectors.orders import HOUR_MS
 from detectors.results import answered, take_early, unanswered
-from detectors.turn import Turn
+from detectors.turn import HOUR_MS, Turn
 from schemas.policy import Policy, RuleParameters
 
 Timer = tuple[int, Callable[[Turn, str], None], str]

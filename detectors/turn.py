@@ -10,6 +10,8 @@ from detectors.cases import Case, Dossier, Order
 from schemas.policy import Policy
 from schemas.records import Action
 
+HOUR_MS = 3_600_000
+
 
 @dataclass(slots=True)
 class Turn:
@@ -27,6 +29,11 @@ class Turn:
     enforcement: AssumedEnforcement | None = None
     now_ms: int = 0
     out: list[Action] = field(default_factory=list)
+
+    @property
+    def answer_due_ms(self) -> int:
+        """By when what goes out now has to be answered."""
+        return self.now_ms + self.policy.ladder.ack_timeout_hours * HOUR_MS
 
     def case(self, rule: str) -> Case | None:
         """The case about a rule."""
