@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import closing
 from typing import ClassVar
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from streams.clock import wall_clock
 from streams.embedded import free_ports
+from streams.enforce import member
 from streams.enforce.store import Store
 from streams.topics import ACTIONS, ENFORCEMENT_RESULTS, create_topics
 from tests.enforcing import action
@@ -106,10 +108,13 @@ def results(bootstrap):
 
 def wait_until_answered(bootstrap, action_ids):
     deadline = time.monotonic() + DONE_SECONDS_MAX
-    while left := [name for name in action_ids if not FINAL & set(results(bootstrap)[name])]:
+    while True:
+        said = results(bootstrap)
+        left = [name for name in action_ids if not FINAL & set(said[name])]
+        if not left:
+            return said
         assert time.monotonic() < deadline, f"without an answer: {left}"
         time.sleep(0.3)
-    return results(bootstrap)
 
 
 def lag(bootstrap, adapter):
@@ -276,6 +281,45 @@ def test_a_broker_that_stops_for_a_while_delays_results_and_loses_none(kafka, si
         wait_until_answered(site, {"u"})
         assert process.stop() == 0
         assert [each.headers["webhook-id"] for each in receiver.requests] == ["n", "t", "u"]
+
+
+def poll_until(consumer, is_so, read):
+    """Poll as a busy process does, without waiting, and keep what is read."""
+    deadline = time.monotonic() + DONE_SECONDS_MAX
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to that"
+        for records in consumer.poll(0).values():
+            read.extend(records)
+
+
+def test_a_join_that_outlives_its_poll_is_begun_again(site, monkeypatch):
+    """New partitions are seen by a poll that does not wait for the group's answer."""
+    monkeypatch.setattr(member, "JOIN_SECONDS_MAX", 1)
+    with closing(
+        member.Member(
+            bootstrap_servers=site,
+            group_id="a",
+            group_instance_id="a",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            metadata_max_age_ms=100,
+        )
+    ) as consumer:
+        read = []
+        consumer.join(ACTIONS)
+        poll_until(consumer, lambda: len(consumer.assignment()) == PARTITIONS, read)
+        with closing(KafkaAdminClient(bootstrap_servers=site)) as admin:
+            admin.create_partitions({ACTIONS: PARTITIONS + 1})
+        poll_until(consumer, lambda: consumer.is_joining, read)
+        time.sleep(2)
+        forgotten = KafkaConsumer.poll(consumer, 500)
+        assert consumer.is_joining, "kafka-python no longer forgets a join: drop Member"
+        assert not forgotten
+        poll_until(consumer, lambda: not consumer.is_joining, read)
+        assert len(consumer.assignment()) == PARTITIONS + 1
+        asyncio.run(produce(site, [(ACTIONS, b"x", b"{}")], PARTITIONS + 1))
+        poll_until(consumer, lambda: read, read)
+        consumer.commit()
 
 
 def test_a_dry_run_says_what_it_would_do_and_leaves_no_trace(site, tmp_path):

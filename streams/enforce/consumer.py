@@ -17,6 +17,7 @@ from streams.enforce.dry_run import DryRun
 from streams.enforce.enforcer import Enforcer
 from streams.enforce.errors import EnforceError
 from streams.enforce.figures import Figures
+from streams.enforce.member import Member
 from streams.enforce.reports import KafkaReports, NoReports, Reports
 from streams.enforce.store import Store
 from streams.settings import Settings
@@ -176,7 +177,7 @@ def serve_figures(figures: Figures, settings: Settings) -> None:
 def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
     name = f"{settings.app_id}-enforce-{settings.adapter}"
     seconds_max = ORDERS_AT_ONCE * REQUESTS_OF_ORDER_MAX * settings.enforce_timeout_seconds
-    consumer = KafkaConsumer(
+    consumer = Member(
         bootstrap_servers=settings.broker,
         group_id=name,
         # A restart gets the partitions back at once, and a second process takes them away.
@@ -189,7 +190,7 @@ def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> N
     reports = KafkaReports(settings, enforcer.store, consumer)
     try:
         _refuse_other_topic(consumer, enforcer.store)
-        consumer.subscribe([ACTIONS])
+        consumer.join(ACTIONS)
         logger.info("enforcing by %s, Ctrl-C ends it", settings.adapter)
         Loop(consumer, enforcer, reports, settings.enforce_waiting_max, wall_clock).run(stop)
         logger.info("ended; everything that was done is reported")
