@@ -66,6 +66,9 @@ class Loop:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; what was done by then is reported."""
+        # What a crash interrupted may have reached the network, so it is finished before anything
+        # is heard that would call it off.
+        self._work(stop)
         while not stop.is_set():
             self._tidy()
             # Nothing new is begun before the last results have arrived: so they can't pile up.
