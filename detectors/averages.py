@@ -1,6 +1,7 @@
 """From every partition's share of a closed period to each cohort's mean over all of them."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 from schemas.records import CohortAverage, CohortPartial
 
@@ -37,7 +38,16 @@ class Averages:
             average
             for period in sorted(whole, key=_start)
             for average in _merged(list(self._partials[period].values()))
+            if average.cohort not in self._frozen.get(period, ())
         ]
+
+    def is_settled(self, rule: str, period_start_ms: int, partitions: int) -> bool:
+        """Whether every mean of a period is frozen; none is where no cohort has a customer."""
+        period = (rule, period_start_ms)
+        parts = self._partials.get(period)
+        if parts is None:
+            return period in self._frozen
+        return len(parts) >= partitions > 0 and not _cohorts(parts)
 
     def freeze(self, average: CohortAverage) -> bool:
         """Take in a frozen mean; tell whether it is news."""
@@ -45,9 +55,15 @@ class Averages:
         cohorts = self._frozen.setdefault(period, {})
         news = average.cohort not in cohorts
         cohorts.setdefault(average.cohort, average)
-        self._partials.pop(period, None)
+        if _cohorts(self._partials.get(period, {})) <= cohorts.keys():
+            self._partials.pop(period, None)
         _trim(self._frozen, average.rule)
         return news
+
+
+def _cohorts(parts: Mapping[int, CohortPartial]) -> set[str]:
+    """Names of the cohorts that have a customer in any of these."""
+    return {each.cohort for part in parts.values() for each in part.sums}
 
 
 def _merged(parts: list[CohortPartial]) -> list[CohortAverage]:

@@ -1,6 +1,6 @@
 """Which calendar periods are closed, each of them once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,20 @@ class ClosesPeriods:
     def closes_ms(self, period_end_ms: int) -> int:
         """The watermark that closes a period."""
         return period_end_ms + self.closing.lateness_ms
+
+    def closed_between(self, after_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
+        """Start of each period that a watermark closes on its way, and the watermark that does."""
+        (last,) = self.closing_period(np.array([until_ms])).tolist()
+        for period in range(last, -1, -1):
+            start_ms, end_ms = self.closing.periods.bounds(period)
+            if self.closes_ms(end_ms) <= after_ms:
+                return
+            yield start_ms, self.closes_ms(end_ms)
+
+    def known_ms(self, time_ms: int) -> int:
+        """When the period that holds a time, or ends with it, is closed."""
+        (period,) = self.period_of(np.array([time_ms - 1])).tolist()
+        return self.closes_ms(self.closing.periods.bounds(period)[1])
 
     def pass_time(
         self,

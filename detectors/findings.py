@@ -4,9 +4,12 @@ from collections.abc import Mapping
 
 from detectors.identity import finding_id
 from detectors.provenance import Provenance
-from detectors.rule import Hit, Rule
+from detectors.rule import ClosingRule, Hit, Rule
 from schemas.policy import Policy
 from schemas.records import Finding, PolicyRef
+
+CLOSED_MS = "closed_ms"
+"""In a finding's evidence: the watermark that closed the period which was judged."""
 
 
 def finding_of(
@@ -41,6 +44,8 @@ def finding_of(
         for read in (rule.reads if hit.offset is None else [kind])
         for span in provenance[read].inputs(start_ms, end_ms, hit.offset)
     ]
+    is_of_period = hit.offset is None and isinstance(rule, ClosingRule)
+    closed = {CLOSED_MS: rule.known_ms(hit.event_time_ms)} if is_of_period else {}
     ref = PolicyRef(name=policy.name, version=policy.version)
     return Finding(
         finding_id=finding_id(rule.name, customer_id, hit.window, hit.level, ref),
@@ -58,6 +63,12 @@ def finding_of(
             "inputs": inputs,
             "observed": hit.observed,
             "limit": hit.limit,
+            **closed,
             **hit.evidence,
         },
     )
+
+
+def known_ms(finding: Finding) -> int:
+    """The event time at which a finding could be known: of a closed period, when it was closed."""
+    return finding.evidence.get(CLOSED_MS, finding.event_time_ms)

@@ -4,7 +4,7 @@ A rule keeps per-customer numbers in columns of its group, and what belongs to t
 whole in its `memory`. It knows no clock, no broker and no other partition.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -216,6 +216,14 @@ class ClosingRule(Rule, Protocol):
 
     def closes_ms(self, period_end_ms: int) -> int:
         """The watermark that closes a period."""
+        ...
+
+    def closed_between(self, after_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
+        """Start of each period that a watermark closes on its way, and the watermark that does."""
+        ...
+
+    def known_ms(self, time_ms: int) -> int:
+        """The watermark that closes the period which holds a time, or ends with it."""
         ...
 
     def pass_time(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import DAY_MS, calendar
 from detectors.closing import ClosesPeriods, Closing
+from detectors.findings import CLOSED_MS
 from detectors.gauge import Gauge
 from detectors.rule import Batch, Closed, Customers, Hit, Ints
 from schemas.policy import Policy, RuleParameters
@@ -89,7 +90,13 @@ class StorageEnded(ClosesPeriods, Gauge):
         due = slot[is_due & (np.abs(reported) != ended_ms)]
         columns[self.since][due, 0] = ended_ms[due]
         hits += [self._hit(columns, s) for s in due.tolist()]
+        hits = [self._known_from(self.days.bounds(days[0])[1], hit) for hit in hits]
         return Closed(hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot))))
+
+    def _known_from(self, first_ms: int, hit: Hit) -> Hit:
+        """A hit that became known no sooner than with the first of the days that are closed now."""
+        closed_ms = max(first_ms, self.known_ms(hit.event_time_ms))
+        return replace(hit, evidence={**hit.evidence, CLOSED_MS: closed_ms})
 
     def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
         ended_ms = int(columns[self.since][slot, 0])

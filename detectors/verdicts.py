@@ -14,6 +14,7 @@ from detectors.assumed import AssumedEnforcement
 from detectors.brake import Brake, HeldAction
 from detectors.cases import Dossier, pack_dossier, unpack_dossier
 from detectors.decisions import close_case, decided, let_go
+from detectors.findings import known_ms
 from detectors.ladder import found
 from detectors.policies import Edition
 from detectors.results import answered, keep_early
@@ -219,7 +220,7 @@ class Verdicts:
         is_idle = finding.shadow or finding.level == "early"
         if is_idle or finding.rule not in self.timeline.base.rules:
             return []
-        return self._take(finding.customer_id, finding.event_time_ms, found, finding)
+        return self._take(finding.customer_id, known_ms(finding), found, finding)
 
     def _answer(self, result: EnforcementResult) -> list[Action]:
         turn, now_ms = self._turn_at(result.customer_id, result.time_ms)

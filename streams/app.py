@@ -113,7 +113,7 @@ def create_app(settings: Settings) -> FairUse:
     )
     console = Console(app.worker_state, settings.host, settings.port)
     idle = IdleCloser(app, detect_table, detect, checkpointer, settings)
-    ticker = Ticker(app, detect_table, verdict_table, judge, idle)
+    ticker = Ticker(app, detect_table, verdict_table, judge, idle, cohorts)
     for service in (checkpointer, cohorts, policies, console, idle, ticker):
         app.service(service)
     _checkpoint_before_letting_go(app, checkpointer)

@@ -13,6 +13,8 @@ from mode import Service
 from mode.utils.logging import get_logger
 
 from detectors.averages import Averages
+from detectors.calendar import DAY_MS
+from detectors.partition import Partition
 from schemas.records import CohortAverage, CohortPartial
 from streams.checkpoint import Checkpointer
 from streams.crash import end_worker
@@ -23,6 +25,9 @@ logger = get_logger(__name__)
 
 record_decoder = msgspec.json.Decoder(CohortPartial | CohortAverage)
 encoder = msgspec.json.Encoder()
+
+WAIT_MS = DAY_MS
+"""How far a partition's time would have gone on when it no longer waits for a mean."""
 
 
 class Cohorts(Service):
@@ -82,6 +87,21 @@ class Cohorts(Service):
             for average in self.averages.complete(self.partitions):
                 key = f"{average.rule}|{average.cohort}|{average.period_start_ms}".encode()
                 self.checkpointer.outbox.put(COHORT_AVERAGES, 0, key, encoder.encode(average))
+
+    def known_to_ms(self, partition: Partition, reached_ms: int) -> int:
+        """How far a partition's time may go on: up to the first closed period without its means.
+
+        It waits for slower partitions, but not for ever.
+        """
+        return min(
+            (
+                closes_ms
+                for rule in partition.cohort_rules.values()
+                for start_ms, closes_ms in rule.closed_between(reached_ms - WAIT_MS, reached_ms)
+                if not self.averages.is_settled(rule.name, start_ms, self.partitions)
+            ),
+            default=reached_ms,
+        )
 
     def hand_over(self, partitions: list[int]) -> None:
         """Tell partitions that were just taken over every mean known so far."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from detectors.assumed import AssumedEnforcement
 from detectors.averages import Averages
+from detectors.findings import known_ms
 from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import stable_order
 from detectors.partition import Outcome, Partition
@@ -289,7 +290,7 @@ class Replay:
         verdicts.brake.customers = self.partitions[number].directory.size
         for finding in findings:
             for about in (EVERYBODY, finding.customer_id):
-                self._tell(number, about, finding.event_time_ms, results)
+                self._tell(number, about, known_ms(finding), results)
             results.actions += verdicts.fold([finding], [self._answered[number]])
             self._answered[number] += 1
 

@@ -7,6 +7,7 @@ from faust.types import TP
 from mode import Service
 
 from streams.agents import Judge
+from streams.cohorts import Cohorts
 from streams.crash import end_worker
 from streams.idle import IdleCloser
 from streams.tables import ColumnTable, Shard
@@ -43,6 +44,7 @@ class Ticker(Service):
         verdict: ColumnTable,
         judge: Judge,
         idle: IdleCloser,
+        cohorts: Cohorts,
         **kwargs: Any,
     ) -> None:
         self.app = app
@@ -50,6 +52,7 @@ class Ticker(Service):
         self.verdict = verdict
         self.judge = judge
         self.idle = idle
+        self.cohorts = cohorts
         self._moments: dict[int, Moment] = {}
         super().__init__(**kwargs)
 
@@ -75,6 +78,7 @@ class Ticker(Service):
             shard = verdicts[number]
             shard.state.brake.customers = usage[number].state.directory.size
             reached_ms = self.idle.reached_ms(number, usage[number])
+            reached_ms = self.cohorts.known_to_ms(usage[number].state, reached_ms)
             moment = self._moments.pop(number, None)
             if moment is None:
                 moment = Moment(reached_ms, self.judge.outbox.taken(FINDINGS, number))

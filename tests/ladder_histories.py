@@ -6,6 +6,7 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 
 from detectors.actions import DONE_ONCE, STRENGTH, strength
 from detectors.cases import KEPT_BACK
+from detectors.findings import known_ms
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
@@ -292,7 +293,8 @@ class History:
         level = "regular" if rule.startswith("voice") and drawn < 0.5 else "breach"
         window = days - late if drawn < 0.9 or known is None else known
         self.open[rule] = window
-        return finding(days - late, level, rule, window=window)
+        closed = days if late and self.chance.random() < 0.5 else None
+        return finding(days - late, level, rule, window=window, closed=closed)
 
     def _result(self):
         over = [action for action in self.actions if action.action_id in self.enforcement.over]
@@ -407,7 +409,7 @@ def power(action):
 
 
 def _time_ms(kind, record):
-    return record.event_time_ms if kind == FINDINGS else record.time_ms
+    return known_ms(record) if kind == FINDINGS else record.time_ms
 
 
 def _is_for_the_brake(kind, record):

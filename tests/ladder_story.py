@@ -4,6 +4,7 @@ import msgspec
 
 from detectors.assumed import AssumedEnforcement
 from detectors.cases import Dossier, unpack_dossier
+from detectors.findings import CLOSED_MS
 from detectors.identity import finding_id
 from detectors.policies import load_policy
 from detectors.verdicts import Verdicts
@@ -25,14 +26,25 @@ def at(days):
 
 
 def finding(
-    days, level="breach", rule="sms_daily", *, window=None, customer="7", shadow=False, taken=False
+    days,
+    level="breach",
+    rule="sms_daily",
+    *,
+    window=None,
+    customer="7",
+    shadow=False,
+    taken=False,
+    closed=None,
 ):
     """A finding of the event at `days`; its window starts at `window` days, or with the event.
 
-    `taken` says that a correction took the breach back.
+    `taken` says that a correction took the breach back, `closed` when its period was closed.
     """
     start_ms = at(days if window is None else window)
     kind = "state" if rule in STATES else "day"
+    more = {"corrects": "e-1"} if taken else {}
+    if closed is not None:
+        more[CLOSED_MS] = at(closed)
     end_ms = None if kind == "state" and level != "cleared" else start_ms + DAY_MS
     span = Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
     return Finding(
@@ -47,7 +59,7 @@ def finding(
         unit=UNITS.get(rule, "messages"),
         policy=REF,
         shadow=shadow,
-        evidence={"observed": 351} | ({"corrects": "e-1"} if taken else {}),
+        evidence={"observed": 351, **more},
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.findings import CLOSED_MS, known_ms
 from detectors.partition import Partition
 from schemas.events import Sms
 from schemas.records import CohortAverage
@@ -82,6 +83,30 @@ def test_the_order_of_kinds_changes_nothing_of_what_is_found(case, data, turns):
     mixed_up = interleaved(events, turns)
     assert expected == told(Run(policy).in_parts(mixed_up, range(len(events))), means)
     assert expected == told(Run(policy).take(events), means)
+
+
+@pytest.mark.parametrize("case", CLOSING_CASES)
+@PROPERTY
+@given(data=st.data())
+def test_a_finding_is_known_with_the_watermark_that_closed_its_period(case, data):
+    """So time may go on to a watermark once everything up to it was folded."""
+    policy, histories = CLOSING_CASES[case]
+    events, _ = split(data.draw(histories))
+    run = Run(policy)
+    partition = run.partition
+    for number, event in enumerate(events):
+        before_ms = {name: reached(partition, name) for name in partition.rules}
+        seen = len(run.findings)
+        run.fold([event], [number])
+        for finding in run.findings[seen:]:
+            if CLOSED_MS in finding.evidence:
+                after_ms = reached(partition, finding.rule)
+                assert before_ms[finding.rule] < known_ms(finding) <= after_ms
+
+
+def reached(partition, rule):
+    """The watermark that all of a rule's kinds have passed."""
+    return partition.progress.lowest_ms(partition.rules[rule].reads)
 
 
 @pytest.mark.parametrize("case", JUDGED_ONCE)

@@ -86,6 +86,31 @@ def test_a_breach_that_comes_late_about_the_notice_period_leads_to_nothing():
     assert story.breach(2) == []
 
 
+def test_a_period_leads_to_something_once_it_is_closed_and_known_to_somebody():
+    """Two days after its end here; the notice period begins no sooner."""
+    story = Story(assumed=True)
+    (notice,) = story.find(finding(1, closed=3))
+    assert notice.effective_ms == at(3)
+    assert story.find(finding(5, closed=7)) == []
+    (restriction,) = story.find(finding(6, closed=8))
+    assert restriction.effective_ms == at(8)
+    assert restriction.notice.delivered_ms == at(3)
+
+
+def test_what_is_due_before_a_period_is_closed_comes_before_what_was_found_in_it():
+    """Whether or not a tick saw to it in time."""
+    stories = [Story(assumed=True), Story(assumed=True)]
+    for story in stories:
+        story.breach(0, 3.5)
+    clear_days = POLICY.ladder.clear_after_days
+    ended = 3.5 + clear_days
+    stories[1].tick(ended + 1)
+    for story in stories:
+        story.find(finding(ended - 1, closed=ended + 1))
+    assert stories[0].actions == stories[1].actions
+    assert kinds(stories[0].actions) == ["notify", "minimum_service", "release"]
+
+
 def test_regular_use_is_what_restricts_where_the_contract_says_regularly():
     story = told(rule="voice_daily")
     assert story.breach(4, 5, rule="voice_daily") == []

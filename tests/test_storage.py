@@ -109,7 +109,10 @@ def test_a_contract_taken_up_again_is_left_alone_and_its_next_end_is_an_end_of_i
 
 
 def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
-    """Asked when the notice period is over; a second end clears the first, and is asked about."""
+    """Asked when the notice period is over; a second end clears the first, and is asked about.
+
+    All by the end of the day on which the time to fetch it was over.
+    """
     told, offset = Told("storage_ended"), count()
     verdicts, actions = Verdicts(0, told.policy, AssumedEnforcement()), []
     told.used("eva", -40, 9)
@@ -119,9 +122,9 @@ def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
         for found in told.snapshots(("ben", days + 31, {"used_bytes": 1})):
             actions += verdicts.fold([found], [next(offset)])
     assert [(action.kind, action.human_review, action.decided_ms) for action in actions] == [
-        ("notify", False, NOON_MS - DAY_MS),
-        ("delete_storage", True, NOON_MS + 2 * DAY_MS),
-        ("delete_storage", True, NOON_MS + 35 * DAY_MS),
+        ("notify", False, NOON_MS - 12 * HOUR_MS),
+        ("delete_storage", True, NOON_MS + 2 * DAY_MS + 12 * HOUR_MS),
+        ("delete_storage", True, NOON_MS + 35 * DAY_MS + 12 * HOUR_MS),
     ]
 
 

@@ -48,7 +48,8 @@ class Site:
 
     def __init__(self):
         self.ticks = []
-        self.reached_ms, self.highwater, self.heard = 0, None, 0
+        self.reached_ms, self.known_to_ms = 0, 1_000
+        self.highwater, self.heard = None, 0
         self.outbox = Outbox(lambda: 0)
         self.outbox.producer = self.producer = Producer()
         usage = SimpleNamespace(state=SimpleNamespace(directory=SimpleNamespace(size=1)))
@@ -63,6 +64,7 @@ class Site:
                 outbox=self.outbox, tick=lambda shard, number, ms: self.ticks.append((number, ms))
             ),
             idle=SimpleNamespace(reached_ms=lambda number, shard: self.reached_ms),
+            cohorts=SimpleNamespace(known_to_ms=lambda state, ms: min(ms, self.known_to_ms)),
         )
 
     def tick(self, reached_ms, heard=0):
@@ -81,6 +83,11 @@ def site():
 
 def test_time_goes_on_with_the_usage_while_nothing_is_found(site):
     assert [site.tick(reached_ms) for reached_ms in (100, 100, 250)] == [100, 100, 250]
+
+
+def test_time_waits_for_means(site):
+    site.known_to_ms = 150
+    assert [site.tick(reached_ms) for reached_ms in (100, 250)] == [100, 150]
 
 
 def test_a_moment_waits_for_what_was_found_by_then(site):

@@ -1,0 +1,111 @@
+"""Means over all partitions: when those of a period are all there, and who waits for them."""
+
+import pytest
+
+from detectors.averages import Averages
+from detectors.partition import Partition
+from detectors.policies import load_policy
+from schemas.events import Data
+from schemas.records import CohortPartial, CohortSum
+from streams.cohorts import WAIT_MS, Cohorts
+from tests.drawing import only
+from tests.test_rules import IDS_MAX, Run
+
+RULE = "data_monthly_ratio"
+POLICY = only(load_policy(), RULE)
+APRIL_MS, MAY_MS = 1_774_994_400_000, 1_777_586_400_000
+LATENESS_MS = POLICY.rules[RULE].lateness_hours * 3_600_000
+
+
+def partial(partition, *cohorts):
+    """What a partition with one customer in each of these cohorts hands out for April."""
+    return CohortPartial(
+        rule=RULE,
+        period_start_ms=APRIL_MS,
+        period_end_ms=MAY_MS,
+        partition=partition,
+        sums=[CohortSum(cohort=cohort, total=1, customers=1) for cohort in cohorts],
+    )
+
+
+def is_settled(averages):
+    return averages.is_settled(RULE, APRIL_MS, 2)
+
+
+def test_a_period_is_settled_with_the_mean_of_its_last_cohort():
+    averages = Averages()
+    averages.add(partial(0, "gold"))
+    assert not is_settled(averages)
+    averages.add(partial(1, "gold", "silver"))
+    gold, silver = averages.complete(2)
+    averages.freeze(silver)
+    assert not is_settled(averages)
+    averages.freeze(gold)
+    assert is_settled(averages)
+    assert averages.complete(2) == []
+
+
+def test_a_mean_that_was_lost_on_its_way_is_handed_out_again():
+    averages = Averages()
+    for number in range(2):
+        averages.add(partial(number, "gold", "silver"))
+    gold, silver = averages.complete(2)
+    averages.freeze(gold)
+    averages.add(partial(1, "gold", "silver"))
+    assert averages.complete(2) == [silver]
+
+
+def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
+    averages = Averages()
+    averages.add(partial(0))
+    assert not is_settled(averages)
+    averages.add(partial(1))
+    assert is_settled(averages)
+
+
+def test_what_compaction_left_of_a_period_is_enough():
+    averages, heir = Averages(), Averages()
+    for number in range(2):
+        averages.add(partial(number, "gold"))
+    heir.freeze(*averages.complete(2))
+    heir.add(partial(1, "gold"))
+    assert is_settled(heir)
+
+
+@pytest.fixture
+def cohorts():
+    """Of a worker in a cluster of two partitions."""
+    made = Cohorts("", None, None, None)
+    made.partitions = 2
+    return made
+
+
+def at(time_ms):
+    """A partition whose data has come so far."""
+    use = Data(
+        event_id="e", customer_id="c", event_time_ms=time_ms, bytes_uplink=0, bytes_downlink=0
+    )
+    run = Run(POLICY)
+    run.fold([use], [0])
+    return run.partition
+
+
+def test_time_waits_where_a_period_is_closed_for_its_mean(cohorts):
+    closes_ms = MAY_MS + LATENESS_MS
+    for reached_ms in (closes_ms, closes_ms + WAIT_MS - 1):
+        assert cohorts.known_to_ms(at(reached_ms), reached_ms) == closes_ms
+    for number in range(2):
+        cohorts.averages.add(partial(number, "gold"))
+    cohorts.averages.freeze(*cohorts.averages.complete(2))
+    assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
+
+
+def test_time_does_not_wait_for_ever(cohorts):
+    reached_ms = MAY_MS + LATENESS_MS + WAIT_MS
+    assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
+
+
+def test_time_waits_for_nothing_before_a_period_is_closed_or_anything_came(cohorts):
+    reached_ms = MAY_MS + LATENESS_MS - 1
+    assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
+    assert cohorts.known_to_ms(Partition(0, POLICY, IDS_MAX), 0) == 0
