@@ -23,6 +23,8 @@ class Member(KafkaConsumer, ConsumerRebalanceListener):
     more, commits nothing more and raises no error.
     """
 
+    is_joining = False
+
     def join(self, topic: str) -> None:
         """Ask the group for partitions; the polls that follow see it through."""
         self._topic = topic
