@@ -258,9 +258,7 @@ class Partition(StoredPartition):
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
-        closing = self.rules[rule].closing
-        (period,) = closing.periods.period_of(np.array([period_start_ms])).tolist()
-        closes_ms = self.rules[rule].closes_ms(closing.periods.bounds(period)[1])
+        closes_ms = self.rules[rule].known_ms(period_start_ms + 1)
         findings = []
         for rules in self._rule_sets(closes_ms):
             asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
