@@ -44,6 +44,12 @@ def split(history):
     return events, [record for record in history if isinstance(record, CohortAverage)]
 
 
+def handed_out(means):
+    """One mean of a cohort's period, oldest periods first: so `Averages.complete` has them."""
+    each = {(mean.cohort, mean.period_start_ms): mean for mean in means}
+    return sorted(each.values(), key=lambda mean: mean.period_start_ms)
+
+
 def interleaved(events, turns):
     """The same events of each kind in the same order, the kinds anyhow through one another."""
     kinds = [kind_of(event) for event in events]
@@ -116,8 +122,7 @@ def test_a_mean_that_is_known_before_its_period_is_closed_changes_nothing(case, 
     """A partition that goes back to a checkpoint has heard of it; and it may move meanwhile."""
     policy, histories = CLOSING_CASES[case]
     events, means = split(data.draw(histories))
-    # There is one mean of a period.
-    means = list({(mean.cohort, mean.period_start_ms): mean for mean in means}.values())
+    means = handed_out(means)
     known, moves = (data.draw(st.integers(0, len(events))) for _ in range(2))
 
     run = Run(policy).in_parts(events[:known], range(known))

@@ -13,16 +13,16 @@ from tests.test_rules import IDS_MAX, Run
 
 RULE = "data_monthly_ratio"
 POLICY = only(load_policy(), RULE)
-APRIL_MS, MAY_MS = 1_774_994_400_000, 1_777_586_400_000
+APRIL_MS, MAY_MS, JUNE_MS = 1_774_994_400_000, 1_777_586_400_000, 1_780_264_800_000
 LATENESS_MS = POLICY.rules[RULE].lateness_hours * 3_600_000
 
 
-def partial(partition, *cohorts):
-    """What a partition with one customer in each of these cohorts hands out for April."""
+def partial(partition, *cohorts, start_ms=APRIL_MS, end_ms=MAY_MS):
+    """What a partition with one customer in each of these cohorts hands out for a month."""
     return CohortPartial(
         rule=RULE,
-        period_start_ms=APRIL_MS,
-        period_end_ms=MAY_MS,
+        period_start_ms=start_ms,
+        period_end_ms=end_ms,
         partition=partition,
         sums=[CohortSum(cohort=cohort, total=1, customers=1) for cohort in cohorts],
     )
@@ -53,6 +53,16 @@ def test_a_mean_that_was_lost_on_its_way_is_handed_out_again():
     averages.freeze(gold)
     averages.add(partial(1, "gold", "silver"))
     assert averages.complete(2) == [silver]
+
+
+def test_the_means_of_older_periods_are_handed_out_first():
+    """What makes a breach regular lists the breaches before it."""
+    averages = Averages()
+    for number in range(2):
+        averages.add(partial(number, "gold", start_ms=MAY_MS, end_ms=JUNE_MS))
+        averages.add(partial(number, "gold", "silver"))
+    starts_ms = [average.period_start_ms for average in averages.complete(2)]
+    assert starts_ms == [APRIL_MS, APRIL_MS, MAY_MS]
 
 
 def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
