@@ -241,31 +241,39 @@ class Verdicts:
 
     def _release_brake(self, decision: Decision) -> list[Action]:
         """Let go of what is held, in order; what lost its cause meanwhile is dropped on the way."""
+        actions = self._come_to_held(decision)
         self.brake.release(decision.rule)
 
         def go(turn: Turn, held: HeldAction) -> None:
             if held.action_id in turn.dossier.orders:
                 let_go(turn, held.action_id, decision)
 
-        return self._with_held(decision, go)
+        return actions + self._with_held(decision, go)
 
     def _drop_held(self, decision: Decision) -> list[Action]:
         """Drop what is held of a rule, and close the cases it belongs to."""
+        self._counts["unmatched"] += not self.brake.held_of(decision.rule)
 
         def drop(turn: Turn, held: HeldAction) -> None:
             turn.drop(held.action_id)
             close_case(turn, held.rule, decision)
 
-        return self._with_held(decision, drop)
+        return self._come_to_held(decision) + self._with_held(decision, drop)
+
+    def _come_to_held(self, decision: Decision) -> list[Action]:
+        """Bring customers of whom something is held to a decision: until then the brake was on."""
+        actions: list[Action] = []
+        held_of = self.brake.held_of(decision.rule)
+        for customer_id in dict.fromkeys(held.customer_id for held in held_of):
+            turn, _ = self._turn_at(customer_id, decision.time_ms)
+            actions += self._keep(turn)
+        return actions
 
     def _with_held(
         self, decision: Decision, handle: Callable[[Turn, HeldAction], None]
     ) -> list[Action]:
         actions: list[Action] = []
-        chosen = self.brake.held_of(decision.rule)
-        if not chosen:
-            self._counts["unmatched"] += decision.kind == "reject"
-        for held in chosen:
+        for held in self.brake.held_of(decision.rule):
             actions += self._take(held.customer_id, decision.time_ms, handle, held)
         return actions
 

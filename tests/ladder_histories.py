@@ -28,6 +28,8 @@ REVIEWED = with_rule("ddos", with_rule("sms_daily", TERSE, human_review=True), h
 POLICIES = (TERSE, REVIEWED, with_ladder(TERSE, brake_actions_per_hour=2))
 FINDINGS, RESULTS, DECISIONS = "fold", "result", "decided"
 LONG_AFTER_MS = 400 * DAY_MS
+KNOWN_DAYS = 29
+"""No rule tells of a window again that is older; the ladder remembers it for a day more."""
 
 
 class Causes:
@@ -278,8 +280,7 @@ class History:
         drawn = self.chance.random()
         days = (self.now_ms - START_MS) / DAY_MS
         known = self.open.get(rule)
-        if known is not None and days - known > 30 and rule not in LASTING:
-            # No rule looks so far back.
+        if known is not None and days - known > KNOWN_DAYS and rule not in LASTING:
             del self.open[rule]
             known = None
         if known is not None and drawn < 0.2:

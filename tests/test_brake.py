@@ -161,6 +161,22 @@ def test_a_restriction_that_was_held_takes_its_place_among_others():
     assert ("throttle", suspension.action_id) == (throttle.kind, throttle.supersedes)
 
 
+def test_what_was_due_before_the_brake_was_let_off_was_under_it():
+    """Though nobody had looked at the customer in between."""
+    story = Story(TIGHT)
+    story.breach(0)
+    story.verdicts.brake.engaged = [""]
+    days = TIGHT.ladder.delivery_timeout_hours / 24
+    assert story.breach(days / 2, rule="portscan") == []
+    let_go = story.decide("release_brake", days + 1)
+    assert {(action.rule, action.kind) for action in let_go} == {
+        ("portscan", "notify"),
+        ("portscan", "throttle"),
+        ("sms_daily", "notify"),
+    }
+    assert {action.effective_ms for action in let_go} == {at(days + 1)}
+
+
 def test_a_rule_that_was_wrong_is_dropped_and_its_cases_are_closed():
     story = Story(TIGHT)
     breaches(story, 5)
