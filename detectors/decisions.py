@@ -114,8 +114,12 @@ def _exempt(turn: Turn, decision: Decision) -> bool:
     if decision.until_ms is None or decision.until_ms > turn.now_ms:
         exemption = Exemption(decision.until_ms or 0, note_of(decision))
         turn.dossier.exemptions[rule] = exemption
-        for name in [rule] if rule else list(turn.dossier.cases):
-            close_case(turn, name, decision)
+        names = [name for name in turn.dossier.cases if rule in (name, "")]
+        # Noted in all of them first: what is in force may be lifted with the first.
+        for name in names:
+            turn.dossier.cases[name].note(decision)
+        for name in names:
+            end_episode(turn, name)
     return True
 
 

@@ -31,7 +31,7 @@ def _called_for(turn: Turn, service: str, hold: Hold | None) -> list[tuple[str, 
     """Cases that call for a restriction, the strongest first; of equals the one in force."""
     wanted = []
     for rule, case in turn.dossier.cases.items():
-        if case.stage not in ("restricted", "suspended"):
+        if case.stage not in ("restricted", "suspended") or turn.dossier.is_exempt(rule):
             continue
         parameters = turn.policy.rules.get(rule)
         if parameters is None or parameters.service != service:

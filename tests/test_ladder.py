@@ -728,6 +728,18 @@ def test_an_exempt_customers_restrictions_are_released_and_nothing_follows():
     assert kinds(story.breach(100)) == ["notify"]
 
 
+@pytest.mark.parametrize("rules", [("ddos", "portscan"), ("portscan", "ddos")])
+def test_an_exempt_customers_next_restriction_does_not_take_over(rules):
+    """What is in force of a service is lifted once for all the cases that called for it."""
+    story = Story(assumed=True)
+    for day, rule in enumerate(rules):
+        story.breach(day, rule=rule)
+    suspension = next(action for action in story.actions if action.kind == "suspend")
+    (release,) = story.decide("exempt", 2, until=100)
+    assert ("release", suspension.action_id) == (release.kind, release.supersedes)
+    assert release.evidence["decisions"][0]["kind"] == "exempt"
+
+
 def test_an_exemption_from_a_rule_leaves_the_others():
     story = Story(assumed=True)
     story.decide("exempt", 0, rule="sms_daily")
