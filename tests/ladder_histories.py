@@ -228,7 +228,12 @@ class History:
             self.enforcement.hear(record)
         self.inputs.append((kind, record))
         self.number += 1
-        self._came(getattr(self.verdicts, kind)([record], [len(self.inputs)]))
+        actions = getattr(self.verdicts, kind)([record], [len(self.inputs)])
+        self._came(actions)
+        if kind == DECISIONS and record.kind == "exempt":
+            restricted = [action.rule for action in actions if action.kind in STRENGTH]
+            exempt = [rule for rule in restricted if self.causes.is_exempt(rule, record.time_ms)]
+            assert not exempt, "an exemption restricts nobody"
         if is_early:
             self.early.add(len(self.inputs))
         elif not _is_for_the_brake(kind, record):
