@@ -32,6 +32,8 @@ EARLY_MAX = 8
 EARLY_MS = DAY_MS
 """How long after its own time an answer still may find its action."""
 
+NEVER_MS = 1 << 62
+
 Stage = Literal["open", "notified", "restricted", "suspended", "released", "acted"]
 """`restricted` and `suspended` say what the case calls for; `Hold` says what is in force. `acted`
 is a case that led to something done once, such as a charge."""
@@ -248,8 +250,13 @@ def notice_end_ms(case: Case, rule: RuleParameters, policy: Policy) -> int:
     return case.delivered_ms + days * DAY_MS
 
 
-def clear_ms(case: Case, rule: RuleParameters, policy: Policy) -> int:
-    """When the cause counts as gone, unless there is another breach before."""
+def over_ms(case: Case, rule: RuleParameters, policy: Policy) -> int:
+    """When the cause counts as gone, unless there is another breach before.
+
+    Never while it lasts, nor once a person agreed that the contract ends because of it.
+    """
+    if case.holds or case.termination == "approved":
+        return NEVER_MS
     return case.last_breach_ms + (rule.clear_after_days or policy.ladder.clear_after_days) * DAY_MS
 
 

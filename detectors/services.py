@@ -1,7 +1,7 @@
 """Several rules, one service: the strongest restriction that a case calls for is in force."""
 
 from detectors.actions import build, build_release, renewed, strength, unpack_action
-from detectors.cases import Case, Hold
+from detectors.cases import Case, Hold, over_ms
 from detectors.orders import dispatch, hand_out
 from detectors.turn import Turn
 from schemas.records import ActionKind, Finding
@@ -31,10 +31,12 @@ def _called_for(turn: Turn, service: str, hold: Hold | None) -> list[tuple[str, 
     """Cases that call for a restriction, the strongest first; of equals the one in force."""
     wanted = []
     for rule, case in turn.dossier.cases.items():
+        parameters = turn.policy.rules.get(rule)
         if case.stage not in ("restricted", "suspended") or turn.dossier.is_exempt(rule):
             continue
-        parameters = turn.policy.rules.get(rule)
         if parameters is None or parameters.service != service:
+            continue
+        if over_ms(case, parameters, turn.policy) <= turn.now_ms:
             continue
         kind: ActionKind = "suspend" if case.stage == "suspended" else parameters.restriction
         power = strength(kind, parameters.rate_kbps or 0 if kind == "throttle" else 0)

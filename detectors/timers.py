@@ -10,7 +10,15 @@ from operator import itemgetter
 from typing import TypeVar
 
 from detectors.calendar import DAY_MS
-from detectors.cases import EARLY_MS, Case, Dossier, clear_ms, needs_regular, notice_end_ms
+from detectors.cases import (
+    EARLY_MS,
+    NEVER_MS,
+    Case,
+    Dossier,
+    needs_regular,
+    notice_end_ms,
+    over_ms,
+)
 from detectors.decisions import refuse
 from detectors.ladder import climb, end_episode, propose_termination, relieve, try_next_channel
 from detectors.results import answered, take_early, unanswered
@@ -20,7 +28,6 @@ from schemas.policy import Policy, RuleParameters
 Timer = tuple[int, Callable[[Turn, str], None], str]
 Record = TypeVar("Record")
 
-NEVER_MS = 1 << 62
 NOTHING: Timer = (NEVER_MS, lambda turn, subject: None, "")
 
 
@@ -93,21 +100,19 @@ def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
     if case.stage == "notified" and kept_back is None and _climbs_by_itself(case, rule):
         end_ms = notice_end_ms(case, rule, policy)
         timers.append((max(end_ms, case.snoozed_until_ms), climb, name))
-    if case.stage == "acted" and not case.holds:
-        timers.append((clear_ms(case, rule, policy), _end_act, name))
+    if case.stage == "acted":
+        timers.append((over_ms(case, rule, policy), _end_act, name))
     if case.stage != "open" or kept_back is None:
         since_ms = max(case.last_breach_ms, case.closed_ms)
         forgotten_ms = max(since_ms + memory_ms, case.snoozed_until_ms)
         timers.append((forgotten_ms, _forget, name))
-    elif not case.holds:
-        timers.append((clear_ms(case, rule, policy), end_episode, name))
+    else:
+        timers.append((over_ms(case, rule, policy), end_episode, name))
     return timers
 
 
 def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> list[Timer]:
-    timers: list[Timer] = []
-    if not case.holds and case.termination != "approved":
-        timers.append((clear_ms(case, policy.rules[name], policy), relieve, name))
+    timers: list[Timer] = [(over_ms(case, policy.rules[name], policy), relieve, name)]
     held = dossier.hold_of(name)
     if held and held[1].kind == "suspend" and not case.termination:
         end_ms = held[1].since_ms + policy.ladder.suspension_days_max * DAY_MS

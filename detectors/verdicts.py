@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from detectors.alarms import Alarms
 from detectors.assumed import AssumedEnforcement
 from detectors.brake import Brake, HeldAction
-from detectors.cases import Dossier, pack_dossier, unpack_dossier
+from detectors.cases import NEVER_MS, Dossier, pack_dossier, unpack_dossier
 from detectors.decisions import close_case, decided, let_go
 from detectors.findings import known_ms
 from detectors.ladder import found
 from detectors.policies import Edition
 from detectors.results import answered, keep_early
 from detectors.timeline import Timeline
-from detectors.timers import NEVER_MS, advance, next_due_ms, take
+from detectors.timers import advance, next_due_ms, take
 from detectors.turn import Turn
 from schemas.policy import Policy
 from schemas.records import Action, Decision, EnforcementResult, Finding

@@ -268,6 +268,11 @@ class History:
             assert not (was_done and order and order.state == "sent"), "nobody waits for it"
 
     def _came(self, actions):
+        begun_ms = {action.action_id: action.effective_ms for action in actions}
+        for action in actions:
+            if action.kind == "release":
+                lasted = begun_ms.get(action.supersedes) != action.effective_ms
+                assert lasted, "nobody is restricted for no time at all"
         self.actions += actions
         for action in actions:
             self.enforcement.take(action, self.causes)

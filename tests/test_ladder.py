@@ -728,6 +728,15 @@ def test_an_exempt_customers_restrictions_are_released_and_nothing_follows():
     assert kinds(story.breach(100)) == ["notify"]
 
 
+def test_causes_that_end_together_are_lifted_once():
+    """One event may break two rules: the weaker restriction does not come for no time at all."""
+    story = Story(assumed=True)
+    story.breach(0, rule="ddos")
+    story.breach(0, rule="portscan")
+    (release,) = story.tick(20)
+    assert (release.kind, release.rule) == ("release", "ddos")
+
+
 @pytest.mark.parametrize("rules", [("ddos", "portscan"), ("portscan", "ddos")])
 def test_an_exempt_customers_next_restriction_does_not_take_over(rules):
     """What is in force of a service is lifted once for all the cases that called for it."""
