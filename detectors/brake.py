@@ -23,9 +23,9 @@ WEIGHT = 8
 
 
 class HeldAction(NamedTuple):
-    """Where an action that is held back is kept."""
+    """Where an action that is held back is kept: under the key of its dossier."""
 
-    customer_id: str
+    key: str
     action_id: str
     rule: str
 

@@ -1,4 +1,4 @@
-"""What the ladder remembers of one customer: cases, actions, what is in force, exemptions.
+"""What the ladder remembers of one service of a customer: cases, actions, what is in force.
 
 A dossier is kept packed, as it is stored, and unpacked while the ladder works on it: a million of
 them take little room, and what survives the wire is by construction all there is.
@@ -21,7 +21,10 @@ DECISIONS_MAX = 4
 """Decisions a case remembers, the newest."""
 
 ORDERS_MAX = 64
-"""Actions of a customer that are remembered until they are answered."""
+"""Actions of a service that are remembered until they are answered."""
+
+WAITING_MAX = 64
+"""Findings of closed periods that wait for their time; of more, the earliest wait no longer."""
 
 ENDED_MAX = 8
 """Restrictions of a service that are over and still known, so that one that comes back shows."""
@@ -176,7 +179,11 @@ class EarlyAnswer(Struct, array_like=True, frozen=True):
 
 
 class Dossier(Struct, array_like=True):
-    """Everything about one customer; exemptions are by rule, those of all rules under ""."""
+    """Everything about one service of a customer; exemptions are by rule, those of all under "".
+
+    One service's breach never touches another, and each has a clock of its own: what is found
+    about them comes from topics that are read side by side.
+    """
 
     clock_ms: int = 0
     """The latest moment at which anything was taken in or became due."""
@@ -185,12 +192,16 @@ class Dossier(Struct, array_like=True):
     holds: dict[str, Hold] = {}
     exemptions: dict[str, Exemption] = {}
     early: list[EarlyAnswer] = []
-    """Answers that came before their action, in the order in which they came."""
+    """Answers that came before their action, in the order in which they came. They are kept under
+    no service: it is not known yet which one they are about."""
+    waiting: list[Finding] = []
+    """Findings of closed periods whose time has not come yet."""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember."""
-        return not (self.cases or self.orders or self.holds or self.exemptions or self.early)
+        kept = (self.cases, self.orders, self.holds, self.exemptions, self.early, self.waiting)
+        return not any(kept)
 
     def is_out(self, action_id: str) -> bool:
         """Whether an action has gone out, and what it belongs to is remembered."""
@@ -231,6 +242,19 @@ pack_finding = msgspec.msgpack.Encoder().encode
 unpack_finding = msgspec.msgpack.Decoder(Finding).decode
 pack_dossier = msgspec.msgpack.Encoder().encode
 unpack_dossier = msgspec.msgpack.Decoder(Dossier).decode
+
+UNPLACED = ""
+"""In place of a service: what is not known to belong to one."""
+
+
+def key_of(service: str, customer_id: str) -> str:
+    """What the dossier of a customer's service is kept under."""
+    return f"{service} {customer_id}"
+
+
+def customer_of(key: str) -> str:
+    """Whose dossier is kept under a key."""
+    return key.partition(" ")[2]
 
 
 def note_of(decision: Decision) -> Note:

@@ -133,4 +133,4 @@ def _snooze(turn: Turn, decision: Decision) -> bool:
     for case in cases:
         case.note(decision)
         case.snoozed_until_ms = decision.until_ms
-    return bool(cases)
+    return bool(cases) or rule is None

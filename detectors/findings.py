@@ -2,20 +2,29 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from detectors.calendar import DAY_MS
 from detectors.identity import finding_id
 from detectors.provenance import Provenance
-from detectors.rule import ClosingRule, Hit, Rule
+from detectors.rule import Batch, ClosingRule, CohortRule, Hit, Rule
 from schemas.policy import Policy
 from schemas.records import Finding, PolicyRef
 
-CLOSED_MS = "closed_ms"
-"""In a finding's evidence: the watermark that closed the period which was judged."""
+KNOWN_MS = "known_ms"
+"""In the evidence of a closed period's finding: the event time at which the ladder takes it in."""
+
+WATERMARK_MS = "watermark_ms"
+"""In the evidence of a late event's finding: how far its kind had come, past the event's time."""
+
+MEANS_MS = DAY_MS
+"""How long after a period is closed its means count: slower partitions have had their say then."""
 
 
 def finding_of(
     hit: Hit,
     rule: Rule,
-    kind: str,
+    batch: Batch | None,
     customer_id: str,
     policy: Policy,
     shadow: bool,
@@ -25,8 +34,8 @@ def finding_of(
 
     Parameters
     ----------
-    kind
-        What kind of event crossed, if one did.
+    batch
+        The events of which one crossed, if one did.
     provenance
         Where the events of each kind stood.
     """
@@ -41,11 +50,9 @@ def finding_of(
     start_ms -= rule.longest_ms
     inputs = [
         span
-        for read in (rule.reads if hit.offset is None else [kind])
+        for read in (rule.reads if batch is None or hit.offset is None else [batch.kind])
         for span in provenance[read].inputs(start_ms, end_ms, hit.offset)
     ]
-    is_of_period = hit.offset is None and isinstance(rule, ClosingRule)
-    closed = {CLOSED_MS: rule.known_ms(hit.event_time_ms)} if is_of_period else {}
     ref = PolicyRef(name=policy.name, version=policy.version)
     return Finding(
         finding_id=finding_id(rule.name, customer_id, hit.window, hit.level, ref),
@@ -63,12 +70,29 @@ def finding_of(
             "inputs": inputs,
             "observed": hit.observed,
             "limit": hit.limit,
-            **closed,
+            **_known(hit, rule, batch),
             **hit.evidence,
         },
     )
 
 
+def _known(hit: Hit, rule: Rule, batch: Batch | None) -> dict[str, int]:
+    """When a hit could be known, if that is not at the time of its event."""
+    if hit.offset is None and isinstance(rule, ClosingRule):
+        wait_ms = MEANS_MS if isinstance(rule, CohortRule) else 0
+        return {KNOWN_MS: rule.known_ms(hit.event_time_ms) + wait_ms}
+    if hit.offset is None or batch is None:
+        return {}
+    row = int(np.searchsorted(batch.offset, hit.offset))
+    watermark_ms = int(batch.watermark_ms[row])
+    return {WATERMARK_MS: watermark_ms} if watermark_ms > hit.event_time_ms else {}
+
+
 def known_ms(finding: Finding) -> int:
-    """The event time at which a finding could be known: of a closed period, when it was closed."""
-    return finding.evidence.get(CLOSED_MS, finding.event_time_ms)
+    """The event time at which the ladder takes a finding in.
+
+    That of the event that crossed, or how far its kind had come if it was late; of a closed period,
+    when it was closed and its means, if there are any, were in.
+    """
+    evidence = finding.evidence
+    return evidence.get(KNOWN_MS, evidence.get(WATERMARK_MS, finding.event_time_ms))

@@ -26,7 +26,7 @@ def dispatch(turn: Turn, action: Action) -> Outcome:
     """
     if turn.brake.lets_through(action.rule, action.decided_ms):
         return hand_out(turn, action)
-    held = HeldAction(turn.customer_id, action.action_id, action.rule)
+    held = HeldAction(turn.key, action.action_id, action.rule)
     number = turn.brake.hold(held)
     if not number:
         turn.counts["dropped"] += 1
@@ -156,7 +156,7 @@ def _take_hold(turn: Turn, action: Action, hold: Hold) -> None:
 
 
 def _stay_within_bound(turn: Turn) -> None:
-    """Give up the oldest unanswered action of a customer who has very many."""
+    """Give up the oldest unanswered action of a service that has very many."""
     orders = turn.dossier.orders
     if len(orders) > ORDERS_MAX:
         sent = (i for i, o in orders.items() if o.state == "sent" and not turn.dossier.governs(i))

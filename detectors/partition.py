@@ -4,7 +4,7 @@ The live worker and the replay drive this same fold.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.findings import finding_of
+from detectors.outcome import CLOSED, Outcome
 from detectors.policies import Edition
 from detectors.provenance import Origin
 from detectors.rule import Batch, Closed, Correction, Ints, Rule, Share
@@ -20,42 +21,11 @@ from detectors.rule_set import Found, RuleSet
 from detectors.stored import CUSTOMER_GROUP, StoredPartition
 from detectors.timeline import TRIALS_MAX
 from schemas.columns import Columns
-from schemas.decode import Reject
 from schemas.policy import Policy
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
 
-TOO_LATE = "older than every rule still takes"
-UNCORRECTABLE = "the event it corrects is not remembered, or was corrected before"
-
 HELD_TRIALS_MAX = 2 * TRIALS_MAX
 """Trials that run at once: those under way, and those that some kind of event has not left yet."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a batch led to; `too_late` and `uncorrectable` are rows of the columns handed in.
-
-    An event is uncorrectable when what it corrects is not remembered, or was corrected before.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    partials: list[CohortPartial] = field(default_factory=list)
-    too_late: list[int] = field(default_factory=list)
-    uncorrectable: list[int] = field(default_factory=list)
-    counted: int = 0
-    late: int = 0
-    duplicates: int = 0
-    redelivered: int = 0
-    unannounced: int = 0
-
-    def rejects(self, columns: Columns) -> list[Reject]:
-        """What could not be used of these columns, and why."""
-        late = ((row, "too_late", TOO_LATE) for row in self.too_late)
-        odd = ((row, "correction", UNCORRECTABLE) for row in self.uncorrectable)
-        return [
-            Reject(int(columns.record[row]), reason, detail)
-            for row, reason, detail in (*late, *odd)
-        ]
 
 
 class Partition(StoredPartition):
@@ -177,7 +147,7 @@ class Partition(StoredPartition):
         kind = part.kind
         rule_sets = self._rule_sets(part.newest_ms)
         for rules in rule_sets:
-            self._report(rules, rules.close(kind, part.newest_ms), kind, outcome)
+            self._report(rules, rules.close(kind, part.newest_ms), None, outcome)
         self.provenance[kind].note(origin, part.time_ms, part.offset)
         undone = replace(
             part,
@@ -186,7 +156,7 @@ class Partition(StoredPartition):
         )
         told = Correction(int(part.time_ms[0]), str(part.fields["corrects_text"][0]))
         for rules in rule_sets:
-            self._report(rules, rules.take_back(undone, told), kind, outcome)
+            self._report(rules, rules.take_back(undone, told), undone, outcome)
         self.progress.stepped_ms[kind] = part.newest_ms
         if kind in self.groups:
             self.groups[kind].touch(part.slot)
@@ -206,14 +176,14 @@ class Partition(StoredPartition):
         rule_sets = self._rule_sets(int(batch.watermark_ms[0]))
         for part in self._cut_at_closings(batch):
             for rules in rule_sets:
-                self._report(rules, rules.close(kind, int(part.watermark_ms[0])), kind, outcome)
+                self._report(rules, rules.close(kind, int(part.watermark_ms[0])), None, outcome)
             self.provenance[kind].note(origin, part.time_ms, part.offset)
             for rules in rule_sets:
-                self._report(rules, rules.step(rules.closing, part), kind, outcome)
+                self._report(rules, rules.step(rules.closing, part), part, outcome)
             self.progress.began_ms.setdefault(kind, int(part.watermark_ms[0]))
             self.progress.stepped_ms[kind] = part.newest_ms
         for rules in rule_sets:
-            self._report(rules, rules.step(rules.others, batch), kind, outcome)
+            self._report(rules, rules.step(rules.others, batch), batch, outcome)
         if kind in self.groups:
             self.groups[kind].touch(batch.slot)
 
@@ -251,7 +221,7 @@ class Partition(StoredPartition):
         if average.rule in self.main.cohort:
             closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
             for rules in self._rule_sets(closes_ms):
-                self._report(rules, rules.judge(average), "", outcome)
+                self._report(rules, rules.judge(average), None, outcome)
         return outcome.findings
 
     def judge_given(
@@ -264,14 +234,14 @@ class Partition(StoredPartition):
             asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
             hits = asked.judge_given(columns, period_start_ms, given, self.customers)
             found = Found(rule, closes_ms, Closed(hits=tuple(hits)))
-            findings += self._findings(rules, found, "")
+            findings += [finding for _, finding in self._findings(rules, found, None)]
         return findings
 
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""
         outcome = Outcome()
         for rules in self._rule_sets(last_event_ms):
-            self._report(rules, rules.end(last_event_ms), "", outcome)
+            self._report(rules, rules.end(last_event_ms), None, outcome)
         return outcome
 
     def reached_ms(self, silent: Collection[str] = (), now_ms: int = 0) -> int:
@@ -283,13 +253,15 @@ class Partition(StoredPartition):
         """Close the periods that the clock ends while nothing comes of the silent kinds."""
         outcome = Outcome()
         for rules in self._rule_sets(now_ms):
-            self._report(rules, rules.close_idle(silent, now_ms), "", outcome)
+            self._report(rules, rules.close_idle(silent, now_ms), None, outcome)
         return outcome
 
-    def _report(self, rules: RuleSet, found: Iterable[Found], kind: str, outcome: Outcome) -> None:
+    def _report(
+        self, rules: RuleSet, found: Iterable[Found], batch: Batch | None, outcome: Outcome
+    ) -> None:
         """Add what rules saw; the shares of a trial are those of the rules for everybody."""
         for each in found:
-            outcome.findings += self._findings(rules, each, kind)
+            outcome.placed += self._findings(rules, each, batch)
             if rules.trial is None:
                 outcome.partials += [self._partial(each.rule, s) for s in each.closed.shares]
                 # A rule may note in their rows whom it reported.
@@ -373,17 +345,21 @@ class Partition(StoredPartition):
 
     # -- findings -------------------------------------------------------------------------------
 
-    def _findings(self, rules: RuleSet, found: Found, kind: str) -> list[Finding]:
-        """Findings of what a rule saw; those of a trial only while it is under way."""
+    def _findings(
+        self, rules: RuleSet, found: Found, batch: Batch | None
+    ) -> Iterator[tuple[int, Finding]]:
+        """Findings of what a rule saw, and the offsets of the events of the batch that crossed.
+
+        Those of a trial only while it is under way.
+        """
         time_ms, trial = found.time_ms, rules.trial
         if not found.closed.hits or (trial and trial not in self.timeline.trials_at(time_ms)):
-            return []
+            return
         policy = rules.policy_at(time_ms)
-        findings = []
         for hit in found.closed.hits:
             customer = self.directory.hashes(np.array([hit.slot]))
             acting = self.timeline.acting_trial(time_ms, customer)
             name = self.directory.name(hit.slot).decode()
             rule, shadow = self.rules[found.rule], acting is not trial
-            findings.append(finding_of(hit, rule, kind, name, policy, shadow, self.provenance))
-        return findings
+            finding = finding_of(hit, rule, batch, name, policy, shadow, self.provenance)
+            yield CLOSED if hit.offset is None else hit.offset, finding

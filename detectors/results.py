@@ -38,20 +38,15 @@ def keep_early(turn: Turn, result: EnforcementResult) -> None:
     """
     if result.status == ACCEPTED:
         return
-    early, known = EarlyAnswer(result.action_id, result.status, result.time_ms), turn.dossier.early
+    early, known = EarlyAnswer(result.action_id, result.status, result.time_ms), turn.unplaced.early
     if early not in known:
         turn.counts["unmatched"] += len(known) >= EARLY_MAX
-        turn.dossier.early = [*known, early][-EARLY_MAX:]
+        turn.unplaced.early = [*known, early][-EARLY_MAX:]
 
 
 def take_early(turn: Turn, action_id: str) -> None:
-    """Take in the earliest answer about an action that had not gone out; it has now, or never."""
-    answers = (early for early in turn.dossier.early if early.action_id == action_id)
-    first = min(answers, key=attrgetter("time_ms"))
-    turn.dossier.early = [early for early in turn.dossier.early if early != first]
-    if not turn.dossier.is_out(action_id):
-        turn.counts["unmatched"] += 1
-        return
+    """Take in the earliest answer about an action that had not gone out; it has now."""
+    first = _take_off_early(turn, action_id)
     result = EnforcementResult(
         action_id=action_id,
         customer_id=turn.customer_id,
@@ -59,6 +54,19 @@ def take_early(turn: Turn, action_id: str) -> None:
         time_ms=first.time_ms,
     )
     answered(turn, result)
+
+
+def give_up_early(turn: Turn, action_id: str) -> None:
+    """An answer's action never went out."""
+    _take_off_early(turn, action_id)
+    turn.counts["unmatched"] += 1
+
+
+def _take_off_early(turn: Turn, action_id: str) -> EarlyAnswer:
+    answers = (early for early in turn.unplaced.early if early.action_id == action_id)
+    first = min(answers, key=attrgetter("time_ms"))
+    turn.unplaced.early = [early for early in turn.unplaced.early if early != first]
+    return first
 
 
 def unanswered(turn: Turn, action_id: str) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.calendar import DAY_MS, calendar
 from detectors.closing import ClosesPeriods, Closing
-from detectors.findings import CLOSED_MS
+from detectors.findings import KNOWN_MS
 from detectors.gauge import Gauge
 from detectors.rule import Batch, Closed, Customers, Hit, Ints
 from schemas.policy import Policy, RuleParameters
@@ -95,8 +95,8 @@ class StorageEnded(ClosesPeriods, Gauge):
 
     def _known_from(self, first_ms: int, hit: Hit) -> Hit:
         """A hit that became known no sooner than with the first of the days that are closed now."""
-        closed_ms = max(first_ms, self.known_ms(hit.event_time_ms))
-        return replace(hit, evidence={**hit.evidence, CLOSED_MS: closed_ms})
+        known_ms = max(first_ms, self.known_ms(hit.event_time_ms))
+        return replace(hit, evidence={**hit.evidence, KNOWN_MS: known_ms})
 
     def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
         ended_ms = int(columns[self.since][slot, 0])

@@ -1,11 +1,11 @@
 """What becomes due by itself: ends of periods, answers that do not come.
 
 Timers are not stored, they follow from the dossier. They fire before anything later of the same
-customer is taken in, in the order of their times, and what comes of one is decided at its time: so
+service is taken in, in the order of their times, and what comes of one is decided at its time: so
 it makes no difference who looked at the customer when.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
@@ -15,15 +15,25 @@ from detectors.cases import (
     NEVER_MS,
     Case,
     Dossier,
+    EarlyAnswer,
     needs_regular,
     notice_end_ms,
     over_ms,
 )
 from detectors.decisions import refuse
-from detectors.ladder import climb, end_episode, propose_termination, relieve, try_next_channel
-from detectors.results import answered, take_early, unanswered
+from detectors.findings import known_ms
+from detectors.ladder import (
+    climb,
+    end_episode,
+    found,
+    propose_termination,
+    relieve,
+    try_next_channel,
+)
+from detectors.results import answered, give_up_early, take_early, unanswered
 from detectors.turn import HOUR_MS, Turn
 from schemas.policy import Policy, RuleParameters
+from schemas.records import Finding
 
 Timer = tuple[int, Callable[[Turn, str], None], str]
 Record = TypeVar("Record")
@@ -46,20 +56,23 @@ def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record
 
 
 def advance(turn: Turn, until_ms: int) -> None:
-    """Fire a customer's timers that are due by then, in the order of their times."""
+    """Fire a service's timers that are due by then, in the order of their times."""
     while True:
-        due_ms, fire, subject = _first(turn.dossier, turn.policy)
+        due_ms, fire, subject = _first(turn.dossier, turn.policy, turn.unplaced.early)
         if due_ms > until_ms:
             return
         take(turn, max(turn.dossier.clock_ms, due_ms), fire, subject)
 
 
-def next_due_ms(dossier: Dossier, policy: Policy) -> int:
-    """When something becomes due; `NEVER_MS` if nothing does."""
-    return _first(dossier, policy)[0]
+def next_due_ms(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> int:
+    """When something becomes due; `NEVER_MS` if nothing does.
+
+    `early` are the customer's answers that wait for their actions.
+    """
+    return _first(dossier, policy, early)[0]
 
 
-def _first(dossier: Dossier, policy: Policy) -> Timer:
+def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Timer:
     """The earliest timer; of several at a time, the first in a fixed order."""
     timers = [timer for name in dossier.cases for timer in _case_timers(dossier, policy, name)]
     timers += [
@@ -74,11 +87,29 @@ def _first(dossier: Dossier, policy: Policy) -> Timer:
     for name, exemption in dossier.exemptions.items():
         if exemption.until_ms:
             timers.append((exemption.until_ms, _end_exemption, name))
-    for early in dossier.early:
-        # An answer waits for its action, and then for its own time.
-        wait_ms = 0 if dossier.is_out(early.action_id) else EARLY_MS
-        timers.append((early.time_ms + wait_ms, take_early, early.action_id))
+    # An answer waits a while for its action, and then for its own time.
+    timers += [
+        (answer.time_ms, take_early, answer.action_id)
+        for answer in early
+        if dossier.clock_ms < answer.time_ms + EARLY_MS and dossier.is_out(answer.action_id)
+    ]
+    timers += [(a.time_ms + EARLY_MS, give_up_early, a.action_id) for a in dossier.early]
+    if dossier.waiting:
+        first = first_waiting(dossier)
+        timers.append((known_ms(first), _take_waiting, first.finding_id))
     return min(timers, key=itemgetter(0), default=NOTHING)
+
+
+def first_waiting(dossier: Dossier) -> Finding:
+    """The finding whose time comes first; of several the order of rules decides."""
+    return min(dossier.waiting, key=lambda finding: (known_ms(finding), finding.rule))
+
+
+def _take_waiting(turn: Turn, _finding_id: str) -> None:
+    first = first_waiting(turn.dossier)
+    turn.dossier.waiting.remove(first)
+    if first.rule in turn.policy.rules:
+        found(turn, first)
 
 
 def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:

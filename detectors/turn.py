@@ -1,4 +1,4 @@
-"""One customer's turn: the dossier, the moment, and the actions that come of it."""
+"""The turn of a customer's service: the dossier, the moment, and the actions that come of it."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from detectors.assumed import AssumedEnforcement
 from detectors.brake import Brake
-from detectors.cases import Case, Dossier, Order
+from detectors.cases import Case, Dossier, Order, customer_of
 from schemas.policy import Policy
 from schemas.records import Action
 
@@ -17,18 +17,25 @@ HOUR_MS = 3_600_000
 class Turn:
     """What the steps of the ladder work on.
 
-    `now_ms` never falls for a customer: what comes late is judged by its own time, but decided at
-    the latest moment known. `counts` are alerts, see `detectors.verdicts.Verdicts.alerts`.
+    `now_ms` never falls for a service: what comes late is judged by its own time, but decided at
+    the latest moment known. `unplaced` is what is known of the customer under no service. `counts`
+    are alerts, see `detectors.verdicts.Verdicts.alerts`.
     """
 
-    customer_id: str
+    key: str
     dossier: Dossier
+    unplaced: Dossier
     policy: Policy
     brake: Brake
     counts: Counter[str]
     enforcement: AssumedEnforcement | None = None
     now_ms: int = 0
     out: list[Action] = field(default_factory=list)
+
+    @property
+    def customer_id(self) -> str:
+        """Whose service it is."""
+        return customer_of(self.key)
 
     @property
     def answer_due_ms(self) -> int:

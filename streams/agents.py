@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from mode.utils.logging import get_logger
 
-from detectors.partition import Outcome
+from detectors.outcome import Outcome
 from detectors.provenance import Origin
 from schemas.decode import AHEAD, AHEAD_MS_MAX, Reject, decode
 from schemas.records import (

@@ -14,6 +14,7 @@ from mode.utils.logging import get_logger
 
 from detectors.averages import Averages
 from detectors.calendar import DAY_MS
+from detectors.findings import MEANS_MS
 from detectors.partition import Partition
 from schemas.records import CohortAverage, CohortPartial
 from streams.checkpoint import Checkpointer
@@ -89,15 +90,16 @@ class Cohorts(Service):
                 self.checkpointer.outbox.put(COHORT_AVERAGES, 0, key, encoder.encode(average))
 
     def known_to_ms(self, partition: Partition, reached_ms: int) -> int:
-        """How far a partition's time may go on: up to the first closed period without its means.
+        """How far a partition's time may go on: to where the first means count that are not in.
 
         It waits for slower partitions, but not for ever.
         """
+        until_ms = reached_ms - MEANS_MS
         return min(
             (
-                closes_ms
+                closes_ms + MEANS_MS
                 for rule in partition.cohort_rules.values()
-                for start_ms, closes_ms in rule.closed_between(reached_ms - WAIT_MS, reached_ms)
+                for start_ms, closes_ms in rule.closed_between(until_ms - WAIT_MS, until_ms)
                 if not self.averages.is_settled(rule.name, start_ms, self.partitions)
             ),
             default=reached_ms,

@@ -16,7 +16,8 @@ from detectors.averages import Averages
 from detectors.findings import known_ms
 from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import stable_order
-from detectors.partition import Outcome, Partition
+from detectors.outcome import Outcome
+from detectors.partition import Partition
 from detectors.policies import Edition, decode_edition
 from detectors.provenance import Origin
 from detectors.verdicts import Verdicts, is_about_brake
@@ -275,7 +276,7 @@ class Replay:
             if self._heard[key]:
                 heappush(left, (self._heard[key][0].time_ms, key))
         for verdicts in self.verdicts:
-            results.actions += verdicts.tick(last_ms)
+            results.actions += verdicts.end(last_ms)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[int, Columns]]:
         if len(self.partitions) == 1:

@@ -5,7 +5,7 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 """
 
 from detectors.actions import DONE_ONCE, STRENGTH, strength
-from detectors.cases import KEPT_BACK
+from detectors.cases import KEPT_BACK, UNPLACED, unpack_dossier
 from detectors.findings import known_ms
 from detectors.verdicts import Verdicts
 from schemas.records import Decision, EnforcementResult
@@ -25,7 +25,8 @@ TERSE = with_ladder(
     attempts_max=2, ack_timeout_hours=72, delivery_timeout_hours=96, channels=("text", "mail")
 )
 REVIEWED = with_rule("ddos", with_rule("sms_daily", TERSE, human_review=True), human_review=True)
-POLICIES = (TERSE, REVIEWED, with_ladder(TERSE, brake_actions_per_hour=2))
+BRAKED = with_ladder(TERSE, brake_actions_per_hour=2)
+POLICIES = (TERSE, REVIEWED, BRAKED)
 FINDINGS, RESULTS, DECISIONS = "fold", "result", "decided"
 LONG_AFTER_MS = 400 * DAY_MS
 KNOWN_DAYS = 29
@@ -172,9 +173,10 @@ class Enforcement:
         if action.rule not in AT_ONCE:
             assert notice.delivered_ms + days * DAY_MS <= action.effective_ms
 
-    def check(self, causes, now_ms):
-        """No restriction outlives its cause."""
+    def check(self, causes, now_ms, clocks):
+        """No restriction outlives its cause; some services may be further than others."""
         for action in self.in_force.values():
+            now_ms = max(now_ms, clocks.get(action.service, 0))
             is_exempt = causes.is_exempt(action.rule, now_ms)
             in_breach = causes.is_in_breach(action.rule, now_ms)
             assert in_breach, f"{action.rule} outlives its cause"
@@ -218,11 +220,11 @@ class History:
 
     def _tell(self, kind, record):
         clock_ms = max(self.clock_ms, _time_ms(kind, record))
-        if not _is_for_the_brake(kind, record):
-            # What comes late from now on is judged as of this time, so a tick may go as far.
+        is_early = kind == RESULTS and not is_out(self.verdicts, record.action_id)
+        if not _is_for_the_brake(kind, record) and not is_early:
+            # Nothing older comes from now on, so a tick may go as far.
             self._came(self.verdicts.tick(clock_ms))
-            self.enforcement.check(self.causes, max(clock_ms, self._dossier().clock_ms))
-        is_early = kind == RESULTS and not self._dossier().is_out(record.action_id)
+            self.enforcement.check(self.causes, clock_ms, self._clocks())
         self._foresee(kind, record)
         if kind == RESULTS:
             self.enforcement.hear(record)
@@ -230,6 +232,9 @@ class History:
         self.number += 1
         actions = getattr(self.verdicts, kind)([record], [len(self.inputs)])
         self._came(actions)
+        if kind == FINDINGS:
+            # One of a closed period waits for its time.
+            self._came(self.verdicts.tick(clock_ms))
         if kind == DECISIONS and record.kind == "exempt":
             restricted = [action.rule for action in actions if action.kind in STRENGTH]
             exempt = [rule for rule in restricted if self.causes.is_exempt(rule, record.time_ms)]
@@ -243,12 +248,10 @@ class History:
         """What a finding leads to is answered before it, as after a crash."""
         answered_ms = self.now_ms + round(self.chance.choice((0, 0.01, 0.9)) * DAY_MS)
         ahead = moved(self.verdicts)
-        ahead.tick(max(self.clock_ms, answered_ms))
-        actions = [
-            action
-            for action in ahead.fold([found], [len(self.inputs) + 1])
-            if not action.human_review
-        ]
+        found_ms = max(self.clock_ms, _time_ms(FINDINGS, found))
+        ahead.tick(found_ms)
+        led_to = ahead.fold([found], [len(self.inputs) + 1]) + ahead.tick(found_ms)
+        actions = [action for action in led_to if not action.human_review]
         answers = [self._answer(action, answered_ms) for action in actions]
         for action, answer in zip(actions, answers, strict=True):
             self.foreseen[action.action_id] = action.rule
@@ -258,12 +261,11 @@ class History:
         assert {action.action_id for action in actions} <= went_out
         ahead = moved(self.verdicts)
         ahead.tick(answered_ms)
-        dossier = dossier_of(ahead)
-        late = [early for early in dossier.early if early.time_ms <= answered_ms]
-        left = [early for early in late if dossier.is_out(early.action_id)]
+        late = [e for e in dossier_of(ahead, UNPLACED).early if e.time_ms <= answered_ms]
+        left = [early for early in late if is_out(ahead, early.action_id)]
         assert not left, "an answer finds its action"
         for answer in answers:
-            order = dossier.orders.get(answer.action_id)
+            order = orders_of(ahead).get(answer.action_id)
             was_done = answer.status in ("applied", "delivered")
             assert not (was_done and order and order.state == "sent"), "nobody waits for it"
 
@@ -304,8 +306,8 @@ class History:
         level = "regular" if rule.startswith("voice") and drawn < 0.5 else "breach"
         window = days - late if drawn < 0.9 or known is None else known
         self.open[rule] = window
-        closed = days if late and self.chance.random() < 0.5 else None
-        return finding(days - late, level, rule, window=window, closed=closed)
+        known = {self.chance.choice(("closed", "reached")): days} if late else {}
+        return finding(days - late, level, rule, window=window, **known)
 
     def _result(self):
         over = [action for action in self.actions if action.action_id in self.enforcement.over]
@@ -350,8 +352,8 @@ class History:
     def _foresee(self, kind, record):
         """What an input means, before anything came of it."""
         if kind == FINDINGS:
-            # What was due before an early answer is due already.
-            self.causes.see(record, max(self.now_ms, self._dossier().clock_ms))
+            clock_ms = self._clocks().get(self.policy.rules[record.rule].service, 0)
+            self.causes.see(record, max(self.now_ms, clock_ms))
         elif kind == RESULTS and record.status == "delivered":
             done = self.enforcement.carried_out.get(record.action_id)
             rule = done.rule if done else self.foreseen[record.action_id]
@@ -376,11 +378,12 @@ class History:
 
     def _kept_back(self):
         """Actions that wait for a person or for the brake, by id."""
-        orders = self._dossier().orders
+        orders = orders_of(self.verdicts)
         return {key: order for key, order in orders.items() if order.state in KEPT_BACK}
 
-    def _dossier(self):
-        return dossier_of(self.verdicts)
+    def _clocks(self):
+        """How far each service is."""
+        return {key.split()[0]: dossier.clock_ms for key, dossier in dossiers_of(self.verdicts)}
 
     def _finish(self):
         """Every state ends, everything held is let go: then nothing may be left."""
@@ -398,20 +401,42 @@ class History:
         assert self.verdicts.cases == {}, "everything is answered, released, superseded or expires"
 
     def replay(self):
-        """The same input, looked at by others at other times, some of whom took over."""
+        """The same input, looked at by others at other times, some of whom took over.
+
+        But for the brake, which stops whatever comes once it is on: there they look as often.
+        """
         verdicts, clock_ms, actions = Verdicts(0, self.policy), 0, []
         for number, (kind, record) in enumerate(self.inputs, 1):
             if not _is_for_the_brake(kind, record):
-                until_ms = max(clock_ms, _time_ms(kind, record))
-                if self.chance.random() < 0.3:
+                is_early = number in self.early
+                until_ms = clock_ms if is_early else max(clock_ms, _time_ms(kind, record))
+                if self.policy is BRAKED and not is_early:
+                    actions += verdicts.tick(until_ms)
+                elif self.chance.random() < 0.3:
                     actions += verdicts.tick(self.chance.randint(clock_ms, until_ms))
-                if number not in self.early:
-                    clock_ms = until_ms
+                clock_ms = until_ms
             if self.chance.random() < 0.3:
                 verdicts = moved(verdicts)
             actions += getattr(verdicts, kind)([record], [number])
+            if self.policy is BRAKED and kind == FINDINGS:
+                actions += verdicts.tick(clock_ms)
         actions += verdicts.tick(self.now_ms)
         return actions, verdicts
+
+
+def dossiers_of(verdicts):
+    """What is remembered, by key."""
+    return [(key, unpack_dossier(packed)) for key, packed in verdicts.cases.items()]
+
+
+def orders_of(verdicts):
+    """Every action that is on its way, by id."""
+    return {key: order for _, d in dossiers_of(verdicts) for key, order in d.orders.items()}
+
+
+def is_out(verdicts, action_id):
+    """Whether an action has gone out, and is remembered."""
+    return any(dossier.is_out(action_id) for _, dossier in dossiers_of(verdicts))
 
 
 def power(action):

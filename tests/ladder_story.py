@@ -3,8 +3,8 @@
 import msgspec
 
 from detectors.assumed import AssumedEnforcement
-from detectors.cases import Dossier, unpack_dossier
-from detectors.findings import CLOSED_MS
+from detectors.cases import Dossier, key_of, unpack_dossier
+from detectors.findings import KNOWN_MS, WATERMARK_MS
 from detectors.identity import finding_id
 from detectors.policies import load_policy
 from detectors.verdicts import Verdicts
@@ -35,16 +35,20 @@ def finding(
     shadow=False,
     taken=False,
     closed=None,
+    reached=None,
 ):
     """A finding of the event at `days`; its window starts at `window` days, or with the event.
 
-    `taken` says that a correction took the breach back, `closed` when its period was closed.
+    `taken` says that a correction took the breach back, `closed` when its period was closed,
+    `reached` how far time had come when the event came late.
     """
     start_ms = at(days if window is None else window)
     kind = "state" if rule in STATES else "day"
     more = {"corrects": "e-1"} if taken else {}
     if closed is not None:
-        more[CLOSED_MS] = at(closed)
+        more[KNOWN_MS] = at(closed)
+    elif reached is not None:
+        more[WATERMARK_MS] = at(reached)
     end_ms = None if kind == "state" and level != "cleared" else start_ms + DAY_MS
     span = Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
     return Finding(
@@ -153,10 +157,15 @@ class Story:
         return kinds(self.actions)
 
 
-def dossier_of(verdicts, customer="7"):
-    """What is remembered of a customer."""
-    packed = verdicts.cases.get(customer)
+def dossier_of(verdicts, service="sms", customer="7"):
+    """What is remembered of a customer's service."""
+    packed = verdicts.cases.get(key_of(service, customer))
     return unpack_dossier(packed) if packed else Dossier()
+
+
+def by_service(actions):
+    """Actions of one service after the other, each in order."""
+    return sorted(actions, key=lambda action: action.service)
 
 
 def kinds(actions):

@@ -3,6 +3,7 @@
 import pytest
 
 from detectors.averages import Averages
+from detectors.findings import MEANS_MS
 from detectors.partition import Partition
 from detectors.policies import load_policy
 from schemas.events import Data
@@ -100,10 +101,10 @@ def at(time_ms):
     return run.partition
 
 
-def test_time_waits_where_a_period_is_closed_for_its_mean(cohorts):
-    closes_ms = MAY_MS + LATENESS_MS
-    for reached_ms in (closes_ms, closes_ms + WAIT_MS - 1):
-        assert cohorts.known_to_ms(at(reached_ms), reached_ms) == closes_ms
+def test_time_waits_where_the_means_of_a_closed_period_count(cohorts):
+    counts_ms = MAY_MS + LATENESS_MS + MEANS_MS
+    for reached_ms in (counts_ms, counts_ms + WAIT_MS - 1):
+        assert cohorts.known_to_ms(at(reached_ms), reached_ms) == counts_ms
     for number in range(2):
         cohorts.averages.add(partial(number, "gold"))
     cohorts.averages.freeze(*cohorts.averages.complete(2))
@@ -111,11 +112,11 @@ def test_time_waits_where_a_period_is_closed_for_its_mean(cohorts):
 
 
 def test_time_does_not_wait_for_ever(cohorts):
-    reached_ms = MAY_MS + LATENESS_MS + WAIT_MS
+    reached_ms = MAY_MS + LATENESS_MS + MEANS_MS + WAIT_MS
     assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
 
 
-def test_time_waits_for_nothing_before_a_period_is_closed_or_anything_came(cohorts):
-    reached_ms = MAY_MS + LATENESS_MS - 1
+def test_time_waits_for_no_mean_before_it_counts_or_anything_came(cohorts):
+    reached_ms = MAY_MS + LATENESS_MS + MEANS_MS - 1
     assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
     assert cohorts.known_to_ms(Partition(0, POLICY, IDS_MAX), 0) == 0

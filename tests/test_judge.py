@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from detectors.cases import UNPLACED
 from detectors.verdicts import Verdicts
 from schemas.decode import AHEAD_MS_MAX
 from schemas.records import DeadLetter, Decision, EnforcementResult
@@ -130,4 +131,4 @@ def test_in_a_replay_it_is_the_clock_that_counts(tmp_path):
     ]
     assert replay.reasons == {"time_out_of_range": 2}
     replay.end()
-    assert [early.action_id for early in dossier_of(replay.verdicts[0]).early] == ["a-1"]
+    assert [early.action_id for early in dossier_of(replay.verdicts[0], UNPLACED).early] == ["a-1"]

@@ -3,7 +3,14 @@
 import msgspec
 import pytest
 
-from detectors.cases import EARLY_MAX, ORDERS_MAX, SEEN_MAX, unpack_dossier
+from detectors.cases import (
+    EARLY_MAX,
+    ORDERS_MAX,
+    SEEN_MAX,
+    WAITING_MAX,
+    key_of,
+    unpack_dossier,
+)
 from detectors.identity import action_id
 from detectors.verdicts import DECISIONS, FINDINGS, RESULTS, Verdicts
 from tests.ladder_story import (
@@ -13,6 +20,7 @@ from tests.ladder_story import (
     Story,
     at,
     cleared,
+    dossier_of,
     finding,
     kinds,
     with_ladder,
@@ -34,7 +42,7 @@ def told(days=0, rule="sms_daily", **more):
 
 def case_of(story, rule="sms_daily", customer="7"):
     """A case as it is stored, if it is still remembered."""
-    packed = story.verdicts.cases.get(customer)
+    packed = story.verdicts.cases.get(key_of(POLICY.rules[rule].service, customer))
     return unpack_dossier(packed).cases.get(rule) if packed else None
 
 
@@ -89,10 +97,12 @@ def test_a_breach_that_comes_late_about_the_notice_period_leads_to_nothing():
 def test_a_period_leads_to_something_once_it_is_closed_and_known_to_somebody():
     """Two days after its end here; the notice period begins no sooner."""
     story = Story(assumed=True)
-    (notice,) = story.find(finding(1, closed=3))
+    assert story.find(finding(1, closed=3)) == story.tick(2.99) == []
+    (notice,) = story.tick(4)
     assert notice.effective_ms == at(3)
-    assert story.find(finding(5, closed=7)) == []
-    (restriction,) = story.find(finding(6, closed=8))
+    assert story.find(finding(5, closed=7)) == story.tick(7) == []
+    assert story.find(finding(6, closed=8)) == []
+    (restriction,) = story.tick(8)
     assert restriction.effective_ms == at(8)
     assert restriction.notice.delivered_ms == at(3)
 
@@ -107,6 +117,7 @@ def test_what_is_due_before_a_period_is_closed_comes_before_what_was_found_in_it
     stories[1].tick(ended + 1)
     for story in stories:
         story.find(finding(ended - 1, closed=ended + 1))
+        story.tick(ended + 1)
     assert stories[0].actions == stories[1].actions
     assert kinds(stories[0].actions) == ["notify", "minimum_service", "release"]
 
@@ -674,9 +685,9 @@ def test_early_answers_are_few_and_the_oldest_is_given_up():
     assert story.verdicts.cases == {}
 
 
-def test_a_dossier_from_before_early_answers_is_read():
-    packed = told().verdicts.cases["7"]
-    before = b"\x95" + packed[1:-1]
+def test_a_dossier_from_before_findings_waited_is_read():
+    packed = told().verdicts.cases["sms 7"]
+    before = b"\x96" + packed[1:-1]
     assert unpack_dossier(before) == unpack_dossier(packed)
 
 
@@ -863,11 +874,75 @@ def test_who_looks_when_makes_no_difference():
     assert often.verdicts.cases == seldom.verdicts.cases
 
 
-def test_what_a_customer_is_told_never_goes_back_in_time():
+def test_what_is_decided_about_a_service_never_goes_back_in_time():
     story = Story()
     story.breach(5)
-    (late,) = story.breach(1, rule="gateway")[:1]
+    (late,) = story.breach(1, rule="sms_monthly")
     assert at(5) == late.decided_ms
+
+
+def test_each_service_has_a_clock_of_its_own():
+    """What is found about them comes from topics that are read side by side."""
+    story = Story()
+    story.breach(5)
+    (other,) = story.breach(1, rule="voice_daily")
+    assert at(1) == other.decided_ms
+
+
+def test_what_came_late_is_taken_in_when_it_was_found():
+    """So timers that fell due meanwhile come first, whether or not a tick saw to them."""
+    stories = [Story(assumed=True), Story(assumed=True)]
+    over = 3.5 + LADDER.clear_after_days
+    for story in stories:
+        story.breach(0, 3.5)
+    stories[1].tick(over + 1)
+    for story in stories:
+        story.find(finding(over - 1, reached=over + 1))
+    assert stories[0].actions == stories[1].actions
+    assert kinds(stories[0].actions) == ["notify", "minimum_service", "release"]
+
+
+def test_findings_of_closed_periods_are_taken_in_in_the_order_of_their_times():
+    """Whichever is heard first: several kinds of usage closed them."""
+    told = [finding(1, rule="gateway", closed=3), finding(1.5, rule="deviation", closed=4)]
+    stories = [Story(assumed=True), Story(assumed=True)]
+    stories[0].find(*told)
+    stories[1].find(*reversed(told))
+    for story in stories:
+        story.tick(9)
+    assert stories[0].actions == stories[1].actions
+    assert [at(3), at(3), at(4)] == [action.decided_ms for action in stories[0].actions][:3]
+
+
+def test_a_finding_that_waits_comes_before_a_later_event_of_its_service():
+    story = Story(assumed=True)
+    story.find(finding(1, rule="monitoring", closed=3))
+    found = story.breach(5, rule="voice_daily")
+    assert [("monitoring", at(3)), ("voice_daily", at(5))] == [
+        (action.rule, action.decided_ms) for action in found
+    ]
+
+
+def test_no_more_findings_wait_than_are_allowed():
+    """The earliest wait no longer."""
+    story = Story(assumed=True)
+    closed = [finding(day, rule="gateway", closed=day + 1) for day in range(WAITING_MAX + 1)]
+    assert story.find(*closed[:-1]) == []
+    assert {at(1)} == {action.decided_ms for action in story.find(closed[-1])}
+    assert len(dossier_of(story.verdicts, "mobile").waiting) == WAITING_MAX
+
+
+def test_what_waits_at_the_end_of_the_input_is_taken_in_at_its_own_time():
+    story = Story(assumed=True)
+    story.find(finding(1, rule="gateway", closed=3))
+    actions = story.verdicts.end(at(2))
+    assert {at(3)} == {action.decided_ms for action in actions}
+
+
+def test_findings_that_wait_move_with_their_partition():
+    story = Story()
+    story.find(finding(1, rule="gateway", closed=3))
+    assert kinds(moved(story.verdicts).tick(at(3))) == ["notify", "suspend"]
 
 
 def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():
@@ -908,7 +983,7 @@ def test_a_checkpoint_holds_what_was_touched_since_the_last_one():
     for customer in ("7", "8", "ünlimited/2"):
         story.breach(0, customer=customer)
         for keys, values in story.verdicts.changes():
-            assert keys == [b"case/" + customer.encode()]
+            assert keys == [b"case/sms " + customer.encode()]
             stored.update(zip(keys, values, strict=True))
         assert list(story.verdicts.changes()) == []
     read = Verdicts(0, POLICY)
@@ -943,9 +1018,9 @@ def test_cases_that_a_lost_writer_spoiled_are_stored_again():
     """Those that only the lost writer had are stored empty."""
     story = told()
     list(story.verdicts.changes())
-    story.verdicts.rewrite([b"case/7", b"case/8"])
+    story.verdicts.rewrite([b"case/sms 7", b"case/sms 8"])
     ((keys, values),) = story.verdicts.changes()
-    assert keys == [b"case/7", b"case/8"]
+    assert keys == [b"case/sms 7", b"case/sms 8"]
     heir = Verdicts(0, POLICY)
     heir.restore(keys, values)
     assert story.verdicts.cases == heir.cases
@@ -959,4 +1034,4 @@ def test_only_who_is_due_is_looked_at():
     looked_at, turn = [], story.verdicts._turn
     story.verdicts._turn = lambda customer: looked_at.append(customer) or turn(customer)
     story.tick(3.5)
-    assert looked_at == ["0"]
+    assert looked_at == ["sms 0"]

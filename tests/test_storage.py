@@ -121,6 +121,7 @@ def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
         told.customer("eva", contract_state="ended", valid_from_ms=end_ms)
         for found in told.snapshots(("ben", days + 31, {"used_bytes": 1})):
             actions += verdicts.fold([found], [next(offset)])
+    actions += verdicts.tick(NOON_MS + 36 * DAY_MS)
     assert [(action.kind, action.human_review, action.decided_ms) for action in actions] == [
         ("notify", False, NOON_MS - 12 * HOUR_MS),
         ("delete_storage", True, NOON_MS + 2 * DAY_MS + 12 * HOUR_MS),
