@@ -245,8 +245,11 @@ class Partition(StoredPartition):
         return outcome
 
     def reached_ms(self, silent: Collection[str] = (), now_ms: int = 0) -> int:
-        """The time that every kind has passed; silent ones have passed the clock's."""
-        times = self.watermark_ms.items()
+        """The time that every kind has passed; silent ones have passed the clock's.
+
+        Of what was screened out no period was closed, so it counts for nothing here.
+        """
+        times = self.progress.stepped_ms.items()
         return min(now_ms if kind in silent else time_ms for kind, time_ms in times)
 
     def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:

@@ -5,6 +5,8 @@ worker that holds partition 0 freezes the mean once every partition's sum is the
 from the input alone, so writing one twice changes nothing.
 """
 
+from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import aiokafka
@@ -27,8 +29,11 @@ logger = get_logger(__name__)
 record_decoder = msgspec.json.Decoder(CohortPartial | CohortAverage)
 encoder = msgspec.json.Encoder()
 
-WAIT_MS = DAY_MS
-"""How far a partition's time would have gone on when it no longer waits for a mean."""
+RECENT_MS = 40 * DAY_MS
+"""Means of periods that were closed before are not waited for."""
+
+WAIT_SECONDS = 1_800.0
+"""A partition's time waits so long for a mean: a silent partition was closed by the clock then."""
 
 
 class Cohorts(Service):
@@ -48,6 +53,8 @@ class Cohorts(Service):
         self.report = report
         self.partitions = 0
         self.averages = Averages()
+        self._missing: dict[tuple[str, int], float] = {}
+        """Since when the means of a rule's period are waited for."""
         super().__init__(**kwargs)
 
     @Service.task
@@ -94,16 +101,25 @@ class Cohorts(Service):
 
         It waits for slower partitions, but not for ever.
         """
-        until_ms = reached_ms - MEANS_MS
-        return min(
-            (
-                closes_ms + MEANS_MS
-                for rule in partition.cohort_rules.values()
-                for start_ms, closes_ms in rule.closed_between(until_ms - WAIT_MS, until_ms)
-                if not self.averages.is_settled(rule.name, start_ms, self.partitions)
-            ),
-            default=reached_ms,
-        )
+        now = monotonic()
+        self._missing = {k: since for k, since in self._missing.items() if not self._is_in(*k)}
+        waits = [
+            closes_ms + MEANS_MS
+            for rule, start_ms, closes_ms in self._counting(partition, reached_ms - MEANS_MS)
+            if not self._is_in(rule, start_ms)
+            and now - self._missing.setdefault((rule, start_ms), now) < WAIT_SECONDS
+        ]
+        return min(waits, default=reached_ms)
+
+    def _counting(self, partition: Partition, until_ms: int) -> Iterator[tuple[str, int, int]]:
+        """Rule, start and closing time of each recent period that a partition has closed."""
+        for rule in partition.cohort_rules.values():
+            for start_ms, closes_ms in rule.closed_between(until_ms - RECENT_MS, until_ms):
+                if partition.progress.has_begun(rule.reads, closes_ms):
+                    yield rule.name, start_ms, closes_ms
+
+    def _is_in(self, rule: str, start_ms: int) -> bool:
+        return self.averages.is_settled(rule, start_ms, self.partitions)
 
     def hand_over(self, partitions: list[int]) -> None:
         """Tell partitions that were just taken over every mean known so far."""

@@ -2,13 +2,14 @@
 
 import pytest
 
+import streams.cohorts
 from detectors.averages import Averages
 from detectors.findings import MEANS_MS
 from detectors.partition import Partition
 from detectors.policies import load_policy
 from schemas.events import Data
 from schemas.records import CohortPartial, CohortSum
-from streams.cohorts import WAIT_MS, Cohorts
+from streams.cohorts import WAIT_SECONDS, Cohorts
 from tests.drawing import only
 from tests.test_rules import IDS_MAX, Run
 
@@ -92,31 +93,45 @@ def cohorts():
 
 
 def at(time_ms):
-    """A partition whose data has come so far."""
-    use = Data(
-        event_id="e", customer_id="c", event_time_ms=time_ms, bytes_uplink=0, bytes_downlink=0
-    )
+    """A partition whose data began once March was closed, and has come so far."""
     run = Run(POLICY)
-    run.fold([use], [0])
+    for number, used_ms in enumerate((APRIL_MS + LATENESS_MS, time_ms)):
+        head = {"event_id": f"e-{number}", "customer_id": "c", "event_time_ms": used_ms}
+        run.fold([Data(**head, bytes_uplink=0, bytes_downlink=0)], [number])
     return run.partition
 
 
+COUNTS_MS = MAY_MS + LATENESS_MS + MEANS_MS
+"""When the means of April count."""
+
+
 def test_time_waits_where_the_means_of_a_closed_period_count(cohorts):
-    counts_ms = MAY_MS + LATENESS_MS + MEANS_MS
-    for reached_ms in (counts_ms, counts_ms + WAIT_MS - 1):
-        assert cohorts.known_to_ms(at(reached_ms), reached_ms) == counts_ms
+    for reached_ms in (COUNTS_MS, COUNTS_MS + 7 * MEANS_MS):
+        assert cohorts.known_to_ms(at(reached_ms), reached_ms) == COUNTS_MS
     for number in range(2):
         cohorts.averages.add(partial(number, "gold"))
     cohorts.averages.freeze(*cohorts.averages.complete(2))
     assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
 
 
-def test_time_does_not_wait_for_ever(cohorts):
-    reached_ms = MAY_MS + LATENESS_MS + MEANS_MS + WAIT_MS
-    assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
+def test_time_does_not_wait_for_ever(cohorts, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(streams.cohorts, "monotonic", lambda: now[0])
+    assert cohorts.known_to_ms(at(COUNTS_MS + 1), COUNTS_MS + 1) == COUNTS_MS
+    now[0] += WAIT_SECONDS - 1
+    assert cohorts.known_to_ms(at(COUNTS_MS + 2), COUNTS_MS + 2) == COUNTS_MS
+    now[0] += 1
+    assert cohorts.known_to_ms(at(COUNTS_MS + 3), COUNTS_MS + 3) == COUNTS_MS + 3
 
 
 def test_time_waits_for_no_mean_before_it_counts_or_anything_came(cohorts):
-    reached_ms = MAY_MS + LATENESS_MS + MEANS_MS - 1
+    reached_ms = COUNTS_MS - 1
     assert cohorts.known_to_ms(at(reached_ms), reached_ms) == reached_ms
     assert cohorts.known_to_ms(Partition(0, POLICY, IDS_MAX), 0) == 0
+
+
+def test_time_waits_for_no_mean_of_a_time_before_the_input_began(cohorts):
+    run = Run(POLICY)
+    head = {"event_id": "e", "customer_id": "c", "event_time_ms": COUNTS_MS}
+    run.fold([Data(**head, bytes_uplink=0, bytes_downlink=0)], [0])
+    assert cohorts.known_to_ms(run.partition, COUNTS_MS + 1) == COUNTS_MS + 1
