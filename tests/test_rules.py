@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from detectors import RULES
 from detectors.averages import Averages
+from detectors.findings import KNOWN_MS
 from detectors.partition import Partition
 from detectors.provenance import Origin
 from schemas.decode import decode
@@ -145,6 +146,15 @@ def by_rule(findings):
         rule: found if len(RULES[rule].reads) == 1 else sorted(found)
         for rule, found in ordered.items()
     }
+
+
+def at_once(findings):
+    """What each kind of usage showed with its events, over all rules: as the ladder hears it."""
+    ordered = defaultdict(list)
+    for finding in findings:
+        if KNOWN_MS not in finding.evidence and len(RULES[finding.rule].reads) == 1:
+            ordered[RULES[finding.rule].reads[0]].append(finding.finding_id)
+    return ordered
 
 
 def rule_of(partial):
@@ -280,6 +290,7 @@ def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
 
     for other in (parts, single):
         assert by_rule(whole.findings) == by_rule(other.findings)
+        assert at_once(whole.findings) == at_once(other.findings)
         # Kinds come in any order, so a rule's shares are compared with its own.
         assert sorted(whole.partials, key=rule_of) == sorted(other.partials, key=rule_of)
         assert (sorted(whole.too_late), whole.duplicates) == (
