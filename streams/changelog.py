@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 MARKER_KEY = b"!marker"
-FORMAT = 1
+FORMAT = 2
 HEADER = Packed("<BIII")
 """Format, epoch, writer, checkpoint."""
 
