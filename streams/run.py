@@ -26,7 +26,7 @@ from streams.generator import Operator, OperatorShape
 from streams.replay import ASSUMED, Replay
 from streams.scoreboard import Scoreboard, read_planted
 from streams.settings import Settings
-from streams.sinks import Sink
+from streams.sinks import Sink, writable
 from streams.sources import files_of, read_records
 
 EVENTS_AT_ONCE = 131_072
@@ -178,11 +178,12 @@ def run_generate(
         sink.write(operator.customers())
     if planted_out is not None:
         planted = {"parts": operator.cast, "rules": operator.expected}
-        Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
+        with writable(planted_out):
+            Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
     with progress("generate") as bar:
         stream = _counted(operator, bar, bar.add_task("", total=operator.event_count_estimate))
         if Path(events).suffix == ".parquet":
-            with pq.ParquetWriter(events, arrow_schema()) as writer:
+            with writable(events), pq.ParquetWriter(events, arrow_schema()) as writer:
                 for day in stream:
                     writer.write_table(table_of(day))
         else:

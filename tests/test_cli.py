@@ -7,12 +7,16 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from detectors import RULES
 from detectors.policies import default_policy_path
+from schemas.records import Action
+from streams import sinks
 
+GOLDEN = Path(__file__).parent / "golden"
 WEBHOOK = """
 adapter = "webhook"
 webhook_url = "http://127.0.0.1:9"
@@ -260,3 +264,60 @@ def test_a_policy_file_that_holds_no_text_is_named(tmp_path, command):
     file.write_bytes(b"\xff\xfe")
     more = ("--from", "2026-07-01") if command == "publish" else ()
     assert_one_sentence(fairuse("policy", command, file, *more), 2, "policy.toml", "UTF-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay", "in.ndjson", "--findings", "gone/out.parquet"),
+        ("replay", "in.ndjson", "--dead-letters", "/dev/full"),
+        ("generate", "--days", "1", "--events", "gone/out.parquet"),
+        ("generate", "--days", "1", "--events", "out.ndjson", "--planted-out", "gone/out.json"),
+    ],
+)
+def test_what_can_not_be_written_is_named(tmp_path, arguments):
+    (tmp_path / "in.ndjson").write_bytes(b"no event\n")
+    assert arguments[-1] != "/dev/full" or Path("/dev/full").exists()
+    result = fairuse(*arguments, cwd=tmp_path)
+    assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+    assert f"{arguments[-1]} can't be written" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["folder.ndjson", "broken.ndjson.gz"])
+@pytest.mark.parametrize("flag", ["--customers", "--results", "--decisions"])
+def test_what_can_not_be_read_is_named(tmp_path, flag, name):
+    (tmp_path / "in.ndjson").write_bytes(b"")
+    (tmp_path / "folder.ndjson").mkdir()
+    (tmp_path / "broken.ndjson.gz").write_bytes(b"not packed")
+    result = fairuse("replay", "in.ndjson", flag, name, cwd=tmp_path)
+    assert_one_sentence(result, 1, name, "can't be read", "check the file")
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_what_is_written_packed_can_be_read_again(tmp_path, ending):
+    shape = ("generate", "--customers", "200", "--days", "1")
+    plain = fairuse(*shape).stdout.encode()
+    packed = tmp_path / f"usage.ndjson.{ending}"
+    assert fairuse(*shape, "--events", packed).returncode == 0
+    with {"gz": gzip.open, "zst": zstandard.open}[ending](packed, "rb") as lines:
+        assert plain == lines.read()
+
+
+def test_parquet_has_the_same_columns_whatever_the_first_records_leave_out(tmp_path, monkeypatch):
+    """Nobody is told in the first 65,536 actions that they end; then somebody is."""
+    monkeypatch.setattr(sinks, "ROWS_AT_ONCE", 1)
+    action = msgspec.json.decode((GOLDEN / "action.json").read_bytes(), type=Action)
+    told = [
+        msgspec.structs.replace(action, expires_ms=expires_ms, supersedes=supersedes)
+        for expires_ms, supersedes in ((None, None), (7, "a-1"))
+    ]
+    with sinks.Sink(str(tmp_path / "actions.parquet")) as sink:
+        sink.write(told)
+    rows = pq.read_table(tmp_path / "actions.parquet").to_pylist()
+    assert [(row["expires_ms"], row["supersedes"]) for row in rows] == [(None, None), (7, "a-1")]
+
+
+def test_parquet_without_a_record_can_be_read(tmp_path):
+    with sinks.Sink(str(tmp_path / "findings.parquet")):
+        pass
+    assert pq.read_table(tmp_path / "findings.parquet").num_rows == 0
