@@ -321,3 +321,20 @@ def test_parquet_without_a_record_can_be_read(tmp_path):
     with sinks.Sink(str(tmp_path / "findings.parquet")):
         pass
     assert pq.read_table(tmp_path / "findings.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--customer", "c", "--days", "nan"), ("--days", "give a number")),
+        (("--customer", "c", "--days", "inf"), ("--days", "give a number")),
+        (
+            ("--customer", "c", "--days", "1", "--rule", "vioce_daily"),
+            ("did you mean voice_daily",),
+        ),
+        (("--customer", "", "--days", "1"), ("length >= 1", "change what it names")),
+    ],
+)
+def test_a_decision_that_is_none_is_wrong_usage(flags, words):
+    result = fairuse("decide", "exempt", "--reason", "why", "--by", "who", *flags)
+    assert_one_sentence(result, 2, *words)
