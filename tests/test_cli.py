@@ -338,3 +338,10 @@ def test_parquet_without_a_record_can_be_read(tmp_path):
 def test_a_decision_that_is_none_is_wrong_usage(flags, words):
     result = fairuse("decide", "exempt", "--reason", "why", "--by", "who", *flags)
     assert_one_sentence(result, 2, *words)
+
+
+@pytest.mark.parametrize("command", ["worker", "enforce"])
+def test_a_log_level_that_is_none_is_wrong_usage(command):
+    result = fairuse(command, "--log-level", "loud", "--broker", "127.0.0.1:1")
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
+    assert "'loud' is not one of" in result.stderr
