@@ -1,6 +1,7 @@
 """The command line: exit codes, one sentence a mistake, the same ids from every file format."""
 
 import gzip
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -345,3 +346,16 @@ def test_a_log_level_that_is_none_is_wrong_usage(command):
     result = fairuse(command, "--log-level", "loud", "--broker", "127.0.0.1:1")
     assert (result.returncode, "Traceback" in result.stderr) == (2, False)
     assert "'loud' is not one of" in result.stderr
+
+
+def test_a_port_that_is_taken_is_named_before_a_worker_starts():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = fairuse("worker", "--port", port, "--broker", "127.0.0.1:1")
+    assert_one_sentence(result, 2, f"port {port}", "--port")
+
+
+def test_a_worker_reads_its_policy_before_it_asks_for_a_broker(tmp_path):
+    (tmp_path / "policy.toml").write_text("rules = 1\nname = 2\nname = 3\n", encoding="utf-8")
+    flags = ("--policy", tmp_path / "policy.toml", "--broker", "127.0.0.1:1", "--port", 0)
+    assert_one_sentence(fairuse("worker", *flags), 2, "line 3", "not TOML")
