@@ -359,3 +359,9 @@ def test_a_worker_reads_its_policy_before_it_asks_for_a_broker(tmp_path):
     (tmp_path / "policy.toml").write_text("rules = 1\nname = 2\nname = 3\n", encoding="utf-8")
     flags = ("--policy", tmp_path / "policy.toml", "--broker", "127.0.0.1:1", "--port", 0)
     assert_one_sentence(fairuse("worker", *flags), 2, "line 3", "not TOML")
+
+
+def test_settings_that_are_no_text_are_named(tmp_path):
+    (tmp_path / "fairuse.toml").write_bytes(b"\xff")
+    result = fairuse("topics", "--check", cwd=tmp_path)
+    assert_one_sentence(result, 2, "fairuse.toml can't be read", "mend or remove it")
