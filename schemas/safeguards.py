@@ -24,6 +24,9 @@ or, of an exhausted bundle, the plan itself."""
 SUSPENDED_AT_ONCE = frozenset({"ddos", "gateway"})
 """Of these the rules that may start at more than a lower speed (base-internet/aup 3)."""
 
+LIFTED_AGAIN = frozenset({"throttle", "minimum_service", "suspend"})
+"""What those may start at: what costs nothing and ends with its cause."""
+
 RESTRICTIONS = frozenset(
     {
         *("throttle", "minimum_service", "convert_prepaid", "restrict_storage", "suspend"),
@@ -43,14 +46,27 @@ NOTICE_FIRST = frozenset(
 REVIEWED = frozenset({"delete_storage", "reclaim_number"})
 """What can't be undone, so that a person has to decide (GDPR art. 22)."""
 
+LINE = frozenset({"data", "internet"})
+SUBSCRIPTION = LINE | {"mobile", "sms", "voice"}
+
 ONE_SERVICE = {
+    **dict.fromkeys(("portscan", "ddos", "attack", "mail", "inbound", "data", "sharing"), LINE),
+    "roaming": frozenset({"mobile", "data"}),
     "sms": frozenset({"sms"}),
     "voice": frozenset({"voice"}),
+    "monitoring": frozenset({"voice"}),
     "storage": frozenset({"storage"}),
     "stream": frozenset({"tv"}),
-    "data": frozenset({"data", "internet"}),
 }
-"""Services that a rule about one of them may restrict, by the first word of the rule's id."""
+"""Services that a rule may restrict, by the first word of its id; others are about the
+subscription, and never about storage or television, which are paid for by themselves."""
+
+REACH = {
+    "restrict_storage": frozenset({"storage"}),
+    "delete_storage": frozenset({"storage"}),
+    "reclaim_number": frozenset({"mobile"}),
+}
+"""What these restrict, whatever the policy says the service is."""
 
 Refusal = tuple[tuple[str, ...], str, str, str]
 """The table, the key in it, what is wrong, and what to do."""
@@ -99,7 +115,25 @@ def _of_rule(name: str, table: dict[str, Any], ladder: dict[str, Any]) -> Iterat
             "only a lower speed may come at once here",
             'set it to "throttle", or remove `at_once`',
         )
-    own = table.get("notice_days")
+    elif at_once and isinstance(kind, str) and kind not in LIFTED_AGAIN:
+        allowed = ", ".join(sorted(LIFTED_AGAIN))
+        yield where, "restriction", f"{kind} may not come before a notice", f"choose from {allowed}"
+    yield from _of_notice(where, table, ladder)
+    yield from _of_service(where, table)
+
+
+def _of_notice(
+    where: tuple[str, str], table: dict[str, Any], ladder: dict[str, Any]
+) -> Iterator[Refusal]:
+    kind, at_once = table.get("restriction"), table.get("at_once")
+    own, memory = table.get("notice_days"), ladder.get("memory_days")
+    if isinstance(own, int) and isinstance(memory, int) and own >= memory:
+        yield (
+            where,
+            "notice_days",
+            "a notice would be forgotten before its period is over",
+            "make it less than `memory_days` of the ladder",
+        )
     days = ladder.get("notice_days") if own is None else own
     if days == 0 and kind in NOTICE_FIRST and not at_once:
         yield (
@@ -115,12 +149,22 @@ def _of_rule(name: str, table: dict[str, Any], ladder: dict[str, Any]) -> Iterat
             f"{kind} can't be undone, so a person has to decide",
             "add `human_review = true`",
         )
-    service = table.get("service")
-    services = ONE_SERVICE.get(name.partition("_")[0], {service})
+
+
+def _of_service(where: tuple[str, str], table: dict[str, Any]) -> Iterator[Refusal]:
+    service, kind = table.get("service"), table.get("restriction")
+    services = ONE_SERVICE.get(where[1].partition("_")[0], SUBSCRIPTION)
     if service not in services:
         yield (
             where,
             "service",
             "a breach of one service may not restrict another",
             f"choose from {', '.join(sorted(services))}",
+        )
+    elif isinstance(kind, str) and service not in REACH.get(kind, services):
+        yield (
+            where,
+            "restriction",
+            f"{kind} restricts more than the service {service}",
+            "choose one of this service alone",
         )

@@ -69,6 +69,12 @@ def setting(name: str, text: str, kind: Any = str) -> Callable[..., Any]:
     return click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text, default=None)
 
 
+LOG_LEVEL = click.option(
+    "--log-level",
+    default="info",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    help="How much is logged.",
+)
 POLICY = click.Path(exists=True, dir_okay=False)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -87,7 +93,7 @@ def main() -> None:
 @setting("port", "Port of /metrics and /customers.", int)
 @setting("data_dir", "Folder for local snapshots.", click.Path(file_okay=False))
 @setting("instance_id", "Static membership: a restart takes its partitions back at once.")
-@click.option("--log-level", default="info", help="debug, info, warning or error.")
+@LOG_LEVEL
 @for_people
 def worker(log_level: str, **flags: Any) -> None:
     """Run a worker until it is stopped."""
@@ -111,7 +117,7 @@ def worker(log_level: str, **flags: Any) -> None:
 @setting("port", "Port of /metrics.", int)
 @setting("data_dir", "Folder of the state file.", click.Path(file_okay=False))
 @click.option("--dry-run", is_flag=True, help="Say what would be done; do and report nothing.")
-@click.option("--log-level", default="info", help="debug, info, warning or error.")
+@LOG_LEVEL
 @for_people
 def enforce(dry_run: bool, log_level: str, **flags: Any) -> None:
     """Carry out actions in a network or another system, and report what became of them."""

@@ -1,5 +1,7 @@
 """What a person decided, put on the topic `decisions`."""
 
+from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 from uuid import uuid4
 
@@ -7,6 +9,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from detectors.policies import PARAMETERS
 from schemas.records import Decision
 from streams.clock import wall_clock
 from streams.partitioner import partition_of
@@ -74,9 +77,15 @@ def _decision(days: float | None, said: dict[str, Any]) -> Decision:
         raise DecisionError(f"{kind} needs {flags}: say what it is about.")
     if kind in ("exempt", "snooze") and days is None:
         raise DecisionError(f"{kind} needs --days: say how long it holds.")
+    if days is not None and not isfinite(days):
+        raise DecisionError(f"--days can't be {days}: give a number.")
+    if "rule" in said and said["rule"] not in PARAMETERS:
+        near = get_close_matches(said["rule"], PARAMETERS, 1)
+        hint = f"did you mean {near[0]}?" if near else "docs/RULES.md has them all."
+        raise DecisionError(f"There is no rule {said['rule']!r}: {hint}")
     until = {} if days is None else {"until_ms": now_ms + round(days * DAY_MS)}
     fixed = {"decision_id": uuid4().hex, "time_ms": now_ms}
     try:
         return msgspec.convert({"customer_id": EVERYBODY} | said | fixed | until, Decision)
     except msgspec.ValidationError as error:
-        raise DecisionError(f"That is no decision ({error}): shorten what is too long.") from None
+        raise DecisionError(f"That is no decision ({error}): change what it names.") from None

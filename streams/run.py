@@ -1,6 +1,7 @@
 """What the commands do, once the command line is read."""
 
 import logging
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -25,8 +26,8 @@ from streams.collector import calm_collector
 from streams.generator import Operator, OperatorShape
 from streams.replay import ASSUMED, Replay
 from streams.scoreboard import Scoreboard, read_planted
-from streams.settings import Settings
-from streams.sinks import Sink
+from streams.settings import Settings, SettingsError
+from streams.sinks import Sink, writable
 from streams.sources import files_of, read_records
 
 EVENTS_AT_ONCE = 131_072
@@ -39,6 +40,8 @@ def run_worker(settings: Settings, log_level: str) -> int:
     from streams.app import create_app  # noqa: PLC0415
     from streams.topics import TopicsError, check_topics  # noqa: PLC0415
 
+    load_policy(Path(settings.policy) if settings.policy else None)
+    _refuse_taken(settings.host, settings.port)
     problems = check_topics(settings.broker, settings.app_id)
     if problems:
         raise TopicsError("; ".join(problems))
@@ -49,6 +52,16 @@ def run_worker(settings: Settings, log_level: str) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """A worker finds out only after its start, and would end with a traceback."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise SettingsError(
+            f"port {port} of {host} can't be used ({error.strerror}): give another --port or --host"
+        ) from None
 
 
 def run_enforcement(settings: Settings, dry_run: bool, log_level: str) -> None:
@@ -178,11 +191,12 @@ def run_generate(
         sink.write(operator.customers())
     if planted_out is not None:
         planted = {"parts": operator.cast, "rules": operator.expected}
-        Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
+        with writable(planted_out):
+            Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
     with progress("generate") as bar:
         stream = _counted(operator, bar, bar.add_task("", total=operator.event_count_estimate))
         if Path(events).suffix == ".parquet":
-            with pq.ParquetWriter(events, arrow_schema()) as writer:
+            with writable(events), pq.ParquetWriter(events, arrow_schema()) as writer:
                 for day in stream:
                     writer.write_table(table_of(day))
         else:

@@ -108,7 +108,7 @@ def load_settings(
     if file.exists():
         try:
             merged |= tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise SettingsError(f"{file} can't be read ({error}): mend or remove it") from None
     known = {field.name for field in msgspec.structs.fields(Settings)}
     for name in known:

@@ -1,27 +1,59 @@
 """Where records go that a command writes: NDJSON, Parquet, or standard output."""
 
+import gzip
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import msgspec
+import msgspec.inspect
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
 encoder = msgspec.json.Encoder()
 ROWS_AT_ONCE = 65_536
+PLAIN = {
+    msgspec.inspect.IntType: pa.int64(),
+    msgspec.inspect.FloatType: pa.float64(),
+    msgspec.inspect.BoolType: pa.bool_(),
+}
+"""Types of fields that are columns of their own kind; all others are text."""
 
 
 class SinkError(Exception):
     """Output that can't be written; the message says what to do."""
 
 
+@contextmanager
+def writable(path: str | Path | None) -> Iterator[None]:
+    """What is written inside goes to `path`; a fault of the disk becomes a `SinkError`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise SinkError(f"{path} can't be written ({why}): name another, or make room") from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file to write, packed when its name ends in .gz or .zst."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "wb", compresslevel=1)  # type: ignore[return-value]
+    if path.suffix == ".zst":
+        return zstandard.open(path, "wb")  # type: ignore[no-any-return]
+    return path.open("wb")
+
+
 class Sink:
     """Writes records as NDJSON, or as Parquet when the name ends so; "-" is standard output.
 
-    In Parquet, nested parts (evidence, parameters) are columns of JSON.
+    NDJSON is packed when the name ends in .gz or .zst. In Parquet, nested parts (evidence,
+    parameters) are columns of JSON.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -29,17 +61,17 @@ class Sink:
         self._file: BinaryIO | None = None
         self._rows: list[dict[str, Any]] = []
         self._parquet: pq.ParquetWriter | None = None
+        self._schema: pa.Schema = pa.schema([])
 
     def __enter__(self) -> Self:
-        try:
+        with writable(self.path):
             if self.path == "-":
                 self._file = sys.stdout.buffer
             elif self.path is not None and Path(self.path).suffix != ".parquet":
-                self._file = Path(self.path).open("wb")
-        except OSError as error:
-            raise SinkError(
-                f"{self.path} can't be written ({error.strerror}): name another"
-            ) from None
+                self._file = opened(Path(self.path))
+            elif self.path is not None:
+                # Better known now than after the work.
+                Path(self.path).open("wb").close()
         return self
 
     def __exit__(
@@ -48,29 +80,45 @@ class Sink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._rows:
-            self._flush()
-        if self._parquet is not None:
-            self._parquet.close()
-        if self._file is not None and self.path != "-":
-            self._file.close()
+        with writable(self.path):
+            if self._rows or (self._file is self._parquet is None and self.path is not None):
+                self._flush()
+            if self._parquet is not None:
+                self._parquet.close()
+            if self._file is not None and self.path != "-":
+                self._file.close()
+            elif self._file is not None:
+                self._file.flush()
 
     def write(self, records: Iterable[Any]) -> None:
         """Write records, in order."""
-        if self._file is not None:
-            self._file.write(b"".join(encoder.encode(record) + b"\n" for record in records))
-        elif self.path is not None:
-            self._rows += [_flat(record) for record in records]
-            if len(self._rows) >= ROWS_AT_ONCE:
-                self._flush()
+        with writable(self.path):
+            if self._file is not None:
+                self._file.write(b"".join(encoder.encode(record) + b"\n" for record in records))
+            elif self.path is not None:
+                for record in records:
+                    self._schema = self._schema if self._rows else _schema_of(type(record))
+                    self._rows.append(_flat(record))
+                if len(self._rows) >= ROWS_AT_ONCE:
+                    self._flush()
 
     def _flush(self) -> None:
         if self._parquet is None:
-            table = pa.Table.from_pylist(self._rows)
             assert self.path is not None
-            self._parquet = pq.ParquetWriter(self.path, table.schema)
+            self._parquet = pq.ParquetWriter(self.path, self._schema)
         self._parquet.write_table(pa.Table.from_pylist(self._rows, self._parquet.schema))
         self._rows = []
+
+
+def _schema_of(record: type) -> pa.Schema:
+    """The columns of a kind of record, whatever the first ones leave out."""
+    fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
+    return pa.schema([(field.encode_name, _column_of(field.type)) for field in fields])
+
+
+def _column_of(told: msgspec.inspect.Type) -> pa.DataType:
+    kinds = told.types if isinstance(told, msgspec.inspect.UnionType) else (told,)
+    return next((PLAIN[type(kind)] for kind in kinds if type(kind) in PLAIN), pa.string())
 
 
 def _flat(record: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from streams.clock import Clock
 NDJSON_ENDINGS = (".ndjson", ".jsonl", ".json")
 LINES_AT_ONCE = 65_536
 ROWS_AT_ONCE = 524_288
+
+
+UNREADABLE = (OSError, pa.ArrowException, zstandard.ZstdError, EOFError, zlib.error)
+"""What reading a file that is broken, or none, ends with."""
 
 
 class SourceError(Exception):
@@ -79,7 +84,7 @@ def chunks(files: list[Path], clock: Clock, first: int = 0) -> Iterator[Chunk]:
             for chunk in reader(path, origin, first, clock()):
                 first = chunk.first + chunk.records
                 yield replace(chunk, read_bytes=read + chunk.read_bytes)
-        except (OSError, pa.ArrowException, zstandard.ZstdError, EOFError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{path} can't be read ({error}): check the file") from None
         read += size
 
@@ -186,10 +191,13 @@ class WholeRows:
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of an NDJSON file that hold anything, by their numbers."""
-    with _opened(path) as (lines, _):
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, line.rstrip(b"\r\n")
+    try:
+        with _opened(path) as (lines, _):
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line.rstrip(b"\r\n")
+    except UNREADABLE as error:
+        raise SourceError(f"{path} can't be read ({error}): check the file") from None
 
 
 def read_records(path: Path, decoder: Any) -> Iterator[Any]:

@@ -1,18 +1,23 @@
 """The command line: exit codes, one sentence a mistake, the same ids from every file format."""
 
 import gzip
+import socket
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from detectors import RULES
 from detectors.policies import default_policy_path
+from schemas.records import Action
+from streams import sinks
 
+GOLDEN = Path(__file__).parent / "golden"
 WEBHOOK = """
 adapter = "webhook"
 webhook_url = "http://127.0.0.1:9"
@@ -260,3 +265,103 @@ def test_a_policy_file_that_holds_no_text_is_named(tmp_path, command):
     file.write_bytes(b"\xff\xfe")
     more = ("--from", "2026-07-01") if command == "publish" else ()
     assert_one_sentence(fairuse("policy", command, file, *more), 2, "policy.toml", "UTF-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay", "in.ndjson", "--findings", "gone/out.parquet"),
+        ("replay", "in.ndjson", "--dead-letters", "/dev/full"),
+        ("generate", "--days", "1", "--events", "gone/out.parquet"),
+        ("generate", "--days", "1", "--events", "out.ndjson", "--planted-out", "gone/out.json"),
+    ],
+)
+def test_what_can_not_be_written_is_named(tmp_path, arguments):
+    (tmp_path / "in.ndjson").write_bytes(b"no event\n")
+    assert arguments[-1] != "/dev/full" or Path("/dev/full").exists()
+    result = fairuse(*arguments, cwd=tmp_path)
+    assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+    assert f"{arguments[-1]} can't be written" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["folder.ndjson", "broken.ndjson.gz"])
+@pytest.mark.parametrize("flag", ["--customers", "--results", "--decisions"])
+def test_what_can_not_be_read_is_named(tmp_path, flag, name):
+    (tmp_path / "in.ndjson").write_bytes(b"")
+    (tmp_path / "folder.ndjson").mkdir()
+    (tmp_path / "broken.ndjson.gz").write_bytes(b"not packed")
+    result = fairuse("replay", "in.ndjson", flag, name, cwd=tmp_path)
+    assert_one_sentence(result, 1, name, "can't be read", "check the file")
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_what_is_written_packed_can_be_read_again(tmp_path, ending):
+    shape = ("generate", "--customers", "200", "--days", "1")
+    plain = fairuse(*shape).stdout.encode()
+    packed = tmp_path / f"usage.ndjson.{ending}"
+    assert fairuse(*shape, "--events", packed).returncode == 0
+    with {"gz": gzip.open, "zst": zstandard.open}[ending](packed, "rb") as lines:
+        assert plain == lines.read()
+
+
+def test_parquet_has_the_same_columns_whatever_the_first_records_leave_out(tmp_path, monkeypatch):
+    """Nobody is told in the first 65,536 actions that they end; then somebody is."""
+    monkeypatch.setattr(sinks, "ROWS_AT_ONCE", 1)
+    action = msgspec.json.decode((GOLDEN / "action.json").read_bytes(), type=Action)
+    told = [
+        msgspec.structs.replace(action, expires_ms=expires_ms, supersedes=supersedes)
+        for expires_ms, supersedes in ((None, None), (7, "a-1"))
+    ]
+    with sinks.Sink(str(tmp_path / "actions.parquet")) as sink:
+        sink.write(told)
+    rows = pq.read_table(tmp_path / "actions.parquet").to_pylist()
+    assert [(row["expires_ms"], row["supersedes"]) for row in rows] == [(None, None), (7, "a-1")]
+
+
+def test_parquet_without_a_record_can_be_read(tmp_path):
+    with sinks.Sink(str(tmp_path / "findings.parquet")):
+        pass
+    assert pq.read_table(tmp_path / "findings.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--customer", "c", "--days", "nan"), ("--days", "give a number")),
+        (("--customer", "c", "--days", "inf"), ("--days", "give a number")),
+        (
+            ("--customer", "c", "--days", "1", "--rule", "vioce_daily"),
+            ("did you mean voice_daily",),
+        ),
+        (("--customer", "", "--days", "1"), ("length >= 1", "change what it names")),
+    ],
+)
+def test_a_decision_that_is_none_is_wrong_usage(flags, words):
+    result = fairuse("decide", "exempt", "--reason", "why", "--by", "who", *flags)
+    assert_one_sentence(result, 2, *words)
+
+
+@pytest.mark.parametrize("command", ["worker", "enforce"])
+def test_a_log_level_that_is_none_is_wrong_usage(command):
+    result = fairuse(command, "--log-level", "loud", "--broker", "127.0.0.1:1")
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
+    assert "'loud' is not one of" in result.stderr
+
+
+def test_a_port_that_is_taken_is_named_before_a_worker_starts():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = fairuse("worker", "--port", port, "--broker", "127.0.0.1:1")
+    assert_one_sentence(result, 2, f"port {port}", "--port")
+
+
+def test_a_worker_reads_its_policy_before_it_asks_for_a_broker(tmp_path):
+    (tmp_path / "policy.toml").write_text("rules = 1\nname = 2\nname = 3\n", encoding="utf-8")
+    flags = ("--policy", tmp_path / "policy.toml", "--broker", "127.0.0.1:1", "--port", 0)
+    assert_one_sentence(fairuse("worker", *flags), 2, "line 3", "not TOML")
+
+
+def test_settings_that_are_no_text_are_named(tmp_path):
+    (tmp_path / "fairuse.toml").write_bytes(b"\xff")
+    result = fairuse("topics", "--check", cwd=tmp_path)
+    assert_one_sentence(result, 2, "fairuse.toml can't be read", "mend or remove it")

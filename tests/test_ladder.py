@@ -12,6 +12,7 @@ from detectors.cases import (
     unpack_dossier,
 )
 from detectors.identity import action_id
+from detectors.reasons import reason
 from detectors.verdicts import DECISIONS, FINDINGS, RESULTS, Verdicts
 from tests.ladder_story import (
     PATIENT,
@@ -833,6 +834,22 @@ def test_an_action_names_its_clause_its_service_and_its_proof():
     assert notice.evidence["observed"] == 351
     sentence = "We saw 351 messages sent where 350 are allowed in one day: "
     assert notice.reason.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit", "over", "words"),
+    [
+        ("ms", 21_600_000, 1, "more than 6.0 hours of calls where 6.0 are allowed"),
+        ("ms", 21_600_000, 3_600_000, "saw 7.0 hours of calls where 6.0 are allowed"),
+        ("bytes", 10**9, 1, "more than 1.00 GB where the limit is 1.00 GB"),
+        ("bytes", 10**9, -1, "saw 1.00 GB where the limit is 1.00 GB"),
+        ("bytes", -1, 10**9 + 1, "saw 1.00 GB stored"),
+        ("kilobytes", 16_875_000, 1, "more than 16,875 MB within minutes"),
+    ],
+)
+def test_a_reason_never_says_that_the_limit_itself_was_too_much(unit, limit, over, words):
+    found = msgspec.structs.replace(finding(0), unit=unit, limit=limit, observed=limit + over)
+    assert words in reason("notify", found)
 
 
 def test_an_actions_id_follows_from_what_opened_the_episode_and_the_step():

@@ -357,6 +357,48 @@ MISTAKES = {
         'service = "mobile" #',
         ("rules.sms_daily.service", "may not restrict another", "choose from sms"),
     ),
+    "television restricted for a scan": (
+        changed(("rules.portscan", "service", 'service = "tv" # paid for by itself')),
+        'service = "tv" #',
+        ("rules.portscan.service", "may not restrict another", "choose from data, internet"),
+    ),
+    "storage restricted for a machine": (
+        changed(("rules.machine", "service", 'service = "storage" # paid for by itself')),
+        'service = "storage" #',
+        ("rules.machine.service", "may not restrict another", "choose from data, internet, mob"),
+    ),
+    "storage deleted for texts": (
+        changed(
+            (
+                "rules.sms_daily",
+                "restriction",
+                'restriction = "delete_storage" # gone\nhuman_review = true',
+            )
+        ),
+        'restriction = "delete_storage" # gone',
+        ("rules.sms_daily.restriction", "restricts more than the service sms", "this service"),
+    ),
+    "number taken back for calls": (
+        changed(
+            (
+                "rules.voice_daily",
+                "restriction",
+                'restriction = "reclaim_number" # gone\nhuman_review = true',
+            )
+        ),
+        'restriction = "reclaim_number" # gone',
+        ("rules.voice_daily.restriction", "restricts more than the service voice", "alone"),
+    ),
+    "charged before the notice": (
+        changed(("rules.ddos", "restriction", 'restriction = "charge" # at once')),
+        'restriction = "charge" # at once',
+        ("rules.ddos.restriction", "charge may not come before", "choose from minimum_service"),
+    ),
+    "one rule's notice that is forgotten": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nnotice_days = 90")),
+        "notice_days = 90",
+        ("rules.sms_daily.notice_days", "would be forgotten", "less than `memory_days`"),
+    ),
     "suspended for longer": (
         changed(("ladder", "suspension_days_max", "suspension_days_max = 11")),
         "suspension_days_max",
