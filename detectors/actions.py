@@ -11,7 +11,7 @@ from detectors.reasons import reason
 from detectors.turn import Turn
 from schemas.policy import RuleParameters
 from schemas.records import Action, ActionKind, Finding, Notice
-from schemas.safeguards import AT_ONCE
+from schemas.safeguards import AT_ONCE, CALLING, NEVER_BARRED
 
 GRAVE: frozenset[ActionKind] = frozenset(
     {"suspend", "delete_storage", "propose_termination", "reclaim_number"}
@@ -151,5 +151,7 @@ def _parameters(kind: ActionKind, rule: RuleParameters) -> dict[str, Any]:
     if kind == "throttle":
         return {"rate_kbps": rule.rate_kbps}
     if kind == "minimum_service":
-        return {"incoming": "national", "outgoing": ["emergency", "free"]}
+        return {"incoming": "national", "outgoing": list(NEVER_BARRED)}
+    if kind == "suspend" and rule.service in CALLING:
+        return {"outgoing": list(NEVER_BARRED)}
     return {}

@@ -46,6 +46,12 @@ NOTICE_FIRST = frozenset(
 REVIEWED = frozenset({"delete_storage", "reclaim_number"})
 """What can't be undone, so that a person has to decide (GDPR art. 22)."""
 
+NEVER_BARRED = ("emergency", "free")
+"""Numbers that no restriction of calls and texts bars (base-general 12.1)."""
+
+CALLING = frozenset({"mobile", "sms", "voice"})
+"""Services with which a number can be reached."""
+
 LINE = frozenset({"data", "internet"})
 SUBSCRIPTION = LINE | {"mobile", "sms", "voice"}
 

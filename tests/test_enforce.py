@@ -302,6 +302,18 @@ def test_a_minimum_service_that_bars_emergency_or_free_numbers_is_never_done():
     assert desk.adapter.orders[-1].in_force[-1].parameters == PARAMETERS["minimum_service"]
 
 
+def test_a_suspension_of_calls_that_bars_emergency_or_free_numbers_is_never_done():
+    desk = Desk()
+    for service in ("mobile", "sms", "voice"):
+        desk.take(action(service, "suspend", service=service))
+    assert desk.adapter.done == []
+    assert {status for _, status in desk.results} == {"failed"}
+    desk.take(action("d", "suspend"))
+    left_open = {"outgoing": ["emergency", "free"]}
+    desk.take(action("v", "suspend", service="voice", parameters=left_open))
+    assert desk.adapter.done == ["d", "v"]
+
+
 def test_restrictions_to_come_are_announced_to_who_wants_it():
     desk = Desk(announces=True)
     desk.take(action("t", effective_ms=NOW_MS + DAY_MS), action("n", "notify"))

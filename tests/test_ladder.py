@@ -824,6 +824,14 @@ def test_the_minimum_service_keeps_emergency_and_free_numbers():
     assert restriction.parameters == {"incoming": "national", "outgoing": ["emergency", "free"]}
 
 
+@pytest.mark.parametrize(
+    ("rule", "parameters"), [("gateway", {"outgoing": ["emergency", "free"]}), ("ddos", {})]
+)
+def test_a_suspension_of_calls_keeps_them_too(rule, parameters):
+    suspension = next(action for action in Story().breach(0, rule=rule) if action.kind == "suspend")
+    assert parameters == suspension.parameters
+
+
 def test_an_action_names_its_clause_its_service_and_its_proof():
     found = finding(0)
     (notice,) = Story().find(found)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.records import Action, ActionKind, EnforcementResult, Service
+from schemas.safeguards import CALLING, NEVER_BARRED
 from streams.enforce.times import iso
 
 HELD_MAX = 64
@@ -31,9 +32,6 @@ LASTING: frozenset[ActionKind] = frozenset(
 """Kinds that hold until they are undone; they take the place of what they name."""
 
 UNDOING: frozenset[ActionKind] = frozenset({"release", "withdraw"})
-
-NEVER_BARRED = frozenset({"emergency", "free"})
-"""What a minimum service has to leave open (base-general 12.1)."""
 
 Status = Literal["accepted", "delivered", "applied", "failed", "expired"]
 
@@ -211,10 +209,10 @@ def settle(
 
 def _problem(account: Account, action: Action) -> str | None:
     """Why an action must not be done, or cannot be."""
-    if action.kind == "minimum_service":
+    if action.kind == "minimum_service" or (action.kind == "suspend" and action.service in CALLING):
         left_open = action.parameters.get("outgoing")
-        if not isinstance(left_open, list) or not NEVER_BARRED.issubset(left_open):
-            return "it would bar emergency or free numbers, which no minimum service may"
+        if not isinstance(left_open, list) or not set(NEVER_BARRED).issubset(left_open):
+            return "it would bar emergency or free numbers, which nothing may"
     held = len(account.waiting) + len(account.in_force)
     if held >= HELD_MAX * (2 if action.kind in UNDOING else 1):
         return f"{held} actions of this customer are waiting or in force already"
