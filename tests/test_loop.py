@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from detectors.cases import unpack_dossier
+from detectors.cases import customer_of, unpack_dossier
 from detectors.policies import load_policy
 from schemas.events import Flow
 from schemas.records import Customer
@@ -80,11 +80,11 @@ def held_by_the_ladder(bootstrap):
     actions = records_of(bootstrap, "actions", "action_id")
     held = {}
     for verdict in verdicts:
-        for customer_id, packed in verdict.cases.items():
+        for key, packed in verdict.cases.items():
             for hold in unpack_dossier(packed).holds.values():
                 if hold.rule:
                     action = actions[hold.action_id]
-                    held[customer_id] = spelled(
+                    held[customer_of(key)] = spelled(
                         Restriction(
                             hold.action_id,
                             action["kind"],
