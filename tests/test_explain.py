@@ -443,6 +443,65 @@ def units_of(rule):
     return {*getattr(rule, "units", ()), *filter(None, told)}
 
 
+def signs_told(folder, language="en"):
+    """What a page says that speaks for the newest finding of a scenario."""
+    case = replayed(folder, 1)[-1]
+    page = PageWriter(language, ZONE).page(computed(folder, case))
+    label = texts_in(language).labels["sign"]
+    return [row.text for part in page.parts for row in part.rows if row.label == label]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            "gateway",
+            [
+                "80 calls were made and 4 received (30 points).",
+                "80 different numbers in 80 calls (25 points).",
+                "All calls came from one place (15 points).",
+                "No text message was sent all day (10 points).",
+            ],
+        ),
+        (
+            "machine",
+            [
+                "mobile data: always at nearly the same interval.",
+                "mobile data: by night as by day.",
+            ],
+        ),
+        (
+            "deviation",
+            ["Used 200 times in the week, others mostly 5 times (6.91 times the usual spread)."],
+        ),
+    ],
+)
+def test_a_score_is_told_by_its_signs(rule, told):
+    """So that the agent can say why."""
+    folder = next(folder for folder in FIRING if folder.parent.name == rule)
+    said = signs_told(folder)
+    assert set(told) <= set(said)
+    for language in LANGUAGES[1:]:
+        assert len(signs_told(folder, language)) == len(said)
+
+
+def test_what_only_counts_needs_no_signs():
+    assert signs_told(FIRST_SMS) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_waits_for_a_person_says_by_when_it_is_decided(language):
+    """Not how long it lasts: nothing is in force yet."""
+    folder = next(folder for folder in FIRING if folder.name == "thirty_days_after_the_end")
+    case = next(case for case in replayed(folder, 1) if case.action.human_review)
+    page = PageWriter(language, ZONE).page(computed(folder, case))
+    rows = {row.label: row.text for row in page.rows}
+    texts = texts_in(language)
+    assert texts.labels["until"] not in rows
+    decided = Wording(texts, ZONE).moment(case.action.expires_ms)
+    assert decided == rows[texts.labels["decision"]]
+
+
 @pytest.fixture(scope="module")
 def found():
     """Rule and unit of every finding that the scenarios lead to."""

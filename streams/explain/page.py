@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from schemas.records import Action, ActionKind, Finding, Window
 from streams.explain.case import Case
 from streams.explain.recompute import HOUR_MS, Recomputation
+from streams.explain.signs import signs_of
 from streams.explain.spans import InputGone, spans_of
 from streams.explain.texts import texts_in
 from streams.explain.wording import Wording
@@ -155,7 +156,8 @@ class PageWriter:
         if action.kind != "notify":
             yield Row(labels["from"], self.words.moment(action.effective_ms))
         if action.expires_ms is not None:
-            yield Row(labels["until"], self.words.moment(action.expires_ms))
+            label = labels["decision" if action.human_review else "until"]
+            yield Row(label, self.words.moment(action.expires_ms))
         elif action.kind in LASTING:
             yield Row(labels["until"], self.texts.until["open"])
         yield Row(labels["action"], plain(action.action_id))
@@ -227,6 +229,8 @@ class PageWriter:
                 needed=finding.evidence["regular_periods"],
             )
             yield Row(labels["regularly"], regularly)
+        for sign in signs_of(finding, self.texts, self.words):
+            yield Row(labels["sign"], sign)
 
     def _computed(self, finding: Finding, outcome: Recomputation | InputGone) -> Iterator[Row]:
         labels, remark = self.texts.labels, self.texts.remark

@@ -48,6 +48,10 @@ class Wording:
             parts.append(self._unit(minutes, "duration-minute", "long"))
         return " ".join(parts)
 
+    def seconds(self, value: int) -> str:
+        """The same of seconds."""
+        return self.duration(value * 1000)
+
     def bytes(self, value: int) -> str:
         """Bytes as gigabytes or, if there are few, as megabytes."""
         if value >= GIGABYTE // 10 or value == 0:

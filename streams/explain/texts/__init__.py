@@ -16,7 +16,8 @@ Table = dict[str, str]
 
 
 class Texts(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One language's words; `seen` is by rule and unit, others by what their name says."""
+    """One language's words; `seen` is by rule and unit, `signs` by rule and sign, others by what
+    their name says."""
 
     locale: str
     moment: str
@@ -44,6 +45,7 @@ class Texts(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     windows: Table
     documents: Table
     seen: dict[str, Table]
+    signs: dict[str, Table]
 
 
 @cache

@@ -1,0 +1,62 @@
+"""What a score is made of, in words: the signs that a finding's evidence names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from detectors.features import LOG_BINS, LOGARITHMIC
+from schemas.records import Finding
+from streams.explain.texts import Texts
+from streams.explain.wording import Wording
+
+MACHINE_SIGNS = ("near_constant_intervals", "one_size_or_party", "no_rhythm_of_the_day")
+
+Evidence = Mapping[str, Any]
+
+
+def signs_of(finding: Finding, texts: Texts, words: Wording) -> list[str]:
+    """A sentence for each sign that speaks for a finding; none of a rule that only counts."""
+    tell = TELLERS.get(finding.rule)
+    return list(tell(finding, texts, words)) if tell else []
+
+
+def _gateway(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
+    """Each sign that holds, with what it adds to the score."""
+    evidence = finding.evidence
+    counts = {name: words.number(n) for name, n in evidence.items() if type(n) is int}
+    for name, weight in evidence["terms"].items():
+        if weight:
+            yield texts.signs["gateway"][name].format(points=words.points(weight), **counts)
+
+
+def _machine(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
+    """The signs of each kind of use; the score is that of the kind with the fewest."""
+    for kind, seen in finding.evidence["kinds"].items():
+        for name in MACHINE_SIGNS:
+            if seen[name]:
+                yield texts.signs["machine"][name].format(service=texts.service[kind])
+
+
+def _deviation(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
+    """What of the week was as far from the others' as the limit or more."""
+    for name, seen in finding.evidence["features"].items():
+        if seen["z_per_mille"] >= finding.limit:
+            tell, median = _measure(name, words), seen["median"]
+            yield texts.signs["deviation"][name].format(
+                value=tell(seen["value"]),
+                median=tell(LOG_BINS.middle(median) if name in LOGARITHMIC else median),
+                times=words.thousandths(seen["z_per_mille"]),
+            )
+
+
+def _measure(feature: str, words: Wording) -> Callable[[int], str]:
+    if feature == "frequency":
+        return words.number
+    return words.seconds if feature == "connection" else words.percent
+
+
+TELLERS: dict[str, Callable[[Finding, Texts, Wording], Iterator[str]]] = {
+    "gateway": _gateway,
+    "machine": _machine,
+    "deviation": _deviation,
+}
+"""The rules that score, and how their signs are told."""
