@@ -54,13 +54,18 @@ class Batch:
 
     def part(self, start: int, end: int) -> "Batch":
         """The rows from `start` up to `end`, which is left out."""
+        return self.take(np.arange(start, end))
+
+    def take(self, rows: Ints | Mask) -> "Batch":
+        """The given rows, in the given order."""
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return Batch(
             kind=self.kind,
-            slot=self.slot[start:end],
-            time_ms=self.time_ms[start:end],
-            watermark_ms=self.watermark_ms[start:end],
-            offset=self.offset[start:end],
-            fields=self.fields.take(np.arange(start, end)),
+            slot=self.slot[rows],
+            time_ms=self.time_ms[rows],
+            watermark_ms=self.watermark_ms[rows],
+            offset=self.offset[rows],
+            fields=self.fields.take(rows),
         )
 
 
@@ -155,16 +160,41 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Siblings:
+    """Other events of a kind and customer that count, as far as they are remembered.
+
+    `events` are in the order they came, each with the watermark it came at; the event whose
+    siblings they are came after the first `came_after` of them. None whose time is `complete_ms`
+    or later is missing.
+    """
+
+    events: Batch
+    came_after: int
+    complete_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
-    """The event that takes another one back: when it is about, and the other one's id."""
+    """The event that takes another one back: when it is about, the other one's id and siblings."""
 
     event_time_ms: int
     corrects: str
+    siblings: Siblings
 
 
 @runtime_checkable
 class CorrectableRule(Rule, Protocol):
-    """A rule whose counters go back when an event is corrected or taken back."""
+    """A rule whose counters go back when an event is corrected or taken back.
+
+    One that can't subtract looks at the event's siblings. Where they are not complete it keeps what
+    it counted, for it would have to guess, and says how often that was (`kept`).
+    """
+
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]]
+    """What it reads of an event that is taken back, and of its siblings, by kind."""
+
+    siblings_ms: int
+    """How long before and up to an event its siblings matter; 0 for one that subtracts."""
 
     def take_back(
         self,
@@ -176,7 +206,7 @@ class CorrectableRule(Rule, Protocol):
         """Take what these events counted off their own periods; a breach that is gone is "cleared".
 
         The batch has the watermark and offset of the correction, and of the events' fields those
-        that `detectors.ledger.REMEMBERED` names.
+        that rules of the policy remember.
         """
         ...
 

@@ -3,16 +3,20 @@
 from collections import defaultdict
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.ledger import Ledger
 from detectors.partition import Partition
+from detectors.rule import Batch
 from schemas.events import Data, Sms, Voice
+from schemas.fields import Fields
 from schemas.records import CohortAverage
 from tests.drawing import EVENTS_MAX, HOUR_MS, MIDNIGHTS_MS, month_of, month_start_ms, only
 from tests.histories import LOW
-from tests.test_rules import PROPERTY, WRITTEN_BYTES, Run, by_rule, cuts, moved, state_of
+from tests.test_rules import IDS_MAX, PROPERTY, WRITTEN_BYTES, Run, by_rule, cuts, moved, state_of
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
 COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "roaming_volume")
@@ -198,3 +202,92 @@ def test_the_ledger_keeps_to_its_bound(entries_max):
     assert (len(ledger), ledger.evicted) == (entries_max, 8 - entries_max)
     run.fold([sms(8, corrects="e-0", void=True)], [8])
     assert run.uncorrectable == [8]
+
+
+# -- siblings -------------------------------------------------------------------------------------
+
+WINDOW_HOURS, SIBLINGS_HOURS = 24, 25
+
+
+def ledger_of(entries_max=IDS_MAX):
+    return Ledger("sms", ("is_sent_sms",), WINDOW_HOURS, SIBLINGS_HOURS, entries_max)
+
+
+def noted(ledger, hour, number, customer=7):
+    """A text of a customer, by number, that comes as the watermark reaches an hour's half."""
+    batch = Batch(
+        kind="sms",
+        slot=np.array([0]),
+        time_ms=np.array([hour * HOUR_MS + number]),
+        watermark_ms=np.array([hour * HOUR_MS + HOUR_MS // 2]),
+        offset=np.array([number]),
+        fields=Fields.of({"is_sent_sms": np.array([True])}),
+    )
+    ledger.note(*of_event(number, customer), batch)
+    return batch
+
+
+def of_event(number, customer=7):
+    return np.array([100 + number], np.uint64), np.array([customer], np.uint64)
+
+
+def taken_back(ledger, hour, number):
+    """The siblings of a text that is taken back, and whether it could be."""
+    at = noted(Ledger("sms", (), 0, 0, 1), hour, 99)
+    event = ledger.take_back(*of_event(number), at.newest_ms)
+    return None if event is None else ledger.siblings(event, at)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_siblings_are_the_customers_other_living_events_in_their_order(moved):
+    ledger = ledger_of()
+    for number in range(4):
+        noted(ledger, 500, number)
+    noted(ledger, 500, 4, customer=8)
+    taken_back(ledger, 500, 1)
+    if moved:
+        chunks, ledger = ledger.changes(), ledger_of()
+        for number, chunk in reversed(chunks):
+            ledger.restore(number, chunk)
+    siblings = taken_back(ledger, 501, 2)
+    assert siblings.events.offset.tolist() == [0, 3]
+    assert siblings.events.time_ms.tolist() == [500 * HOUR_MS, 500 * HOUR_MS + 3]
+    assert siblings.events.watermark_ms.tolist() == [500 * HOUR_MS + HOUR_MS // 2] * 2
+    assert siblings.came_after == 1
+
+
+@pytest.mark.parametrize("later", [0, 1, WINDOW_HOURS])
+def test_siblings_of_a_stretch_are_there_as_long_as_an_event_can_be_corrected(later):
+    ledger = ledger_of()
+    first, last = 500, 500 + SIBLINGS_HOURS
+    noted(ledger, first, 0)
+    noted(ledger, last, 1)
+    siblings = taken_back(ledger, last + later, 1)
+    assert siblings.events.offset.tolist() == [0]
+    assert siblings.complete_ms <= first * HOUR_MS
+
+
+def test_what_expired_or_was_evicted_is_no_sibling_and_said_to_be_missing():
+    ledger = ledger_of()
+    noted(ledger, 500, 0)
+    noted(ledger, 526, 1)
+    siblings = taken_back(ledger, 550, 1)
+    assert (siblings.events.offset.tolist(), siblings.complete_ms) == ([], 501 * HOUR_MS)
+
+    ledger = ledger_of(entries_max=2)
+    for number in range(4):
+        noted(ledger, 500 + number, number)
+    siblings = taken_back(ledger, 503, 3)
+    assert siblings.complete_ms > 501 * HOUR_MS
+    assert all(time_ms > 501 * HOUR_MS for time_ms in siblings.events.time_ms.tolist())
+
+
+def test_a_policy_without_rules_that_ask_for_siblings_remembers_none():
+    partition = Partition(0, only(LOW, "sms_daily"), IDS_MAX)
+    assert partition.ledgers["sms"].dtype.names == (
+        "key",
+        "time_ms",
+        "expiry",
+        "is_gone",
+        "is_sent_sms",
+    )
