@@ -13,9 +13,20 @@ from schemas.fields import Fields
 from schemas.hashing import Hashes, mix
 
 REMEMBERED: dict[str, dict[str, str]] = {
-    "sms": {"is_sent_sms": "?"},
+    "sms": {
+        "is_originated": "?",
+        "is_sent_sms": "?",
+        "recipient": "<u8",
+        "message_reference": "<u8",
+    },
     "voice": {"is_originated": "?", "duration_ms": "<u4"},
-    "data": {"is_abroad": "?", "bytes": "<i8", "duration_ms": "<i8"},
+    "data": {
+        "is_abroad": "?",
+        "bytes": "<i8",
+        "duration_ms": "<i8",
+        "device_fingerprint": "<u8",
+        "served_imei": "<u8",
+    },
 }
 """What can be remembered of an event, by kind; a ledger remembers what its policy's rules ask."""
 

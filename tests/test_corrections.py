@@ -14,27 +14,73 @@ from detectors.rule import Batch
 from schemas.events import Data, Sms, Voice
 from schemas.fields import Fields
 from schemas.records import CohortAverage
-from tests.drawing import EVENTS_MAX, HOUR_MS, MIDNIGHTS_MS, month_of, month_start_ms, only
+from tests.drawing import (
+    EVENTS_MAX,
+    HOUR_MS,
+    MIDNIGHTS_MS,
+    MINUTE_MS,
+    choices,
+    month_of,
+    month_start_ms,
+    only,
+    with_parameters,
+)
 from tests.histories import LOW
-from tests.test_rules import IDS_MAX, PROPERTY, WRITTEN_BYTES, Run, by_rule, cuts, moved, state_of
+from tests.test_rules import (
+    IDS_MAX,
+    PROPERTY,
+    TWIN,
+    WRITTEN_BYTES,
+    Run,
+    by_rule,
+    checkpoint,
+    cuts,
+    in_any_order,
+    moved,
+    state_of,
+    stretches,
+)
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
 COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "roaming_volume")
 POLICY = only(LOW, *COUNTING, "usage_double")
-BUNDLES = only(LOW, *COUNTING, "data_bundle", "overload")
-"""With rules that remember more than counts: what was warned of, and stretches of hot windows."""
+CALENDAR = only(LOW, *COUNTING, "data_bundle", "overload", "sharing")
+"""With rules that remember more than counts: what was warned of, and who was seen."""
+
+TO_TWO = {"recipients": 1, "length_seconds": 180, "step_seconds": 60, "retention_hours": 24}
+DISTINCT = only(
+    with_parameters(LOW, sms_group=TO_TWO, sms_bulk=TO_TWO | {"answered_percent": 100}),
+    *("sms_group", "sms_bulk", "sharing"),
+)
+"""Two recipients within three minutes are too many."""
 
 USE = {
+    Sms: choices(
+        recipient=("r", "r", "s", "t"),
+        message_reference=("m", "m", "n", None),
+        service=("sms", "sms", "mms"),
+    ),
+    Voice: choices(other_party=("o",), duration_ms=(40 * MINUTE_MS,)),
+    Data: choices(
+        bytes_uplink=(20,),
+        bytes_downlink=(0,),
+        visited_plmn=("20801",),
+        duration_ms=(1,),
+        device_fingerprint=(None, "laptop", "tablet"),
+        served_imei=("350000000000001", None),
+    ),
+}
+LAST = {
     Sms: {"recipient": "r"},
-    Voice: {"other_party": "o", "duration_ms": 40 * 60_000},
-    Data: {"bytes_uplink": 20, "bytes_downlink": 0, "visited_plmn": "20801", "duration_ms": 1},
+    Voice: {"other_party": "o", "duration_ms": 1},
+    Data: {"bytes_uplink": 1, "bytes_downlink": 0},
 }
 
 
 @st.composite
-def corrected(draw):
+def corrected(draw, *structures):
     """Events of one kind within a day, of which some correct or take back an earlier one."""
-    structure = draw(st.sampled_from(list(USE)))
+    structure = draw(st.sampled_from(structures or list(USE)))
     events = []
     for number in range(draw(st.integers(0, EVENTS_MAX))):
         more = {"customer_id": draw(st.sampled_from(("c0", "c1")))}
@@ -45,9 +91,9 @@ def corrected(draw):
                 "corrects": original.event_id,
                 "void": draw(st.booleans()),
             }
-        time_ms = NOON_MS + number * 60_000 - draw(st.sampled_from((0, 0, HOUR_MS)))
+        time_ms = NOON_MS + number * MINUTE_MS - draw(st.sampled_from((0, 0, HOUR_MS)))
         head = {"event_id": f"e-{number}", "event_time_ms": time_ms}
-        events.append(structure(**head, **more, **USE[structure]))
+        events.append(structure(**head, **more, **draw(USE[structure])))
     return events
 
 
@@ -72,7 +118,7 @@ def finished(run, history):
     if history:
         structure = type(history[0])
         head = {"event_id": "last", "customer_id": "last", "event_time_ms": NOON_MS + 6 * HOUR_MS}
-        run.fold([structure(**head, **USE[structure])], [len(history)])
+        run.fold([structure(**head, **LAST[structure])], [len(history)])
     return run
 
 
@@ -101,26 +147,100 @@ def test_counters_end_as_if_there_had_been_no_mistake(history):
 def test_a_breach_stands_exactly_while_it_is_one(history):
     """The last word on each window is "breach" if the right history has it, else "cleared"."""
     right, _ = settled(history)
-    last = defaultdict(str)
-    for finding in Run(BUNDLES).take(history).findings:
+    run, ideal = Run(CALENDAR).take(history), Run(CALENDAR).take(right)
+    assert standing(ideal.findings) == standing(run.findings)
+
+
+def standing(findings):
+    """The windows of which the last word is that they are in breach."""
+    last = {}
+    for finding in findings:
         if finding.level in ("breach", "cleared"):
-            last[finding.rule, finding.customer_id, finding.window.start_ms] = finding.level
-    standing = {window for window, level in last.items() if level == "breach"}
-    ideal = {
-        (finding.rule, finding.customer_id, finding.window.start_ms)
-        for finding in Run(BUNDLES).take(right).findings
-        if finding.level == "breach"
+            window = finding.rule, finding.customer_id, finding.window.start_ms
+            assert last.get(window, "cleared") != finding.level, "said twice"
+            last[window] = finding.level
+    return {window for window, level in last.items() if level == "breach"}
+
+
+MINUTES = TO_TWO["length_seconds"] // 60
+
+
+def hot_windows(texts, rule):
+    """The ends of the windows that hold two recipients, by customer and what is counted, slowly."""
+    seen = defaultdict(set)
+    for text in texts:
+        group = text.message_reference if rule == "sms_group" else "all"
+        if group is not None:
+            seen[text.customer_id, group].add((text.event_time_ms // MINUTE_MS, text.recipient))
+    return {
+        key: [
+            end
+            for end in range(min(contacts)[0], max(contacts)[0] + MINUTES + 1)
+            if len({who for step, who in contacts if end - MINUTES <= step <= end}) > 1
+        ]
+        for key, contacts in seen.items()
     }
-    assert ideal == standing
 
 
+def stretches_of(ends):
+    """Ends of windows no further apart than a window is long, together."""
+    stretches = []
+    for end in ends:
+        if not stretches or end - stretches[-1][-1] > MINUTES:
+            stretches.append([])
+        stretches[-1].append(end)
+    return stretches
+
+
+@pytest.mark.parametrize("rule", ["sms_group", "sms_bulk"])
+@TWIN
+@given(history=corrected(Sms))
+def test_a_rolling_breach_stands_in_each_stretch_of_hot_windows_and_nowhere_else(rule, history):
+    right, _ = settled(history)
+    hot = hot_windows(right, rule)
+    run = Run(only(DISTINCT, rule)).take(history)
+    told = defaultdict(set)
+    for _, customer_id, start_ms in standing(run.findings):
+        told[customer_id].add(start_ms // MINUTE_MS + MINUTES)
+    for customer_id, ends in told.items():
+        assert ends <= {
+            end for key, of_key in hot.items() if key[0] == customer_id for end in of_key
+        }
+    for (customer_id, _), ends in hot.items():
+        for stretch in stretches_of(ends):
+            assert not told[customer_id].isdisjoint(stretch)
+    ideal = Run(only(DISTINCT, rule)).take(right)
+    of_each = [each.partition.rules[rule].episodes[0].stretches for each in (ideal, run)]
+    assert in_any_order(of_each[0]) == in_any_order(of_each[1])
+
+
+@pytest.mark.parametrize("policy", [CALENDAR, DISTINCT], ids=["calendar", "distinct"])
 @PROPERTY
 @given(history=corrected(), places=cuts)
-def test_where_batches_end_and_partitions_move_makes_no_difference(history, places):
-    whole = Run(BUNDLES).take(history)
-    for other in (Run(BUNDLES).in_parts(history, places), moved(BUNDLES, history, places)):
+def test_where_batches_end_and_partitions_move_makes_no_difference(policy, history, places):
+    whole = Run(policy).take(history)
+    for other in (Run(policy).in_parts(history, places), moved(policy, history, places)):
         assert by_rule(whole.findings) == by_rule(other.findings)
         assert state_of(whole.partition) == state_of(other.partition)
+
+
+@pytest.mark.parametrize("policy", [CALENDAR, DISTINCT], ids=["calendar", "distinct"])
+@PROPERTY
+@given(history=corrected(), places=cuts)
+def test_a_standby_takes_over_with_what_was_corrected(policy, history, places):
+    run, standby = Run(policy), Partition(0, policy, IDS_MAX)
+    for start, stop in stretches(history, places)[:-1]:
+        run.take(history, start, stop)
+        log = {}
+        checkpoint(run.partition, log)
+        standby.restore(list(log), list(log.values()))
+    if run.partition.next_offset:
+        standby.recall(run.partition.remember())
+        run.partition = standby
+    run.take(history, stretches(history, places)[-1][0] if history else 0)
+    whole = Run(policy).take(history)
+    assert by_rule(whole.findings) == by_rule(run.findings)
+    assert state_of(whole.partition) == state_of(run.partition)
 
 
 def sms(number, hours=0, **fields):
@@ -190,6 +310,37 @@ def test_a_months_breach_goes_when_its_bytes_are_taken_back():
         "breach",
         "cleared",
     ]
+
+
+def session(number, hours, device, **fields):
+    head = {"event_id": f"e-{number}", "customer_id": "c1", "device_fingerprint": device}
+    time_ms = NOON_MS + hours * HOUR_MS
+    return Data(**head, event_time_ms=time_ms, bytes_uplink=1, bytes_downlink=0, **fields)
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(0, 0), (-26, 1)])
+def test_what_too_little_is_remembered_of_stays_counted_and_is_told(hours, kept):
+    """A day's events are all there for a day and its correction, not for one that came late."""
+    history = [session(0, 0, None), session(1, hours, "a"), session(2, hours, "b")]
+    history.append(session(3, 23, "c", corrects="e-2", void=True))
+    run = Run(only(LOW, "sharing")).take(history)
+    assert run.partition.rules["sharing"].kept == kept
+    assert [f.level for f in run.findings] == ["breach", "cleared"][: 2 - kept]
+
+
+def text(number, minutes, recipient, **fields):
+    head = {"event_id": f"e-{number}", "customer_id": "c1", "message_reference": "m"}
+    time_ms = NOON_MS + minutes * MINUTE_MS
+    return Sms(**head, event_time_ms=time_ms, recipient=recipient, **fields)
+
+
+def test_a_window_that_lost_contacts_for_lack_of_room_stays_counted():
+    policy = with_parameters(only(DISTINCT, "sms_group"), sms_group={"contacts_max": 2})
+    history = [text(number, number, f"r{number}") for number in range(3)]
+    history.append(text(3, 3, "r", corrects="e-2", void=True))
+    run = Run(policy).in_parts(history, range(len(history)))
+    assert [finding.level for finding in run.findings] == ["breach"]
+    assert run.partition.rules["sms_group"].kept == 1
 
 
 @pytest.mark.parametrize("entries_max", [1, 3])
