@@ -5,7 +5,6 @@ stretch goes on in other windows without one that was reported, its first is rep
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -53,8 +52,8 @@ class CorrectableDistinct(DistinctRule):
         customers: Customers,
     ) -> list[Hit]:
         """Forget the contact that only this event showed, and withdraw what rests on it."""
-        seen = self.seen(batch, customers)
-        if len(seen.row) == 0:
+        seen, event = self.seen(batch, customers), correction.siblings.event
+        if len(seen.row) == 0 or not self.accepts(event.time_ms, event.watermark_ms)[0]:
             return []
         (element,) = seen.element.tolist()
         (step,) = self.periods.period_of(batch.time_ms).tolist()
@@ -64,7 +63,7 @@ class CorrectableDistinct(DistinctRule):
         if step < whole or self.periods.bounds(step)[0] < correction.siblings.complete_ms:
             self.kept += 1
             return []
-        shown = self._shown(correction.siblings.events, place, customers)
+        shown = self._shown(correction.siblings.others, place, customers)
         if element in shown:
             return []
         self._forget_contact(place, element, shown)
@@ -85,11 +84,11 @@ class CorrectableDistinct(DistinctRule):
     def _forget_contact(self, place: Place, element: int, shown: Hashes) -> None:
         """Of a step that was full more may have been shown than is remembered."""
         self.contacts.remove(place.group, element, place.step)
-        if self._unsaturate(place.group, place.step, place.enough):
-            group = np.full(len(shown), place.group, np.uint64)
-            self.contacts.add(group, shown, np.full(len(shown), place.step))
-            if len(shown) >= place.enough:
-                self._saturate(place.group, place.step, place.enough)
+        was_full = self._unsaturate(place.group, place.step, place.enough)
+        group = np.full(len(shown), place.group, np.uint64)
+        self.contacts.add(group, shown, np.full(len(shown), place.step))
+        if was_full and len(shown) >= place.enough:
+            self._saturate(place.group, place.step, place.enough)
 
     def _withdrawn(
         self, batch: Batch, correction: Correction, customer: int, place: Place, whole: int
@@ -117,8 +116,7 @@ class CorrectableDistinct(DistinctRule):
             for end in sorted({self._end(e) for e in entries if e[0] not in firsts}):
                 observed = held.get(end, 0)
                 start = Start(0, place.span, end, observed, place.enough, place.group)
-                hit = self.hit(batch, start, level, {"corrects": correction.corrects})
-                hits.append(replace(hit, event_time_ms=correction.event_time_ms))
+                hits.append(correction.told(self.hit(batch, start, level, {})))
         return hits
 
     def _held(self, place: Place, whole: int) -> dict[int, int]:

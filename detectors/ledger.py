@@ -14,12 +14,22 @@ from schemas.hashing import Hashes, mix
 
 REMEMBERED: dict[str, dict[str, str]] = {
     "sms": {
+        "is_abroad": "?",
         "is_originated": "?",
+        "is_sent": "?",
         "is_sent_sms": "?",
         "recipient": "<u8",
         "message_reference": "<u8",
     },
-    "voice": {"is_originated": "?", "duration_ms": "<u4"},
+    "voice": {
+        "is_abroad": "?",
+        "is_originated": "?",
+        "is_first_part": "?",
+        "duration_ms": "<u4",
+        "other_party": "<u8",
+        "cell_id": "<u8",
+        "served_imei": "<u8",
+    },
     "data": {
         "is_abroad": "?",
         "bytes": "<i8",
@@ -127,7 +137,7 @@ class Ledger:
         return found[:1]
 
     def siblings(self, event: NDArray, at: Batch) -> Siblings:
-        """The other events of an event's customer that still count.
+        """The events of its customer among which an event counted.
 
         Parameters
         ----------
@@ -141,8 +151,8 @@ class Ledger:
             return Siblings(at.take(nothing), 0, NEVER)
         hour = at.newest_ms // HOUR_MS
         own = self._where("customer", event["customer"][0])
-        gone = own["offset"][own["is_gone"]]
-        own = own[(own["expiry"] >= hour) & ~np.isin(own["offset"], gone)]
+        gone = np.setdiff1d(own["offset"][own["is_gone"]], event["offset"])
+        own = own[(own["expiry"] >= hour) & ~own["is_gone"] & ~np.isin(own["offset"], gone)]
         # Chunks that were read back may lie in any order.
         own = own[np.argsort(own["offset"], kind="stable")]
         events = Batch(
@@ -155,8 +165,8 @@ class Ledger:
         )
         # What came at an hour or later is all there, and nothing comes before its own time.
         since = max(hour, self.lost_expiry + 1) - self.kept_hours
-        came_after = int(np.searchsorted(events.offset, event["offset"][0]))
-        return Siblings(events, came_after, since * HOUR_MS)
+        place = int(np.searchsorted(events.offset, event["offset"][0]))
+        return Siblings(events, place, since * HOUR_MS)
 
     def fields_of(self, entries: NDArray) -> Fields:
         """What the rules read of remembered events."""

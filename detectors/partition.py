@@ -185,7 +185,12 @@ class Partition(StoredPartition):
             fields=ledger.fields_of(back),
         )
         corrects = str(part.fields["corrects_text"][0])
-        told = Correction(int(part.time_ms[0]), corrects, ledger.siblings(back, part))
+        told = Correction(
+            event_time_ms=int(part.time_ms[0]),
+            offset=int(part.offset[0]),
+            corrects=corrects,
+            siblings=ledger.siblings(back, part),
+        )
         for rules in rule_sets:
             self._report(rules, rules.take_back(undone, told), kind, outcome)
         self.progress.stepped_ms[kind] = part.newest_ms

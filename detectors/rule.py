@@ -5,7 +5,7 @@ whole in its `memory`. It knows no clock, no broker and no other partition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -161,25 +161,47 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Siblings:
-    """Other events of a kind and customer that count, as far as they are remembered.
+    """The events of a kind and customer that counted until now, as far as they are remembered.
 
-    `events` are in the order they came, each with the watermark it came at; the event whose
-    siblings they are came after the first `came_after` of them. None whose time is `complete_ms`
-    or later is missing.
+    `events` are in the order they came, each with the watermark it came at; the one that is taken
+    back is row `place`. None whose time is `complete_ms` or later is missing.
     """
 
     events: Batch
-    came_after: int
+    place: int
     complete_ms: int
+
+    @property
+    def event(self) -> Batch:
+        """The one that is taken back, as it came."""
+        return self.events.part(self.place, self.place + 1)
+
+    @property
+    def others(self) -> Batch:
+        """Those that still count."""
+        return self.events.take(np.delete(np.arange(len(self.events.slot)), self.place))
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The event that takes another one back: when it is about, the other one's id and siblings."""
+    """The event that takes another one back: when it is about and where it stood.
+
+    `corrects` is the other one's id; its siblings are there where a rule asks for them.
+    """
 
     event_time_ms: int
+    offset: int
     corrects: str
     siblings: Siblings
+
+    def told(self, hit: Hit) -> Hit:
+        """A hit as this correction led to it."""
+        return replace(
+            hit,
+            event_time_ms=self.event_time_ms,
+            offset=self.offset,
+            evidence={"corrects": self.corrects, **hit.evidence},
+        )
 
 
 @runtime_checkable

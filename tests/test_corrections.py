@@ -43,9 +43,25 @@ from tests.test_rules import (
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
 COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "roaming_volume")
-POLICY = only(LOW, *COUNTING, "usage_double")
+POLICY = only(
+    LOW,
+    *(*COUNTING, "usage_double", "deviation", "roaming_permanent"),
+    *("monitoring", "gateway", "machine"),
+)
 CALENDAR = only(LOW, *COUNTING, "data_bundle", "overload", "sharing")
 """With rules that remember more than counts: what was warned of, and who was seen."""
+
+DAYS = only(
+    with_parameters(
+        LOW,
+        monitoring={"lateness_hours": 1, "talk_ms_min": HOUR_MS},
+        gateway={"score_min": 400, "lateness_hours": 1, "calls_min": 3},
+        machine={"score_min": 300, "lateness_hours": 1},
+    ),
+    *("monitoring", "gateway", "machine"),
+)
+DAYS = msgspec.structs.replace(DAYS, corrections_window_hours=48)
+"""Days are judged soon after they end, while their events can still be corrected."""
 
 TO_TWO = {"recipients": 1, "length_seconds": 180, "step_seconds": 60, "retention_hours": 24}
 DISTINCT = only(
@@ -60,7 +76,14 @@ USE = {
         message_reference=("m", "m", "n", None),
         service=("sms", "sms", "mms"),
     ),
-    Voice: choices(other_party=("o",), duration_ms=(40 * MINUTE_MS,)),
+    Voice: choices(
+        other_party=("o", "o", "p"),
+        duration_ms=(40 * MINUTE_MS, 40 * MINUTE_MS, 0, 5 * HOUR_MS),
+        direction=("mo", "mo", "mt"),
+        partial_sequence=(None, None, 2),
+        cell_id=("here", "here", "there"),
+        served_imei=("one", None),
+    ),
     Data: choices(
         bytes_uplink=(20,),
         bytes_downlink=(0,),
@@ -78,23 +101,34 @@ LAST = {
 
 
 @st.composite
-def corrected(draw, *structures):
-    """Events of one kind within a day, of which some correct or take back an earlier one."""
-    structure = draw(st.sampled_from(structures or list(USE)))
-    events = []
-    for number in range(draw(st.integers(0, EVENTS_MAX))):
-        more = {"customer_id": draw(st.sampled_from(("c0", "c1")))}
-        if number and draw(st.booleans()):
+def corrected(draw, structures=None, pause_ms=0):
+    """Events of one kind, or of these, of which some correct or take back an earlier one.
+
+    They come a minute after each other. With a pause half of them come after it, of which many are
+    corrections, as none of the others is.
+    """
+    structures = structures or [draw(st.sampled_from(list(USE)))]
+    events, count = [], draw(st.integers(0, EVENTS_MAX))
+    for number in range(count):
+        structure = draw(st.sampled_from(structures))
+        more = {"customer_id": draw(st.sampled_from(("c0", "c0", "c1")))}
+        is_late = 2 * number > count
+        if number and draw(st.sampled_from((is_late, pause_ms == 0, False))):
             original = draw(st.sampled_from(events))
+            structure = type(original)
             more = {
-                "customer_id": draw(st.sampled_from((original.customer_id, "c1"))),
+                "customer_id": draw(st.sampled_from((*[original.customer_id] * 3, "c1"))),
                 "corrects": original.event_id,
                 "void": draw(st.booleans()),
             }
         time_ms = NOON_MS + number * MINUTE_MS - draw(st.sampled_from((0, 0, HOUR_MS)))
+        time_ms += pause_ms * is_late
         head = {"event_id": f"e-{number}", "event_time_ms": time_ms}
         events.append(structure(**head, **more, **draw(USE[structure])))
     return events
+
+
+OVER_MIDNIGHT_MS = 14 * HOUR_MS
 
 
 def settled(history):
@@ -151,6 +185,48 @@ def test_a_breach_stands_exactly_while_it_is_one(history):
     assert standing(ideal.findings) == standing(run.findings)
 
 
+OF_DAYS = {
+    "monitoring": [Voice],
+    "gateway": [Voice, Voice, Voice, Sms],
+    "machine": [Data, Data, Data, Sms, Voice],
+}
+
+
+def of_others(structures, hours, event_id):
+    """What another customer does in every kind, so that a day is judged."""
+    head = {"customer_id": "other", "event_time_ms": NOON_MS + hours * HOUR_MS}
+    return [
+        structure(event_id=f"{event_id}-{number}", **head, **LAST[structure])
+        for number, structure in enumerate(dict.fromkeys(structures))
+    ]
+
+
+@st.composite
+def judged_and_corrected(draw, structures):
+    """Half of the events come after the day was judged, and may take back those before."""
+    history = draw(corrected(structures, OVER_MIDNIGHT_MS))
+    morning_ms = NOON_MS + OVER_MIDNIGHT_MS - HOUR_MS
+    evening = [event for event in history if event.event_time_ms < morning_ms]
+    judged = of_others(structures, 13, "judged")
+    return [*evening, *judged, *history[len(evening) :]]
+
+
+@pytest.mark.parametrize("rule", OF_DAYS)
+@TWIN
+@given(data=st.data())
+def test_a_days_breach_stands_exactly_while_it_is_one(rule, data):
+    history = data.draw(judged_and_corrected(OF_DAYS[rule]))
+    right, _ = settled(history)
+    last = of_others(OF_DAYS[rule], 4 * 24, "last")
+    policy = only(DAYS, rule)
+    run, ideal = (Run(policy).in_parts(h + last, range(2 * EVENTS_MAX)) for h in (history, right))
+    assert standing(ideal.findings) == standing(run.findings)
+    assert counts(ideal.partition) == counts(run.partition)
+    whole = Run(policy).take(history).take(history + last, len(history))
+    assert standing(ideal.findings) == standing(whole.findings)
+    assert state_of(whole.partition)[0] == state_of(run.partition)[0]
+
+
 def standing(findings):
     """The windows of which the last word is that they are in breach."""
     last = {}
@@ -194,7 +270,7 @@ def stretches_of(ends):
 
 @pytest.mark.parametrize("rule", ["sms_group", "sms_bulk"])
 @TWIN
-@given(history=corrected(Sms))
+@given(history=corrected([Sms]))
 def test_a_rolling_breach_stands_in_each_stretch_of_hot_windows_and_nowhere_else(rule, history):
     right, _ = settled(history)
     hot = hot_windows(right, rule)
@@ -214,9 +290,14 @@ def test_a_rolling_breach_stands_in_each_stretch_of_hot_windows_and_nowhere_else
     assert in_any_order(of_each[0]) == in_any_order(of_each[1])
 
 
-@pytest.mark.parametrize("policy", [CALENDAR, DISTINCT], ids=["calendar", "distinct"])
+every_policy = pytest.mark.parametrize(
+    "policy", [CALENDAR, DISTINCT, DAYS], ids=["calendar", "distinct", "days"]
+)
+
+
+@every_policy
 @PROPERTY
-@given(history=corrected(), places=cuts)
+@given(history=st.one_of(corrected(), corrected(pause_ms=OVER_MIDNIGHT_MS)), places=cuts)
 def test_where_batches_end_and_partitions_move_makes_no_difference(policy, history, places):
     whole = Run(policy).take(history)
     for other in (Run(policy).in_parts(history, places), moved(policy, history, places)):
@@ -224,9 +305,9 @@ def test_where_batches_end_and_partitions_move_makes_no_difference(policy, histo
         assert state_of(whole.partition) == state_of(other.partition)
 
 
-@pytest.mark.parametrize("policy", [CALENDAR, DISTINCT], ids=["calendar", "distinct"])
+@every_policy
 @PROPERTY
-@given(history=corrected(), places=cuts)
+@given(history=st.one_of(corrected(), corrected(pause_ms=OVER_MIDNIGHT_MS)), places=cuts)
 def test_a_standby_takes_over_with_what_was_corrected(policy, history, places):
     run, standby = Run(policy), Partition(0, policy, IDS_MAX)
     for start, stop in stretches(history, places)[:-1]:
@@ -401,10 +482,11 @@ def test_siblings_are_the_customers_other_living_events_in_their_order(moved):
         for number, chunk in reversed(chunks):
             ledger.restore(number, chunk)
     siblings = taken_back(ledger, 501, 2)
-    assert siblings.events.offset.tolist() == [0, 3]
-    assert siblings.events.time_ms.tolist() == [500 * HOUR_MS, 500 * HOUR_MS + 3]
-    assert siblings.events.watermark_ms.tolist() == [500 * HOUR_MS + HOUR_MS // 2] * 2
-    assert siblings.came_after == 1
+    assert siblings.others.offset.tolist() == [0, 3]
+    assert siblings.others.time_ms.tolist() == [500 * HOUR_MS, 500 * HOUR_MS + 3]
+    assert siblings.others.watermark_ms.tolist() == [500 * HOUR_MS + HOUR_MS // 2] * 2
+    assert siblings.events.offset.tolist() == [0, 2, 3]
+    assert siblings.event.offset.tolist() == [2]
 
 
 @pytest.mark.parametrize("later", [0, 1, WINDOW_HOURS])
@@ -414,7 +496,7 @@ def test_siblings_of_a_stretch_are_there_as_long_as_an_event_can_be_corrected(la
     noted(ledger, first, 0)
     noted(ledger, last, 1)
     siblings = taken_back(ledger, last + later, 1)
-    assert siblings.events.offset.tolist() == [0]
+    assert siblings.others.offset.tolist() == [0]
     assert siblings.complete_ms <= first * HOUR_MS
 
 
@@ -423,14 +505,14 @@ def test_what_expired_or_was_evicted_is_no_sibling_and_said_to_be_missing():
     noted(ledger, 500, 0)
     noted(ledger, 526, 1)
     siblings = taken_back(ledger, 550, 1)
-    assert (siblings.events.offset.tolist(), siblings.complete_ms) == ([], 501 * HOUR_MS)
+    assert (siblings.others.offset.tolist(), siblings.complete_ms) == ([], 501 * HOUR_MS)
 
     ledger = ledger_of(entries_max=2)
     for number in range(4):
         noted(ledger, 500 + number, number)
     siblings = taken_back(ledger, 503, 3)
     assert siblings.complete_ms > 501 * HOUR_MS
-    assert all(time_ms > 501 * HOUR_MS for time_ms in siblings.events.time_ms.tolist())
+    assert all(time_ms > 501 * HOUR_MS for time_ms in siblings.others.time_ms.tolist())
 
 
 def test_a_policy_without_rules_that_ask_for_siblings_remembers_none():
