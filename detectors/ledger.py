@@ -37,6 +37,7 @@ REMEMBERED: dict[str, dict[str, str]] = {
         "device_fingerprint": "<u8",
         "served_imei": "<u8",
     },
+    "stream": {"at_home": "?", "duration_ms": "<i8", "device_id": "<u8", "address_id": "<u8"},
 }
 """What can be remembered of an event, by kind; a ledger remembers what its policy's rules ask."""
 

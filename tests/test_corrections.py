@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from detectors.ledger import Ledger
 from detectors.partition import Partition
 from detectors.rule import Batch
-from schemas.events import Data, Sms, Voice
+from schemas.events import Data, Sms, Stream, Voice
 from schemas.fields import Fields
 from schemas.records import CohortAverage
 from tests.drawing import (
@@ -46,11 +46,11 @@ COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "ro
 POLICY = only(
     LOW,
     *(*COUNTING, "usage_double", "deviation", "roaming_permanent"),
-    *("monitoring", "gateway", "machine", "voice_continuous"),
+    *("monitoring", "gateway", "machine", "voice_continuous", "stream_elsewhere"),
 )
 CALENDAR = only(
     with_parameters(LOW, voice_continuous={"limit_ms": 90 * MINUTE_MS}),
-    *(*COUNTING, "data_bundle", "overload", "sharing", "voice_continuous"),
+    *(*COUNTING, "data_bundle", "overload", "sharing", "voice_continuous", "stream_devices"),
 )
 """With rules that remember more than counts: what was warned of, who was seen, and chains."""
 
@@ -60,8 +60,9 @@ DAYS = only(
         monitoring={"lateness_hours": 1, "talk_ms_min": HOUR_MS},
         gateway={"score_min": 400, "lateness_hours": 1, "calls_min": 3, "weight_sims": 0},
         machine={"score_min": 300, "lateness_hours": 1},
+        stream_elsewhere={"lateness_hours": 1, "share_percent": 75},
     ),
-    *("monitoring", "gateway", "machine"),
+    *("monitoring", "gateway", "machine", "stream_elsewhere"),
 )
 DAYS = msgspec.structs.replace(DAYS, corrections_window_hours=48)
 """Days are judged soon after they end, while their events can still be corrected.
@@ -99,10 +100,17 @@ USE = {
         served_imei=("350000000000001", None),
     ),
 }
+USE[Stream] = choices(
+    device_id=("box", "box", "phone", "tablet"),
+    duration_ms=(40 * MINUTE_MS, HOUR_MS, 0),
+    at_home=(False, False, True),
+    address_id=("flat", "flat", "cabin"),
+)
 LAST = {
     Sms: {"recipient": "r"},
     Voice: {"other_party": "o", "duration_ms": 1},
     Data: {"bytes_uplink": 1, "bytes_downlink": 0},
+    Stream: {"device_id": "box", "duration_ms": 1},
 }
 
 
@@ -197,6 +205,7 @@ OF_DAYS = {
     "monitoring": [Voice],
     "gateway": [Voice, Voice, Voice, Sms],
     "machine": [Data, Data, Data, Sms, Voice],
+    "stream_elsewhere": [Stream],
 }
 
 
@@ -233,6 +242,52 @@ def test_a_days_breach_stands_exactly_while_it_is_one(rule, data):
     whole = Run(policy).take(history).take(history + last, len(history))
     assert standing(ideal.findings) == standing(whole.findings)
     assert state_of(whole.partition)[0] == state_of(run.partition)[0]
+
+
+def call(party, **fields):
+    return Voice, {"other_party": party, "duration_ms": HOUR_MS} | fields
+
+
+def view(**fields):
+    return Stream, {"device_id": "box", "duration_ms": HOUR_MS, "at_home": False} | fields
+
+
+def packet(size):
+    return Data, {"bytes_uplink": size, "bytes_downlink": 0}
+
+
+HIDDEN = {
+    "monitoring": [(0, *call("p")), (60, *call("o"))],
+    "gateway": [(n, *call(f"n{n}", direction="mt" if n < 2 else "mo")) for n in range(5)],
+    "machine": [(200, *packet(20)), (0, *packet(20)), (1, *packet(20)), (2, *packet(20))],
+    "stream_elsewhere": [
+        (0, *view(at_home=True)),
+        (1, *view(address_id="flat")),
+        (2, *view(address_id="cabin")),
+    ],
+}
+"""The minute of each event; the first one hides that the day is in breach."""
+
+
+@pytest.mark.parametrize("rule", HIDDEN)
+def test_a_judged_day_is_in_breach_once_the_event_that_hid_it_is_taken_back(rule):
+    events = [
+        structure(
+            event_id=f"e-{n}", customer_id="c1", event_time_ms=NOON_MS + at * MINUTE_MS, **use
+        )
+        for n, (at, structure, use) in enumerate(HIDDEN[rule])
+    ]
+    events.sort(key=lambda event: event.event_time_ms)
+    hidden = next(event for event in events if event.event_id == "e-0")
+    later_ms = NOON_MS + OVER_MIDNIGHT_MS
+    void = msgspec.structs.replace(
+        hidden, event_id="v", event_time_ms=later_ms, corrects="e-0", void=True
+    )
+    history = [*events, *of_others(OF_DAYS[rule], 13, "judged"), void]
+    findings = Run(only(DAYS, rule)).in_parts(history, range(len(history))).findings
+    assert [(f.customer_id, f.level) for f in findings] == [("c1", "breach")]
+    assert findings[0].event_time_ms == later_ms
+    assert findings[0].evidence["corrects"] == "e-0"
 
 
 def standing(findings):
