@@ -1,5 +1,6 @@
 """What the rules about bundles share: more bytes in a calendar month than the plan includes."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ class BundleRule(CountingRule):
 
     Parameters: ClassVar[type[BundleParameters]] = BundleParameters
     reads: ClassVar[tuple[str, ...]] = ("data",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "is_abroad")}
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"
     amount_unit: ClassVar[str] = "bytes"
     cell: ClassVar[str] = "<i8"

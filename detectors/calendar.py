@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAY_MS = 86_400_000
+LONGEST_DAY_MS = 25 * 3_600_000
+"""A day on which the clocks go an hour back."""
+
 FIRST_YEAR, LAST_YEAR = 1999, 2101
 
 

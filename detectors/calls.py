@@ -1,5 +1,6 @@
 """What the rules about calling time share: a call's parts in the periods that it spans."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +41,7 @@ class CallTime(CountingRule):
     """Count the time of calls that a customer originates, each period its part of a call."""
 
     reads: ClassVar[tuple[str, ...]] = ("voice",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("is_originated", "duration_ms")}
     Parameters: ClassVar[type[CallTimeParameters]] = CallTimeParameters
     amount_unit: ClassVar[str] = "ms"
     longest_ms: ClassVar[int] = CALL_MS_MAX

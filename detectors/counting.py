@@ -91,6 +91,8 @@ class CountingRule:
     amount_unit: ClassVar[str]
     cell: ClassVar[str] = CELL.str
     longest_ms: ClassVar[int] = 0
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]]
+    siblings_ms: ClassVar[int] = 0
 
     def __init__(self, parameters: CountingParameters, policy: Policy) -> None:
         self.parameters = parameters

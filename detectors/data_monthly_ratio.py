@@ -73,6 +73,8 @@ class DataMonthlyRatio(ClosesPeriods):
 
     name: ClassVar[str] = "data_monthly_ratio"
     reads: ClassVar[tuple[str, ...]] = ("data",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes",)}
+    siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RatioParameters]] = RatioParameters
 

@@ -13,7 +13,18 @@ from detectors.features import FEATURES, KINDS, LOGARITHMIC, Spread, scaled, spr
 from detectors.kernels.running import group_starts
 from detectors.period_columns import PeriodColumns
 from detectors.regular import Regularly, RegularParameters
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Level, Mask, Share, Standing
+from detectors.rule import (
+    Batch,
+    Closed,
+    Correction,
+    Customers,
+    Hit,
+    Ints,
+    Level,
+    Mask,
+    Share,
+    Standing,
+)
 from detectors.state import Field
 from schemas.policy import Policy, Positive
 from schemas.records import CohortAverage, Window
@@ -63,7 +74,7 @@ class Deviation(ClosesPeriods):
     What it misses: use far below the others'; cohorts in which most are alike in their abuse, or
     differ as much as the students below, where 6 is a thousand times the median's events;
     a kind that is ahead of the others by more than `retention_periods` weeks when they close;
-    corrections of events. A call or session counts in the week in which it starts.
+    corrections of events of a closed week. A call or session counts in the week in which it starts.
     Delay: the week's end plus `lateness_hours`, and until every partition has closed it.
     False alarms: customers of a cohort who live otherwise than the others, as one who never calls
     among callers. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) nobody was wrongly
@@ -78,6 +89,12 @@ class Deviation(ClosesPeriods):
     name: ClassVar[str] = "deviation"
     reads: ClassVar[tuple[str, ...]] = KINDS
     longest_ms: ClassVar[int] = 0
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("duration_ms",),
+        "sms": ("is_sent",),
+        "voice": ("is_originated", "is_first_part", "duration_ms"),
+    }
+    siblings_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[DeviationParameters]] = DeviationParameters
 
     def __init__(self, parameters: DeviationParameters, policy: Policy) -> None:
@@ -109,25 +126,42 @@ class Deviation(ClosesPeriods):
 
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the weeks' events and connection times."""
-        counted, fields = self.counted[batch.kind], batch.fields
+        counted = self.counted[batch.kind]
         if counted.ring.newest < 0:
             self.closing.begin(batch.kind, batch.watermark_ms)
-        week, closed = self.weeks.period_of(batch.time_ms), self.closing_period(batch.watermark_ms)
         counted.turn(columns, int(self.weeks.period_of(batch.watermark_ms[-1:])[0]))
-        counts = (week > closed) & (week > self.closing.closed)
+        slot, week, amounts = self._amounts(batch)
+        for name, amount in amounts.items():
+            counted.add(columns, name, slot, week, amount)
+        return []
+
+    def _amounts(self, batch: Batch) -> tuple[Ints, Ints, dict[str, Ints]]:
+        """Slot and week of what counts in weeks that are not closed, and what it adds to each."""
+        fields, week = batch.fields, self.weeks.period_of(batch.time_ms)
+        counts = self.accepts(batch.time_ms, batch.watermark_ms) & (week > self.closing.closed)
         if batch.kind == "sms":
             counts &= fields["is_sent"]
         elif batch.kind == "voice":
             counts &= fields["is_originated"]
         row = np.flatnonzero(counts)
-        slot, week = batch.slot[row], week[row]
+        amounts = {"events": np.ones(len(row), np.int64)}
         if batch.kind != "sms":
-            duration = np.maximum(fields["duration_ms"][row], 0)
-            counted.add(columns, "connected_ms", slot, week, duration)
-        once = np.ones(len(row), np.int64)
+            amounts["connected_ms"] = np.maximum(fields["duration_ms"][row], 0)
         if batch.kind == "voice":
-            once = fields["is_first_part"][row].astype(np.int64)
-        counted.add(columns, "events", slot, week, once)
+            amounts["events"] = fields["is_first_part"][row].astype(np.int64)
+        return batch.slot[row], week[row], amounts
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take events off their weeks, unless these are closed; a full cell stays."""
+        slot, week, amounts = self._amounts(batch)
+        for name, amount in amounts.items():
+            self.counted[batch.kind].take_off(columns, name, slot, week, amount)
         return []
 
     # -- closed weeks ---------------------------------------------------------------------------

@@ -74,13 +74,17 @@ class Seen(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a stretch of hot windows starts: at which row, and what the first of them holds."""
+    """Where a stretch of hot windows starts: at which row, and what the first of them holds.
+
+    The group is zero where the rule has but one for each customer and unit.
+    """
 
     row: int
     span: int
     end: int
     observed: int
     enough: int
+    group: int = 0
 
 
 class DistinctRule(OwnLogs):
@@ -218,13 +222,16 @@ class DistinctRule(OwnLogs):
                 self._saturate(key, step, enough)
             end = episodes.note(key, hot)
             if end is not None:
-                starts.append(Start(row, span, end, hot[end], enough))
+                starts.append(Start(row, span, end, hot[end], enough, key))
         return starts
 
     def _saturate(self, key: int, step: int, enough: int) -> None:
         """Every window with this step is hot from now on: more contacts in it change nothing."""
-        columns = np.array([[key], [step], [enough]], np.uint64)
-        self.saturated[int(mix(*columns)[0])] = step
+        self.saturated[_full(key, step, enough)] = step
+
+    def _unsaturate(self, key: int, step: int, enough: int) -> bool:
+        """Have a step count again; tell whether it did not."""
+        return self.saturated.pop(_full(key, step, enough), None) is not None
 
     def _is_news(self, customer: int, start: Start) -> bool:
         """Whether nothing of the customer was reported in this window yet; it is from now on."""
@@ -232,8 +239,13 @@ class DistinctRule(OwnLogs):
         reported = self.reported.setdefault(customer, [])
         if any(first == other for other, *_ in reported):
             return False
-        reported.append([first, start.span, start.observed, self._limit(start)])
+        reported.append(self._entry(start))
         return True
+
+    def _entry(self, start: Start) -> list[int]:
+        """What is remembered of a reported window: where it begins first, its group last."""
+        first, limit = self._first(start), self._limit(start)
+        return [first, start.span, start.observed, limit, start.group]
 
     def _first(self, start: Start) -> int:
         """The step that the window begins with."""
@@ -293,7 +305,7 @@ class DistinctRule(OwnLogs):
                 limit=limit,
                 unit=self.units[span],
             )
-            for first, span, observed, limit in sorted(self.reported.get(customer, []))[-1:]
+            for first, span, observed, limit, _ in sorted(self.reported.get(customer, []))[-1:]
         ]
 
     def remember(self) -> Any:
@@ -307,3 +319,8 @@ class DistinctRule(OwnLogs):
         for episodes, of_span in zip(self.episodes, stretches, strict=True):
             episodes.stretches = dict(of_span)
         self.reported = dict(reported)
+
+
+def _full(key: int, step: int, enough: int) -> int:
+    """What stands for a step of a group that holds enough."""
+    return int(mix(*np.array([[key], [step], [enough]], np.uint64))[0])

@@ -45,7 +45,8 @@ class Gateway(ScoredDays):
     What it misses: fewer calls a day; customers with a professional contract unless `applies_to`
     says "all"; SIMs of one box whose customers are in other partitions, so that `sims` is only a
     lower bound; the use of data; hidden or rewritten caller ids; texts of days that the texts'
-    watermark has left behind by more than `retention_periods` days; corrections of events.
+    watermark has left behind by more than `retention_periods` days; a call that is taken back once
+    its day was judged still counts in the `sims` of others with the device.
     Delay: the day's end plus `lateness_hours`, and until texts have passed the day too.
     False alarms: a call centre at home on a consumer contract. Of 9,000 generated customers
     (docs/CURVES.md, seeds 1 to 3) five were wrongly found, all of them among 120 volunteers who
@@ -60,6 +61,10 @@ class Gateway(ScoredDays):
 
     name: ClassVar[str] = "gateway"
     reads: ClassVar[tuple[str, ...]] = ("voice", "sms")
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "voice": ("is_first_part", "is_originated", "other_party", "cell_id", "served_imei"),
+        "sms": ("is_sent",),
+    }
     Parameters: ClassVar[type[GatewayParameters]] = GatewayParameters
 
     def rings_of(self, parameters: GatewayParameters) -> dict[str, list[PeriodColumns]]:

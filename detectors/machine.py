@@ -70,7 +70,7 @@ class Machine(ScoredDays):
     What it misses: machines with random pauses, or that report fewer than `gaps_min` times a day;
     those whose card is also used by people; customers with a professional contract unless
     `applies_to` says "all"; kinds that have left the others behind by more than `retention_periods`
-    days are taken for unused; corrections of events.
+    days are taken for unused.
     Delay: the day's end plus `lateness_hours`, and until every kind has passed the day.
     False alarms: a phone that nobody touches and that only keeps its connection alive: of 9,000
     generated customers (docs/CURVES.md, seeds 1 to 3) four, all of them among 120 idle tablets;
@@ -85,6 +85,11 @@ class Machine(ScoredDays):
 
     name: ClassVar[str] = "machine"
     reads: ClassVar[tuple[str, ...]] = ("data", "sms", "voice")
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("bytes",),
+        "sms": ("is_sent", "recipient"),
+        "voice": ("is_originated", "is_first_part", "other_party", "duration_ms"),
+    }
     Parameters: ClassVar[type[MachineParameters]] = MachineParameters
 
     def __init__(self, parameters: MachineParameters, policy: Policy) -> None:
@@ -219,6 +224,13 @@ class Machine(ScoredDays):
             more = self.regularly.evidence(breaches, last, lambda d: self.days.bounds(d)[0])
             hits.append(self.hit(slot, "regular", last, day, breaches[last], evidence | more))
         return hits
+
+    def withdraw(self, name: str, day: int) -> None:
+        """Forget that a customer's day was in breach."""
+        breaches = self.breaches.get(name, {})
+        breaches.pop(day, None)
+        if not breaches:
+            self.breaches.pop(name, None)
 
     def forget(self) -> None:
         """Drop the breaches that no later day can be regular with."""

@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.calendar import calendar
+from detectors.calendar import LONGEST_DAY_MS, calendar
 from detectors.calls import split
 from detectors.closing import ClosesPeriods, Closing
 from detectors.counting import CELL, HOUR_MS, SHORTEST_MS
@@ -15,7 +15,17 @@ from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
 from detectors.kernels.periods import PeriodRing
 from detectors.regular import Regularly, RegularParameters
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import (
+    Batch,
+    Closed,
+    Correction,
+    Customers,
+    Hit,
+    Ints,
+    Mask,
+    Siblings,
+    Standing,
+)
 from detectors.state import Field
 from schemas.events import CALL_MS_MAX
 from schemas.policy import Policy, Positive
@@ -23,6 +33,9 @@ from schemas.records import Window
 
 AHEAD = 1
 """Days after the newest event's in which the rest of a call still counts."""
+
+OVERNIGHT_MS = 12 * HOUR_MS
+"""How long before a day a call may start that reaches into it, if the day is to be voted again."""
 
 DAYS_MAX = 64
 """Days of a customer's row at most."""
@@ -58,7 +71,8 @@ class Monitoring(ClosesPeriods):
     What it catches: an open line to one number for hours; a share of 95 % or more in any order.
     What it misses: a share between 90 and 95 % on a day that began with calls to others; an open
     line that is cut into several numbers; calls that come after their day is closed; the third and
-    later days of a call that comes as one record while no other call is seen for days; corrections.
+    later days of a call that comes as one record while no other call is seen for days; a corrected
+    call of a day with one that is not remembered any more, as it started half a day before.
     Delay: the day's end plus the lateness.
     False alarms: couples and families far apart, a helper's line; only the partner is compared, not
     what is said. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) four were wrongly
@@ -71,6 +85,8 @@ class Monitoring(ClosesPeriods):
 
     name: ClassVar[str] = "monitoring"
     reads: ClassVar[tuple[str, ...]] = ("voice",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("duration_ms", "other_party")}
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS + OVERNIGHT_MS
     Parameters: ClassVar[type[MonitoringParameters]] = MonitoringParameters
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
@@ -84,6 +100,7 @@ class Monitoring(ClosesPeriods):
         self.votes = PeriodRing(back, AHEAD)
         self.shares = PeriodRing(back + parameters.regular_window - 1, AHEAD)
         self.closing = Closing(self.days, lateness_ms, back)
+        self.kept = 0
         self.fields = (
             Field("monitoring_leader", "<u4", self.votes.width),
             Field("monitoring_lead_ms", CELL.str, self.votes.width),
@@ -100,15 +117,25 @@ class Monitoring(ClosesPeriods):
 
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Put each call's part of each day to that day's vote."""
-        newest = self.days.period_of(batch.watermark_ms)
-        self._turn(columns, int(newest[-1]))
+        self._turn(columns, int(self.days.period_of(batch.watermark_ms[-1:])[0]))
         is_open = self.days.period_of(batch.time_ms) > self.closing.closed
+        self._vote(columns, batch, *self._parts(batch, is_open))
+        return []
+
+    def _parts(self, batch: Batch, is_open: Mask) -> tuple[Ints, Ints, Ints]:
+        """Row, day and length in ms of each part of a call that counts, shape (k,)."""
+        newest = self.days.period_of(batch.watermark_ms)
         row = np.flatnonzero(is_open & (batch.fields["duration_ms"] > 0))
         start = batch.time_ms[row]
         call, day, weight = split(self.days, start, start + batch.fields["duration_ms"][row])
         row = row[call]
         reached = day <= newest[row] + AHEAD
-        row, day, weight = row[reached], day[reached], weight[reached]
+        return row[reached], day[reached], weight[reached]
+
+    def _vote(
+        self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, day: Ints, weight: Ints
+    ) -> None:
+        """Put parts of calls to the votes of their days, a day's one after the other."""
         slot = batch.slot[row]
         partner = (batch.fields["other_party"][row] >> HASH_SHIFT).astype(np.uint32)
         held = [columns[field.name] for field in self.fields[:4]]
@@ -120,13 +147,59 @@ class Monitoring(ClosesPeriods):
                 column[cell] = cells
             share = self._share(votes)
             columns["monitoring_share"][slot[turn], day[turn] % self.shares.width] = share
-        return []
 
     def _share(self, votes: Votes) -> Ints:
         """The leader's share per mille, zero where there was too little talk, shape (n,)."""
         total = votes.total.astype(np.int64)
         share = votes.own.astype(np.int64) * 1000 // np.maximum(total, 1)
         return np.where(total >= self.parameters.talk_ms_min, share, 0)
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Vote again, without the call, on each day that it had a part in."""
+        siblings = correction.siblings
+        days = self._parts(siblings.event, self._was_open(siblings.event))[1]
+        slot = int(batch.slot[0])
+        return [
+            correction.told(hit)
+            for day in days[self.votes.holds(days, self.votes.newest)].tolist()
+            for hit in self._vote_again(columns, slot, day, siblings)
+        ]
+
+    def _was_open(self, batch: Batch) -> Mask:
+        """Whether each call's day was open as it came, shape (n,)."""
+        return self.days.period_of(batch.time_ms) > self.closing_period(batch.watermark_ms)
+
+    def _vote_again(
+        self, columns: Mapping[str, NDArray], slot: int, day: int, siblings: Siblings
+    ) -> list[Hit]:
+        """Judge a day again without a call, if what is remembered is all that was counted of it."""
+        row, of_day, weight = self._parts(siblings.events, self._was_open(siblings.events))
+        on_day = of_day == day
+        row, weight = row[on_day], weight[on_day]
+        place = day % self.votes.width
+        if int(weight.sum()) != int(columns["monitoring_total_ms"][slot, place]):
+            self.kept += 1
+            return []
+        share = (slot, day % self.shares.width)
+        before = columns["monitoring_share"][share] >= self.parameters.share_per_mille
+        columns["monitoring_share"][share] = 0
+        for field in self.fields[:4]:
+            columns[field.name][slot, place] = 0
+        counts = row != siblings.place
+        row, weight = row[counts], weight[counts]
+        self._vote(columns, siblings.events, row, np.full(len(row), day), weight)
+        after = columns["monitoring_share"][share] >= self.parameters.share_per_mille
+        if day > self.closing.closed or before == after:
+            return []
+        if after:
+            return list(self._breach(columns, slot, day))
+        return [self._hit(columns, slot, day, "cleared", {})]
 
     def _turn(self, columns: Mapping[str, NDArray], newest: int) -> None:
         """Empty the cells that now stand for later days."""
@@ -154,16 +227,20 @@ class Monitoring(ClosesPeriods):
         slots = np.flatnonzero(share >= self.parameters.share_per_mille)
         named = zip(customers.directory.names(slots), slots.tolist(), strict=True)
         for _, slot in sorted(named):
-            shares = self.shares.history(columns["monitoring_share"][slot])
-            breaches = {
-                d: share
-                for d, share in shares.items()
-                if d <= day and share >= self.parameters.share_per_mille
-            }
-            yield self._hit(columns, slot, day, "breach", {})
-            for regular in self.regularly.completed_by(breaches, day):
-                more = self.regularly.evidence(breaches, regular, self._start_ms)
-                yield self._hit(columns, slot, day, "regular", more)
+            yield from self._breach(columns, slot, day)
+
+    def _breach(self, columns: Mapping[str, NDArray], slot: int, day: int) -> Iterator[Hit]:
+        """A customer's day in breach, and whether it is regular with the days before it."""
+        shares = self.shares.history(columns["monitoring_share"][slot])
+        breaches = {
+            d: share
+            for d, share in shares.items()
+            if d <= day and share >= self.parameters.share_per_mille
+        }
+        yield self._hit(columns, slot, day, "breach", {})
+        for regular in self.regularly.completed_by(breaches, day):
+            more = self.regularly.evidence(breaches, regular, self._start_ms)
+            yield self._hit(columns, slot, day, "regular", more)
 
     def _start_ms(self, day: int) -> int:
         return self.days.bounds(day)[0]

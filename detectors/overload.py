@@ -1,5 +1,6 @@
 """So much data within minutes that a cell can't bear it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,6 +42,7 @@ class Overload(CountingRule):
 
     name: ClassVar[str] = "overload"
     reads: ClassVar[tuple[str, ...]] = ("data",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "duration_ms")}
     Parameters: ClassVar[type[OverloadParameters]] = OverloadParameters
     amount_unit: ClassVar[str] = "kilobytes"
 

@@ -144,7 +144,7 @@ class Partition(StoredPartition):
 
     def _take_back(self, part: Batch, back: NDArray, origin: Origin, outcome: Outcome) -> None:
         """Have the rules undo an event; `part` is the one that corrects it, `back` what counted."""
-        kind = part.kind
+        kind, ledger = part.kind, self.ledgers[part.kind]
         rule_sets = self._rule_sets(part.newest_ms)
         for rules in rule_sets:
             self._report(rules, rules.close(kind, part.newest_ms), None, outcome)
@@ -152,9 +152,15 @@ class Partition(StoredPartition):
         undone = replace(
             part,
             time_ms=back["time_ms"].astype(np.int64),
-            fields=self.ledgers[kind].fields_of(back),
+            fields=ledger.fields_of(back),
         )
-        told = Correction(int(part.time_ms[0]), str(part.fields["corrects_text"][0]))
+        corrects = str(part.fields["corrects_text"][0])
+        told = Correction(
+            event_time_ms=int(part.time_ms[0]),
+            offset=int(part.offset[0]),
+            corrects=corrects,
+            siblings=ledger.siblings(back, part),
+        )
         for rules in rule_sets:
             self._report(rules, rules.take_back(undone, told), undone, outcome)
         self.progress.stepped_ms[kind] = part.newest_ms

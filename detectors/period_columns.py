@@ -57,6 +57,12 @@ class PeriodColumns:
         """Add to cells of held periods; a full cell stays full."""
         self.ring.add(self.of(columns)[name], slot, period, amount, self.ring.newest)
 
+    def take_off(
+        self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
+    ) -> None:
+        """Take off cells of held periods what was added to them; a full cell stays full."""
+        self.ring.take_off(self.of(columns)[name], slot, period, amount)
+
     def count(
         self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
     ) -> Ints:

@@ -8,11 +8,11 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.calendar import calendar
+from detectors.calendar import LONGEST_DAY_MS, calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels import scatter
 from detectors.kernels.periods import PeriodRing
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import Batch, Closed, Correction, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -47,7 +47,9 @@ class RoamingPermanent(ClosesPeriods):
     What it misses: events whose record doesn't name the network; a SIM that comes home for most of
     one month in four; more than 65,535 events of a kind in a month and place count as so many; late
     events of a month that their kind has closed; months in which one kind is further ahead of
-    another than `retention_periods`. A record that was taken back still shows where the SIM was.
+    another than `retention_periods`; corrections of events of a closed month. A record that was
+    taken back still shows where the SIM was if it came late, for other records of the day are not
+    remembered any more.
     Delay: the month's end plus the lateness.
     False alarms: people with a stable link to the home country who work or study abroad; what shows
     it (address, employer) isn't in the records. That is why the first step is to tell them. Of 400
@@ -60,6 +62,8 @@ class RoamingPermanent(ClosesPeriods):
 
     name: ClassVar[str] = "roaming_permanent"
     reads: ClassVar[tuple[str, ...]] = KINDS
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(KINDS, ("is_abroad",))
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[PermanentParameters]] = PermanentParameters
 
@@ -77,6 +81,7 @@ class RoamingPermanent(ClosesPeriods):
             for (what, cell), kind, place in product(cells.items(), KINDS, PLACES)
         )
         self.rings = {field.name: PeriodRing(back) for field in self.fields}
+        self.kept = 0
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
         """Whether the event's kind has not closed its month."""
@@ -87,8 +92,7 @@ class RoamingPermanent(ClosesPeriods):
         kind = batch.kind
         if self._newest(kind) < 0:
             self.closing.begin(kind, batch.watermark_ms)
-        month = self.months.period_of(batch.time_ms)
-        is_open = self.accepts(batch.time_ms, batch.watermark_ms) & (month > self.closing.closed)
+        month, is_open = self._open_months(batch)
         day = (self.days.period_of(batch.time_ms) - self.first_day[month]).astype(np.uint32)
         newest = int(self.months.period_of(batch.watermark_ms[-1:])[0])
         is_abroad = batch.fields["is_abroad"]
@@ -104,6 +108,40 @@ class RoamingPermanent(ClosesPeriods):
             kept = ring.holds(of_month, newest)
             bits = np.uint32(1) << day[row][kept]
             scatter.set_bits(cells, slot[kept], of_month[kept] % ring.width, bits)
+        return []
+
+    def _open_months(self, batch: Batch) -> tuple[Ints, Mask]:
+        """The month of each event, and whether it is open; shape (n,) each."""
+        month = self.months.period_of(batch.time_ms)
+        is_open = self.accepts(batch.time_ms, batch.watermark_ms)
+        return month, is_open & (month > self.closing.closed)
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take an event off its month, unless that is closed, and its day if no other shows it."""
+        month, is_open = self._open_months(batch)
+        if not is_open[0]:
+            return []
+        place = PLACES[int(batch.fields["is_abroad"][0])]
+        name = _cells("events", batch.kind, place)
+        self.rings[name].take_off(columns[name], batch.slot, month, np.ones(1, np.int64))
+        name = _cells("days", batch.kind, place)
+        if not self.rings[name].holds(month, self.rings[name].newest)[0]:
+            return []
+        (day,) = self.days.period_of(batch.time_ms).tolist()
+        if self.days.bounds(day)[0] < correction.siblings.complete_ms:
+            self.kept += 1
+            return []
+        others = correction.siblings.others
+        same = self.days.period_of(others.time_ms) == day
+        if not (same & (others.fields["is_abroad"] == batch.fields["is_abroad"])).any():
+            bit = np.uint32(1) << np.uint32(day - self.first_day[month[0]])
+            columns[name][batch.slot, month % self.rings[name].width] &= ~bit
         return []
 
     def close_periods(

@@ -5,7 +5,7 @@ whole in its `memory`. It knows no clock, no broker and no other partition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -54,13 +54,18 @@ class Batch:
 
     def part(self, start: int, end: int) -> "Batch":
         """The rows from `start` up to `end`, which is left out."""
+        return self.take(np.arange(start, end))
+
+    def take(self, rows: Ints | Mask) -> "Batch":
+        """The given rows, in the given order."""
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return Batch(
             kind=self.kind,
-            slot=self.slot[start:end],
-            time_ms=self.time_ms[start:end],
-            watermark_ms=self.watermark_ms[start:end],
-            offset=self.offset[start:end],
-            fields=self.fields.take(np.arange(start, end)),
+            slot=self.slot[rows],
+            time_ms=self.time_ms[rows],
+            watermark_ms=self.watermark_ms[rows],
+            offset=self.offset[rows],
+            fields=self.fields.take(rows),
         )
 
 
@@ -155,16 +160,63 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Siblings:
+    """The events of a kind and customer that counted until now, as far as they are remembered.
+
+    `events` are in the order they came, each with the watermark it came at; the one that is taken
+    back is row `place`. None whose time is `complete_ms` or later is missing.
+    """
+
+    events: Batch
+    place: int
+    complete_ms: int
+
+    @property
+    def event(self) -> Batch:
+        """The one that is taken back, as it came."""
+        return self.events.part(self.place, self.place + 1)
+
+    @property
+    def others(self) -> Batch:
+        """Those that still count."""
+        return self.events.take(np.delete(np.arange(len(self.events.slot)), self.place))
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
-    """The event that takes another one back: when it is about, and the other one's id."""
+    """The event that takes another one back: when it is about and where it stood.
+
+    `corrects` is the other one's id; its siblings are there where a rule asks for them.
+    """
 
     event_time_ms: int
+    offset: int
     corrects: str
+    siblings: Siblings
+
+    def told(self, hit: Hit) -> Hit:
+        """A hit as this correction led to it."""
+        return replace(
+            hit,
+            event_time_ms=self.event_time_ms,
+            offset=self.offset,
+            evidence={"corrects": self.corrects, **hit.evidence},
+        )
 
 
 @runtime_checkable
 class CorrectableRule(Rule, Protocol):
-    """A rule whose counters go back when an event is corrected or taken back."""
+    """A rule whose counters go back when an event is corrected or taken back.
+
+    One that can't subtract looks at the event's siblings. Where they are not complete it keeps what
+    it counted, for it would have to guess, and says how often that was (`kept`).
+    """
+
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]]
+    """What it reads of an event that is taken back, and of its siblings, by kind."""
+
+    siblings_ms: int
+    """How long before and up to an event its siblings matter; 0 for one that subtracts."""
 
     def take_back(
         self,
@@ -176,7 +228,7 @@ class CorrectableRule(Rule, Protocol):
         """Take what these events counted off their own periods; a breach that is gone is "cleared".
 
         The batch has the watermark and offset of the correction, and of the events' fields those
-        that `detectors.ledger.REMEMBERED` names.
+        that rules of the policy remember.
         """
         ...
 

@@ -13,10 +13,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.calendar import calendar
+from detectors.calendar import LONGEST_DAY_MS, calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.period_columns import PeriodColumns
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask
+from detectors.rule import Batch, Closed, Correction, Customers, Hit, Ints, Mask
 from detectors.state import Field
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Level, Window
@@ -54,6 +54,8 @@ class ScoredDays(ClosesPeriods):
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
     longest_ms: ClassVar[int] = 0
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]]
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS
 
     def __init__(self, parameters: Any, policy: Policy) -> None:
         self.parameters = parameters
@@ -66,6 +68,9 @@ class ScoredDays(ClosesPeriods):
         self.passed = dict.fromkeys(self.reads, -1)
         self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, 1)
         self.judged = -1
+        self.reported: dict[int, list[str]] = {}
+        """Who was in breach on the days that may be judged again."""
+        self.kept = 0
 
     # -- what a rule says of itself -------------------------------------------------------------
 
@@ -164,12 +169,18 @@ class ScoredDays(ClosesPeriods):
                 score, evidence = self.score(columns, day, slot, of_day[name])
                 if score >= self.parameters.score_min:
                     hits += self.hits(name, slot, day, score, evidence)
+                    self.reported.setdefault(day, []).append(name)
         self.judged = max(self.judged, last)
+        held = self.judged - OPEN_BACK
+        self.reported = {day: names for day, names in self.reported.items() if day >= held}
         self.forget()
         return hits
 
     def forget(self) -> None:
         """Drop what no day after the last judged one needs."""
+
+    def withdraw(self, name: str, day: int) -> None:
+        """Forget that a customer's day was in breach."""
 
     def hits(
         self, name: str, slot: int, day: int, score: int, evidence: dict[str, Any]
@@ -194,6 +205,113 @@ class ScoredDays(ClosesPeriods):
             evidence=evidence,
         )
 
+    # -- corrections ----------------------------------------------------------------------------
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Count the customer's day again without the event; if it was judged, judge it again."""
+        kind, slot = batch.kind, int(batch.slot[0])
+        self._find(columns, kind, int(self.closing_period(batch.watermark_ms)[0]), customers)
+        hits = self._relieve(columns, customers)
+        event = correction.siblings.event
+        if not self.accepts(event.time_ms, event.watermark_ms)[0]:
+            return hits
+        (day,) = self.days.period_of(batch.time_ms).tolist()
+        is_whole = self.days.bounds(day)[0] >= correction.siblings.complete_ms
+        if not is_whole or not self._can_judge(kind, day):
+            self.kept += 1
+            return hits
+        self._count_again(columns, kind, slot, day, correction.siblings.others)
+        name = customers.directory.name(slot).decode()
+        if day <= self.judged:
+            judged = self._judge_again(columns, name, slot, day, customers)
+            hits += [correction.told(hit) for hit in judged]
+        elif day <= self.passed[kind]:
+            self._find_again(columns, kind, name, slot, day, customers)
+        return hits
+
+    def _can_judge(self, kind: str, day: int) -> bool:
+        """Whether a kind still holds a day, and, if it was judged, every kind that had it does."""
+        kinds = self.reads if day <= self.judged else (kind,)
+        rings = [self.rings[each][0].ring for each in kinds]
+        return self.rings[kind][0].holds(day) and all(r.newest - r.back <= day for r in rings)
+
+    def _count_again(
+        self, columns: Mapping[str, NDArray], kind: str, slot: int, day: int, others: Batch
+    ) -> None:
+        for ring in self.rings[kind]:
+            for cells in ring.at(columns, day).values():
+                cells[slot] = 0
+        of_each = self.days.period_of(others.time_ms)
+        row = np.flatnonzero((of_each == day) & self.accepts(others.time_ms, others.watermark_ms))
+        self.count(columns, others, row, of_each[row])
+
+    def _seen_of(
+        self,
+        columns: Mapping[str, NDArray],
+        kind: str,
+        slot: int,
+        day: int,
+        customers: Customers,
+    ) -> list[int] | None:
+        """What a candidate's day showed; None for who is no candidate."""
+        found = self.candidates_of(columns, kind, day, customers)
+        return next((seen for of_slot, seen in found if of_slot == slot), None)
+
+    def _find_again(
+        self,
+        columns: Mapping[str, NDArray],
+        kind: str,
+        name: str,
+        slot: int,
+        day: int,
+        customers: Customers,
+    ) -> None:
+        """See whether a customer is still a candidate, or has become one."""
+        of_day = self.candidates.setdefault(day, {})
+        seen = of_day.setdefault(name, {})
+        seen.pop(kind, None)
+        shown = self._seen_of(columns, kind, slot, day, customers)
+        if shown is not None:
+            seen[kind] = shown
+        of_day = {who: by_kind for who, by_kind in of_day.items() if by_kind}
+        self.candidates[day] = of_day
+        if not of_day:
+            del self.candidates[day]
+
+    def _judge_again(
+        self,
+        columns: Mapping[str, NDArray],
+        name: str,
+        slot: int,
+        day: int,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Judge a customer's day by what its cells hold now: "cleared", in breach anew, or none."""
+        seen, score, evidence = {}, 0, {}
+        for kind in self.reads:
+            if self.rings[kind][0].holds(day):
+                shown = self._seen_of(columns, kind, slot, day, customers)
+                if shown is not None:
+                    seen[kind] = shown
+        if seen:
+            score, evidence = self.score(columns, day, slot, seen)
+        names = self.reported.get(day, [])
+        was, is_breach = name in names, score >= self.parameters.score_min
+        if was and not is_breach:
+            self.reported[day] = [other for other in names if other != name]
+            self.withdraw(name, day)
+            return [self.hit(slot, "cleared", day, day, score, evidence)]
+        if is_breach and not was:
+            self.reported[day] = [*names, name]
+            return self.hits(name, slot, day, score, evidence)
+        return []
+
     # -- state ----------------------------------------------------------------------------------
 
     def settle(
@@ -211,11 +329,14 @@ class ScoredDays(ClosesPeriods):
             for day, of_day in self.candidates.items()
             for name, seen in of_day.items()
         ]
-        return [newest, self.passed, self.judged, self.closing.remember(), candidates]
+        progress = [newest, self.passed, self.judged, self.closing.remember()]
+        reported = [[day, names] for day, names in self.reported.items() if names]
+        return [*progress, candidates, reported]
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        newest, passed, self.judged, closing, candidates = memory
+        newest, passed, self.judged, closing, candidates, reported = memory
+        self.reported = dict(reported)
         self.closing.recall(closing)
         self.passed = dict(passed)
         for kind, day in newest.items():

@@ -1,13 +1,14 @@
 """One subscription on several devices a day, and regularly so: it is handed on to others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
 
-from detectors.calendar import calendar
-from detectors.distinct import DistinctRule, Seen, Span, Start, Windows
+from detectors.calendar import LONGEST_DAY_MS, calendar
+from detectors.distinct import Seen, Span, Start, Windows
+from detectors.distinct_corrections import CorrectableDistinct
 from detectors.regular import Regularly, RegularParameters
 from detectors.rule import Batch, Customers, Hit
 from schemas.policy import Policy, Positive
@@ -27,7 +28,7 @@ class SharingParameters(RegularParameters, kw_only=True, frozen=True):
     contacts_max: Positive
 
 
-class Sharing(DistinctRule):
+class Sharing(CorrectableDistinct):
     """Report the event that shows one device too many of a SIM in a local day, once for each day.
 
     What it catches: a SIM that moves between phones, and a hotspot where the network tells the
@@ -46,6 +47,10 @@ class Sharing(DistinctRule):
 
     name: ClassVar[str] = "sharing"
     reads: ClassVar[tuple[str, ...]] = ("data",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("device_fingerprint", "served_imei")
+    }
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     Parameters: ClassVar[type[SharingParameters]] = SharingParameters
     window_kind: ClassVar[Literal["rolling", "day"]] = "day"
     units: ClassVar[tuple[str, ...]] = ("devices",)
@@ -77,7 +82,7 @@ class Sharing(DistinctRule):
     def told(self, batch: Batch, customer: int, start: Start) -> Iterator[Hit]:
         """The day's breach, and every day that it makes regular."""
         yield from super().told(batch, customer, start)
-        breaches = {day: observed for day, _, observed, _ in self.reported[customer]}
+        breaches = {day: observed for day, _, observed, *_ in self.reported[customer]}
         for last in self.regularly.completed_by(breaches, start.end):
             more = self.regularly.evidence(breaches, last, self._start_ms)
             then = start._replace(end=last, observed=breaches[last])

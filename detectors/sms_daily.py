@@ -1,5 +1,6 @@
 """More text messages sent in a day than the unlimited offer allows."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ class SmsDaily(CountingRule):
 
     name: ClassVar[str] = "sms_daily"
     reads: ClassVar[tuple[str, ...]] = ("sms",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_sent_sms",)}
     Parameters: ClassVar[type[SmsParameters]] = SmsParameters
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"
     amount_unit: ClassVar[str] = "messages"

@@ -1,10 +1,12 @@
 """One message to more recipients than the contract allows."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from detectors.distinct import DistinctRule, RollingParameters, Seen, Start
+from detectors.distinct import RollingParameters, Seen, Start
+from detectors.distinct_corrections import CorrectableDistinct
 from detectors.rule import Batch, Customers
 from schemas.hashing import mix
 from schemas.policy import Positive
@@ -16,7 +18,7 @@ class SmsGroupParameters(RollingParameters, kw_only=True, frozen=True):
     recipients: Positive
 
 
-class SmsGroup(DistinctRule):
+class SmsGroup(CorrectableDistinct):
     """Report the message that goes to one recipient more than allowed, within the window.
 
     What it catches: the same text, or recording, to many recipients, by SMS or MMS, sent in one go
@@ -36,6 +38,9 @@ class SmsGroup(DistinctRule):
 
     name: ClassVar[str] = "sms_group"
     reads: ClassVar[tuple[str, ...]] = ("sms",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sms": ("is_originated", "message_reference", "recipient")
+    }
     Parameters: ClassVar[type[SmsGroupParameters]] = SmsGroupParameters
     units: ClassVar[tuple[str, ...]] = ("recipients",)
 

@@ -19,6 +19,10 @@ SLOTS_FIRST = 64
 Slots = NDArray[np.int64]
 
 
+class LayoutError(Exception):
+    """The stored state was written under windows of another length, or other rules."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One column of a group: `width` cells of `dtype` for each customer.

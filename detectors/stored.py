@@ -9,21 +9,17 @@ from numpy.typing import NDArray
 
 from detectors import RULES
 from detectors.customers import CUSTOMER_FIELDS, NONE, PLAN_NUMBERS, UNLIMITED_BITS, Customers
-from detectors.duplicates import Duplicates
+from detectors.duplicates import HOUR_MS, Duplicates
 from detectors.ledger import REMEMBERED, Ledger
 from detectors.provenance import Provenance
-from detectors.rule import ClosingRule, CohortRule, Rule
+from detectors.rule import ClosingRule, CohortRule, CorrectableRule, Rule
 from detectors.rule_set import Progress, RuleSet
-from detectors.state import STATE_VERSION, ColumnGroup, Directory
+from detectors.state import STATE_VERSION, ColumnGroup, Directory, LayoutError
 from detectors.timeline import Timeline
 from schemas.policy import Policy
 from schemas.records import CohortAverage
 
 CUSTOMER_GROUP = "customer"
-
-
-class LayoutError(Exception):
-    """The stored state was written under windows of another length."""
 
 
 class StoredPartition:
@@ -47,9 +43,8 @@ class StoredPartition:
         self.groups = {CUSTOMER_GROUP: plans, **self.main.groups}
         window = policy.dedup_window_hours
         self.duplicates = {kind: Duplicates(window, dedup_entries_max) for kind in kinds}
-        hours = policy.corrections_window_hours
         self.ledgers = {
-            kind: Ledger(kind, hours, dedup_entries_max) for kind in kinds if kind in REMEMBERED
+            kind: self._ledger(kind, dedup_entries_max) for kind in kinds if kind in REMEMBERED
         }
         self.provenance = {kind: Provenance() for kind in kinds}
         self.watermark_ms = dict.fromkeys(kinds, 0)
@@ -81,6 +76,21 @@ class StoredPartition:
             default_numbers={n: NONE if value is None else value for n, value in numbers.items()},
             default_cohort=plan.plan,
             cohort_names={},
+        )
+
+    def _ledger(self, kind: str, entries_max: int) -> Ledger:
+        """Remembers of a kind what its rules ask for, so a policy pays for what it has."""
+        rules = [
+            rule
+            for rule in self.rules.values()
+            if kind in rule.reads and isinstance(rule, CorrectableRule)
+        ]
+        return Ledger(
+            kind,
+            asked={name for rule in rules for name in rule.remembers[kind]},
+            window_hours=self.policy.corrections_window_hours,
+            siblings_hours=-(-max((rule.siblings_ms for rule in rules), default=0) // HOUR_MS),
+            entries_max=entries_max,
         )
 
     def _reserve(self) -> None:
@@ -137,15 +147,18 @@ class StoredPartition:
             "cohort_names": self.customers.cohort_names,
             "rules": {name: rule.remember() for name, rule in self.rules.items()},
             "early_means": list(self.main.early.values()),
+            "lost_expiry": {kind: ledger.lost_expiry for kind, ledger in self.ledgers.items()},
             "provenance": {kind: kept.remember() for kind, kept in self.provenance.items()},
         }
         return msgspec.msgpack.encode(memory)
 
     def _layout(self) -> dict[str, list[Any]]:
-        return {
+        columns = {
             name: [[field_.name, field_.dtype, field_.width] for field_ in group.fields]
             for name, group in self.groups.items()
         }
+        events = {f"counted.{kind}": held.layout for kind, held in self.ledgers.items()}
+        return columns | events
 
     def restore(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Put stored rows back; `recall` has to follow before the next batch."""
@@ -186,8 +199,8 @@ class StoredPartition:
         kept = msgspec.msgpack.decode(memory, strict=False)
         if kept["layout"] != self._layout():
             raise LayoutError(
-                "the stored state is laid out for other windows: restore the old window lengths in "
-                "the policy or start under a new app id"
+                "the stored state is laid out for other windows or rules: restore those of the old "
+                "policy or start under a new app id"
             )
         self.next_offset = kept["next_offset"]
         self.watermark_ms.update(kept["watermark_ms"])
@@ -200,6 +213,8 @@ class StoredPartition:
                 rule.recall(kept["rules"][name])
         means = msgspec.convert(kept["early_means"], list[CohortAverage])
         self.main.early = {(m.rule, m.cohort, m.period_start_ms): m for m in means}
+        for kind, ledger in self.ledgers.items():
+            ledger.lost_expiry = kept["lost_expiry"].get(kind, 0)
         for kind, spans in kept["provenance"].items():
             if kind in self.provenance:
                 self.provenance[kind].recall(spans)

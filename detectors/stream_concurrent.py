@@ -63,7 +63,7 @@ class StreamConcurrent:
     What it misses: what overlaps for less than a second; what a view that came later than the
     retention, or one forgotten past `views_max`, would have overlapped; the part of a view beyond
     18 hours; devices that share a 16-bit hash; a view counts when its record comes, and a change
-    of plan with the next view.
+    of plan with the next view. A view that is taken back still overlapped with others.
     Delay: until the view's record comes.
     False alarms: a source whose `device_id` changes with every session; a device left on. Of 9,000
     generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at hand.

@@ -1,5 +1,6 @@
 """TV watched on more devices than the plan allows."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -7,7 +8,8 @@ from msgspec import Meta
 
 from detectors.calendar import DAY_MS
 from detectors.customers import NONE
-from detectors.distinct import DistinctRule, Seen, Span, Windows
+from detectors.distinct import Seen, Span, Windows
+from detectors.distinct_corrections import CorrectableDistinct
 from detectors.kernels.periods import Steps
 from detectors.rule import Batch, Customers
 from schemas.policy import Natural, Policy, Positive, RuleParameters
@@ -27,7 +29,7 @@ class StreamDevicesParameters(RuleParameters, kw_only=True, frozen=True):
     contacts_max: Positive
 
 
-class StreamDevices(DistinctRule):
+class StreamDevices(CorrectableDistinct):
     """Report the viewing on one device more than the plan allows, within a rolling window of days.
 
     What it catches: an account that is used on too many devices, at the first viewing on one too
@@ -44,6 +46,8 @@ class StreamDevices(DistinctRule):
 
     name: ClassVar[str] = "stream_devices"
     reads: ClassVar[tuple[str, ...]] = ("stream",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("device_id",)}
+    siblings_ms: ClassVar[int] = DAY_MS
     Parameters: ClassVar[type[StreamDevicesParameters]] = StreamDevicesParameters
     units: ClassVar[tuple[str, ...]] = ("devices",)
 

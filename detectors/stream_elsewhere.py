@@ -7,12 +7,12 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.calendar import calendar
+from detectors.calendar import LONGEST_DAY_MS, calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.running import group_sizes, group_starts
 from detectors.regular import Regularly, RegularParameters
-from detectors.rule import Batch, Closed, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import Batch, Closed, Correction, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.policy import Policy
 from schemas.records import Window
@@ -44,7 +44,7 @@ class StreamElsewhere(ClosesPeriods):
     most, for the day on which it starts; without `at_home` it is away, without `address_id` it is
     in no place.
     What it misses: homes that share one `address_id`, or its 16-bit hash; views that come after
-    their day was closed.
+    their day was closed. A view that came late and is corrected later still stays counted.
     Delay: the day's end plus the lateness.
     False alarms: a day of travel with two stops (hence "regularly"); a source that never sends
     `at_home`, for then the home itself is a place away. Of 9,000 generated customers (62 days,
@@ -57,6 +57,10 @@ class StreamElsewhere(ClosesPeriods):
 
     name: ClassVar[str] = "stream_elsewhere"
     reads: ClassVar[tuple[str, ...]] = ("stream",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "stream": ("at_home", "duration_ms", "address_id")
+    }
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[ElsewhereParameters]] = ElsewhereParameters
 
@@ -69,6 +73,7 @@ class StreamElsewhere(ClosesPeriods):
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.limit = parameters.share_percent * 10
         self.places = [f"stream_place_{number}" for number in range(parameters.places)]
+        self.kept = 0
         # One ring of days for each column; they all turn together.
         back = self.late_days + parameters.regular_window - 1
         names = ("stream_home_minutes", "stream_away_minutes", *self.places)
@@ -87,12 +92,18 @@ class StreamElsewhere(ClosesPeriods):
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the open days; nothing is judged before a day is closed."""
         newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
-        is_open = self.accepts(batch.time_ms, batch.watermark_ms)
         day = self.days.period_of(batch.time_ms)
-        row = np.flatnonzero(
-            is_open & (day > self.closing.closed) & (batch.fields["duration_ms"] > 0)
-        )
-        slot, day = batch.slot[row], day[row]
+        row = np.flatnonzero(self._counted(batch) & (day > self.closing.closed))
+        self._add(columns, batch, row, newest)
+        return []
+
+    def _counted(self, batch: Batch) -> Mask:
+        """Whether each view counts for its day, shape (n,)."""
+        return self.accepts(batch.time_ms, batch.watermark_ms) & (batch.fields["duration_ms"] > 0)
+
+    def _add(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, newest: int) -> None:
+        """Add views to the minutes and places of their days."""
+        slot, day = batch.slot[row], self.days.period_of(batch.time_ms[row])
         minutes = np.minimum(-(-batch.fields["duration_ms"][row] // MINUTE_MS), VIEW_MINUTES_MAX)
         at_home = batch.fields["at_home"][row]
         place = batch.fields["address_id"][row]
@@ -108,7 +119,41 @@ class StreamElsewhere(ClosesPeriods):
             self.rings[name].write(columns[name], slot, day, total, newest)
         for name, new in zip(self.places, places, strict=True):
             self.rings[name].write(columns[name], *new, newest)
-        return []
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Count the customer's day again without the view; if it was judged, judge it again."""
+        siblings, slot = correction.siblings, int(batch.slot[0])
+        if not self._counted(siblings.event)[0]:
+            return []
+        (day,) = self.days.period_of(batch.time_ms).tolist()
+        is_held = self.rings[self.places[0]].holds(np.array([day]), self.newest)[0]
+        if not is_held or self.days.bounds(day)[0] < siblings.complete_ms:
+            self.kept += 1
+            return []
+        before = self._share(columns, day, slot)
+        for name, ring in self.rings.items():
+            columns[name][slot, day % ring.width] = 0
+        others = siblings.others
+        same = self.days.period_of(others.time_ms) == day
+        self._add(columns, others, np.flatnonzero(same & self._counted(others)), self.newest)
+        after = self._share(columns, day, slot)
+        if day > self.closing.closed or (before >= self.limit) == (after >= self.limit):
+            return []
+        if after >= self.limit:
+            hits = self._judge(columns, slot, day)
+        else:
+            hits = [self._hit(columns, slot, "cleared", day, after, {})]
+        return [correction.told(hit) for hit in hits]
+
+    def _share(self, columns: Mapping[str, NDArray], day: int, slot: int) -> int:
+        """A customer's share of viewing away on a day, per mille."""
+        return int(self._shares(columns, day, slice(slot, slot + 1))[0])
 
     def _new_places(
         self, columns: Mapping[str, NDArray], slot: Ints, day: Ints, code: Ints
@@ -158,7 +203,7 @@ class StreamElsewhere(ClosesPeriods):
     def _judge(self, columns: Mapping[str, NDArray], slot: int, day: int) -> list[Hit]:
         """A customer's day in breach, and whether it makes a regular one."""
         window = range(day - self.regularly.window + 1, day + 1)
-        shares = {d: int(self._shares(columns, d, slice(slot, slot + 1))[0]) for d in window}
+        shares = {d: self._share(columns, d, slot) for d in window}
         breaches = {d: share for d, share in shares.items() if share >= self.limit}
         hits = [self._hit(columns, slot, "breach", day, breaches[day], {})]
         for regular in self.regularly.completed_by(breaches, day):
@@ -226,7 +271,7 @@ class StreamElsewhere(ClosesPeriods):
         return [
             Standing(
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
-                observed=int(self._shares(columns, self.newest, slice(slot, slot + 1))[0]),
+                observed=self._share(columns, self.newest, slot),
                 limit=self.limit,
                 unit="per mille of viewing away from home",
             )

@@ -93,6 +93,12 @@ class UsageDouble(ClosesPeriods):
 
     name: ClassVar[str] = "usage_double"
     reads: ClassVar[tuple[str, ...]] = tuple(SERVICES)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sms": ("is_sent_sms",),
+        "voice": ("is_originated", "duration_ms"),
+        "data": ("bytes",),
+    }
+    siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[DoubleParameters]] = DoubleParameters
 

@@ -40,7 +40,7 @@ REASONS = (
 DETAIL_CHARACTERS_MAX = 200
 """The sender's own text may stand in a detail, so it is cut."""
 
-CORRECTABLE = ("sms", "voice", "data")
+CORRECTABLE = ("sms", "voice", "data", "stream")
 """Kinds whose use is counted, and so can be corrected."""
 
 decoder = msgspec.json.Decoder(UsageEvent)

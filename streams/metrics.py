@@ -53,6 +53,9 @@ class Metrics:
         self.evicted = gauge(
             "remembered_evicted", "Entries forgotten early for lack of room", "what"
         )
+        self.kept = gauge(
+            "corrections_kept", "Corrected events that a rule could not take back", "rule"
+        )
         self.findings = counter("findings", "Findings written", "rule", "level", "shadow")
         self.policies = gauge(
             "policy_partitions",

@@ -94,6 +94,8 @@ class WorkerState:
         self._measure_ladder()
         for what, count in evicted(states).items():
             metrics.evicted.labels(what).set(count)
+        for rule, count in kept(states).items():
+            metrics.kept.labels(rule).set(count)
         for number, shard in shards.items():
             for kind, watermark_ms in shard.state.watermark_ms.items():
                 metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
@@ -132,4 +134,12 @@ def evicted(states: Iterable[Partition]) -> Counter[str]:
         counts["correctable events"] += sum(held.evicted for held in state.ledgers.values())
         for name, rule in state.rules.items():
             counts[name] += getattr(rule, "evicted", 0)
+    return counts
+
+
+def kept(states: Iterable[Partition]) -> Counter[str]:
+    """Corrected events that stay counted, by rule: too little was left of their siblings."""
+    counts: Counter[str] = Counter()
+    for state in states:
+        counts.update({name: getattr(rule, "kept", 0) for name, rule in state.rules.items()})
     return counts

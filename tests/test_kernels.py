@@ -171,6 +171,35 @@ def test_contacts_equal_sets(batches, data):
         contacts.forget(floor)
 
 
+@PROPERTY
+@given(st.lists(rows(groups, groups, st.integers(0, 9)), max_size=5), st.data())
+def test_contacts_that_are_taken_back_are_gone_until_they_come_again(batches, data):
+    """Also in what is stored, where a chunk that is still open comes again and again."""
+    twin, contacts, copy = set(), Contacts(entries_max=1 << 20), Contacts(entries_max=1 << 20)
+    for batch in batches:
+        group, element, step = columns(batch, 3)
+        found, _ = contacts.add(group.astype(np.uint64) + 1, element.astype(np.uint64), step)
+        fresh = [row for row in dict.fromkeys(batch) if row not in twin]
+        assert [row for row, new in zip(batch, found.tolist(), strict=True) if new] == fresh
+        twin |= set(batch)
+        if twin:
+            for gone in data.draw(st.lists(st.sampled_from(sorted(twin)))):
+                contacts.remove(gone[0] + 1, gone[1], gone[2])
+                twin.discard(gone)
+        if data.draw(st.booleans()):
+            contacts.forget(0)
+        for number, chunk in contacts.changes():
+            copy.restore(number, chunk)
+        for held in (contacts, copy):
+            there = [
+                (number, *row)
+                for number in {number for number, _, _ in twin} | {0}
+                for row in zip(*(column.tolist() for column in held.of(number + 1)), strict=True)
+            ]
+            assert twin == set(there)
+            assert len(there) == len(twin)
+
+
 def test_contacts_give_up_the_oldest_when_full():
     """The limit holds, what goes early is counted, and the newest half stays."""
     contacts = Contacts(entries_max=100)

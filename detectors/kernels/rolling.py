@@ -146,6 +146,18 @@ class Episodes:
                 stretches[:] = [s for s in stretches if s not in near] + [merged]
         return new
 
+    def narrow(self, key: int, first: int, hot: Iterable[int]) -> None:
+        """Of a key's windows that end with `first` or later, leave only these hot.
+
+        None becomes hot that was not: a stretch may get shorter, fall apart or go.
+        """
+        hot = [end for end in hot if end >= first and self.covers(key, end, end)]
+        stretches = self.stretches.pop(key, [])
+        before = [[s[0], min(s[1], first - 1)] for s in stretches if s[0] < first]
+        if before or hot:
+            self.stretches[key] = before
+            self.note(key, hot)
+
     def covers(self, key: int, first: int, last: int) -> bool:
         """Whether one stretch already holds every window end from `first` to `last`."""
         return any(s[0] <= first and last <= s[1] for s in self.stretches.get(key, ()))
