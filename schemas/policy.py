@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
 from schemas.records import ActionKind, PolicyName, Service
-from schemas.safeguards import refusals
+from schemas.safeguards import refusals, unsayable
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -35,6 +35,9 @@ Exempt = Annotated[frozenset[Id], Meta(max_length=10_000)]
 
 FIXED_LINE_KBPS_MIN = 256
 """A fixed line is never slowed down below this (base-general 12.3)."""
+
+MISSPELT = 0.8
+"""So alike (of 1) is a name to one that is known, that it can't be meant for anything else."""
 
 
 class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -194,9 +197,8 @@ def _mistakes(
     for name, table in tables.items():
         where = ("rules", name)
         if name not in rules:
-            yield Mistake(
-                line_of(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules)
-            )
+            told = _unknown(name, rules, "no such rule")
+            yield Mistake(line_of(text, where), f"rules.{name}", *told)
         elif not isinstance(table, dict):
             yield Mistake(
                 line_of(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
@@ -226,7 +228,8 @@ def _table_mistakes(
     for name, value in table.items():
         where = ".".join((*path, name))
         if name not in fields:
-            yield Mistake(line_of(text, path, name), where, "unknown", _did_you_mean(name, fields))
+            told = _unknown(name, fields, "unknown")
+            yield Mistake(line_of(text, path, name), where, *told)
         elif not isinstance(value, dict) or name not in TABLES:
             try:
                 msgspec.convert(value, fields[name].type)
@@ -269,6 +272,13 @@ def _zone_exists(name: str) -> bool:
     except (KeyError, ValueError, OSError):
         return False
     return True
+
+
+def _unknown(name: str, known: Mapping[str, Any], problem: str) -> tuple[str, str]:
+    """What is wrong with a name that is not known, and what to do."""
+    misspelt = get_close_matches(name, known, n=1, cutoff=MISSPELT)
+    said = None if misspelt else unsayable(name)
+    return said or (problem, _did_you_mean(name, known))
 
 
 def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:

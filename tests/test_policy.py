@@ -170,9 +170,9 @@ MISTAKES = {
         ("rules.portscan.step_second", "unknown", "did you mean `step_seconds`?"),
     ),
     "unknown table": (
-        DOCUMENT + "[brakes]\nactions_per_hour = 3\n",
-        "[brakes]",
-        ("brakes", "unknown", "choose from"),
+        DOCUMENT + "[limits]\nactions_per_hour = 3\n",
+        "[limits]",
+        ("limits", "unknown", "choose from"),
     ),
     "unknown rule": (
         changed(("rules.sms_daily", "[rules.sms_daily]", "[rules.sms_dayly]")),
@@ -350,7 +350,7 @@ MISTAKES = {
     "no emergency calls": (
         changed(("rules.voice_daily", "limit_ms", 'limit_ms = 1\noutgoing = ["free"]')),
         "outgoing",
-        ("rules.voice_daily.outgoing", "unknown", "choose from"),
+        ("rules.voice_daily.outgoing", "never barred (base-general 12.1-12.3)", "remove it"),
     ),
     "another service restricted": (
         changed(("rules.sms_daily", "service", 'service = "mobile" # all of it')),
@@ -422,7 +422,52 @@ MISTAKES = {
     "action without evidence": (
         changed(("ladder", "notice_days", "notice_days = 3\nevidence = false")),
         "evidence",
-        ("ladder.evidence", "unknown", "choose from"),
+        ("ladder.evidence", "every action carries its evidence", "remove it"),
+    ),
+    "emergency numbers barred": (
+        changed(("ladder", "notice_days", "notice_days = 3\nemergency_numbers = false")),
+        "emergency_numbers",
+        ("ladder.emergency_numbers", "never barred", "remove it"),
+    ),
+    "emergency numbers barred by a rule": (
+        changed(("rules.voice_daily", "limit_ms", "limit_ms = 1\nbar_emergency = true")),
+        "bar_emergency",
+        ("rules.voice_daily.bar_emergency", "never barred", "remove it"),
+    ),
+    "emergency numbers in a table": (
+        changed(("rules.sms_daily", "[rules.sms_daily]", "[emergency]\n[rules.sms_daily]")),
+        "[emergency]",
+        ("emergency", "never barred", "remove it"),
+    ),
+    "emergency numbers as a rule": (
+        changed(("rules.sms_daily", "[rules.sms_daily]", "[rules.free_numbers]")),
+        "[rules.free_numbers]",
+        ("rules.free_numbers", "never barred", "remove it"),
+    ),
+    "no brake": (
+        changed(("ladder", "notice_days", "notice_days = 3\nbrake = false")),
+        "brake = false",
+        ("ladder.brake", "the brake stays on", "`brake_surge` of [ladder]"),
+    ),
+    "no brake for a rule": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nbrake_enabled = false")),
+        "brake_enabled",
+        ("rules.sms_daily.brake_enabled", "the brake stays on", "remove it"),
+    ),
+    "brake misspelt": (
+        changed(("ladder", "brake_surge", "brake_surges = 50")),
+        "brake_surges",
+        ("ladder.brake_surges", "unknown", "did you mean `brake_surge`?"),
+    ),
+    "terminated by a machine": (
+        changed(("ladder", "notice_days", "notice_days = 3\nterminate_after_days = 20")),
+        "terminate_after_days",
+        ("ladder.terminate_after_days", "a person decides", "remove it"),
+    ),
+    "no notice of a rule": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nnotice = false")),
+        "notice = false",
+        ("rules.sms_daily.notice", "comes before what it announces", "`notice_days`"),
     ),
     "brake turned off": (
         changed(("ladder", "brake_actions_per_hour", "brake_actions_per_hour = 0")),
