@@ -96,6 +96,9 @@ UNSAYABLE: dict[str, tuple[str, str]] = {
 """What keys look like that a policy would turn a safeguard off with, why there are none, and what
 to do about one."""
 
+INBOUND, REPORTED = "inbound_abuse", "report_upstream"
+"""The rule about what is done to a customer, and what alone it may lead to (base-internet 1.4)."""
+
 Refusal = tuple[tuple[str, ...], str, str, str]
 """The table, the key in it, what is wrong, and what to do."""
 
@@ -115,7 +118,9 @@ def refusals(document: dict[str, Any]) -> Iterator[Refusal]:
     yield from _of_ladder(ladder)
     for name, table in rules.items():
         if isinstance(table, dict):
-            yield from _of_rule(name, table, ladder)
+            # What is neither text nor a number is a mistake that is told elsewhere.
+            told = {key: value for key, value in table.items() if isinstance(value, (str, int))}
+            yield from _of_rule(name, told, ladder)
 
 
 def _of_ladder(ladder: dict[str, Any]) -> Iterator[Refusal]:
@@ -152,8 +157,28 @@ def _of_rule(name: str, table: dict[str, Any], ladder: dict[str, Any]) -> Iterat
     elif at_once and isinstance(kind, str) and kind not in LIFTED_AGAIN:
         allowed = ", ".join(sorted(LIFTED_AGAIN))
         yield where, "restriction", f"{kind} may not come before a notice", f"choose from {allowed}"
+    yield from _of_reporting(where, kind)
     yield from _of_notice(where, table, ladder)
     yield from _of_service(where, table)
+
+
+def _of_reporting(where: tuple[str, str], kind: Any) -> Iterator[Refusal]:
+    if kind not in RESTRICTIONS or (where[1] == INBOUND) == (kind == REPORTED):
+        return
+    if where[1] == INBOUND:
+        yield (
+            where,
+            "restriction",
+            "this is done to the customer, who may not be restricted for it",
+            f'set it to "{REPORTED}"',
+        )
+    else:
+        yield (
+            where,
+            "restriction",
+            f"{REPORTED} is only for what is done to a customer ({INBOUND})",
+            "choose what restricts the customer's own service",
+        )
 
 
 def _of_notice(

@@ -389,6 +389,37 @@ MISTAKES = {
         'restriction = "reclaim_number" # gone',
         ("rules.voice_daily.restriction", "restricts more than the service voice", "alone"),
     ),
+    "restricted for what others do": (
+        changed(("rules.inbound_abuse", "restriction", 'restriction = "suspend" # the victim')),
+        'restriction = "suspend" # the victim',
+        ("rules.inbound_abuse.restriction", "done to the customer", 'set it to "report_upstream"'),
+    ),
+    "slowed down for what others do": (
+        changed(
+            (
+                "rules.inbound_abuse",
+                "restriction",
+                'restriction = "throttle" # the victim\nrate_kbps = 256',
+            )
+        ),
+        'restriction = "throttle" # the victim',
+        ("rules.inbound_abuse.restriction", "done to the customer", 'set it to "report_upstream"'),
+    ),
+    "reported for the customer's own breach": (
+        changed(("rules.sms_daily", "restriction", 'restriction = "report_upstream" # whom?')),
+        'restriction = "report_upstream" # whom?',
+        ("rules.sms_daily.restriction", "only for what is done to a customer", "own service"),
+    ),
+    "a list of restrictions": (
+        changed(("rules.sms_daily", "restriction", 'restriction = ["suspend", "charge"]')),
+        'restriction = ["suspend"',
+        ("rules.sms_daily.restriction", "got `array`", "give a value it allows"),
+    ),
+    "a list of services": (
+        changed(("rules.sms_daily", "service", 'service = ["sms", "voice"]')),
+        'service = ["sms"',
+        ("rules.sms_daily.service", "got `array`", "give a value it allows"),
+    ),
     "charged before the notice": (
         changed(("rules.ddos", "restriction", 'restriction = "charge" # at once')),
         'restriction = "charge" # at once',
