@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
+from schemas.lines import line_of
 from schemas.records import ActionKind, PolicyName, Service
 from schemas.safeguards import refusals, unsayable
 
@@ -192,7 +193,8 @@ def _mistakes(
         )
     tables = document.get("rules")
     if not isinstance(tables, dict) or not tables:
-        yield Mistake(1, "rules", "no rule is given", "add a table such as [rules.sms_daily]")
+        line = line_of(text, (), "rules")
+        yield Mistake(line, "rules", "no rule is given", "add a table such as [rules.sms_daily]")
         return
     for name, table in tables.items():
         where = ("rules", name)
@@ -284,27 +286,3 @@ def _unknown(name: str, known: Mapping[str, Any], problem: str) -> tuple[str, st
 def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(sorted(known))}"
-
-
-def line_of(text: str, path: tuple[str, ...], key: str | None = None) -> int:
-    """Line of a key, or of the heading of its table, or the first line."""
-    inside = not path
-    line_of_table = 1
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("["):
-            if key and _heading(*path, key).match(line):
-                return number
-            inside = bool(path) and bool(_heading(*path).match(line))
-            line_of_table = number if inside else line_of_table
-        elif inside and key and re.match(rf"\s*{_name(key)}\s*=", line):
-            return number
-    return line_of_table
-
-
-def _heading(*path: str) -> re.Pattern[str]:
-    dotted = r"\s*\.\s*".join(map(_name, path))
-    return re.compile(rf"\s*\[\s*{dotted}\s*\]")
-
-
-def _name(key: str) -> str:
-    return rf"[\"']?{re.escape(key)}[\"']?"

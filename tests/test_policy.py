@@ -1,12 +1,14 @@
 """The default policy says what the contract says; mistakes are named with line and remedy."""
 
 import re
+import tomllib
 
 import pytest
 
 from detectors import RULES
 from detectors.partition import Partition
 from detectors.policies import PARAMETERS, default_policy_path, load_policy
+from schemas.lines import line_of as found_line_of
 from schemas.policy import PolicyError, read_policy
 
 HOUR_MS = 3_600_000
@@ -534,6 +536,76 @@ def test_each_mistake_is_told_with_its_line_and_remedy(kind):
     assert remedy in told.remedy
     sentence = f"line {told.line}: {where}: {told.problem}; {told.remedy}"
     assert sentence == str(told)
+
+
+BEFORE_RULES = DOCUMENT[: DOCUMENT.index("[rules.")]
+WITHOUT_LADDER = DOCUMENT.replace(LADDER, "")
+INLINE = '[rules]\nsms_daily = { limit = "x" } # here\n'
+
+
+@pytest.mark.parametrize(
+    ("document", "line", "where"),
+    [
+        (BEFORE_RULES + INLINE, "sms_daily", "rules.sms_daily.limit"),
+        (BEFORE_RULES + INLINE, "sms_daily", "rules.sms_daily.clause"),
+        (BEFORE_RULES + "[[rules.sms_daily]]\nlimit = 3\n", "[[rules", "rules.sms_daily"),
+        (BEFORE_RULES + "[[rules]]\nlimit = 3\n", "[[rules]]", "rules"),
+        (
+            BEFORE_RULES + "[rules]\nsms_daily.limit = 3\nsms_daily.foo = 2",
+            "sms_daily.foo",
+            "rules.sms_daily.foo",
+        ),
+        (
+            'ladder = {notice_days = "x", memory_days = 90}\n' + WITHOUT_LADDER,
+            "ladder = ",
+            "ladder.notice_days",
+        ),
+        ("exempt = {sms_daily = 3}\n" + DOCUMENT, "exempt = ", "exempt.sms_daily"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands_however_tables_are_written(document, line, where):
+    """Inline, dotted or in a list."""
+    document = "# The first line is none of it.\n" + document
+    told = next(mistake for mistake in mistakes_of(document) if mistake.where == where)
+    assert line_of(document, line) == told.line
+
+
+WRITTEN = r'''# [no.heading] = "nor key"
+text = """
+[rules.not]
+limit = 1 ""\""""
+"quoted.key" . 'and # so' = 'x' # limit = 2
+[ rules . "sms\u005fdaily" ] # ] =
+list = [
+    {one = [1, 2], two = "}"}, # three = 3
+    {four = 4.5},
+]
+after = 1979-05-27T07:32:00Z
+[rules.x]
+inner = { a.b = {}, 'c' = [[], {}], d = """
+""" }
+last = 1'''
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("text",), 2),
+        (("quoted.key", "and # so"), 5),
+        (("rules", "sms_daily"), 6),
+        (("rules", "sms_daily", "list"), 7),
+        (("rules", "sms_daily", "after"), 11),
+        (("rules", "x", "inner"), 13),
+        (("rules", "x", "last"), 15),
+        (("rules", "x", "nothing"), 12),
+        (("rules", "not"), 6),
+        (("limit",), 1),
+    ],
+)
+def test_keys_are_found_among_whatever_toml_allows(path, line):
+    """What looks like a key in a text or a comment is none."""
+    tomllib.loads(WRITTEN)
+    assert line == found_line_of(WRITTEN, path[:-1], path[-1])
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_lines():
