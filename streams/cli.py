@@ -262,13 +262,19 @@ def generate(
 
 
 @main.command()
-@click.argument(
-    "kind", type=click.Choice(["approve", "reject", "exempt", "snooze", "release_brake"])
-)
+@click.argument("kind", type=click.Choice(DECISIONS))
 @click.option("--customer", "customer_id", help="Whom it is about; without, a rule or everybody.")
 @click.option("--rule", help="The rule it is about; without, all of them.")
-@click.option("--action", "action_id", help="The action that is approved or rejected.")
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it holds.")
+@click.option(
+    "--action",
+    "action_id",
+    help="The action that is approved or rejected, or whose case is snoozed.",
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long it holds; an exemption without it holds until further notice.",
+)
 @click.option("--reason", required=True, help="Why: it is kept with the decision.")
 @click.option("--by", "decided_by", required=True, help="Who decided.")
 @setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")

@@ -16,6 +16,7 @@ from detectors import RULES
 from detectors.policies import default_policy_path
 from schemas.records import Action
 from streams import sinks
+from streams.decide import decision_of
 
 GOLDEN = Path(__file__).parent / "golden"
 WEBHOOK = """
@@ -338,6 +339,47 @@ def test_parquet_without_a_record_can_be_read(tmp_path):
 )
 def test_a_decision_that_is_none_is_wrong_usage(flags, words):
     result = fairuse("decide", "exempt", "--reason", "why", "--by", "who", *flags)
+    assert_one_sentence(result, 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "days", "said"),
+    [
+        ("snooze", 3, {}),
+        ("snooze", 3, {"rule": "voice_daily"}),
+        ("snooze", 3, {"action_id": "a-1"}),
+        ("exempt", None, {}),
+        ("exempt", None, {"rule": "voice_daily"}),
+        ("exempt", 3, {"rule": "voice_daily"}),
+    ],
+)
+def test_a_customer_is_left_alone_in_whole_or_in_part(kind, days, said):
+    """An exemption also until further notice."""
+    said = {"kind": kind, "customer_id": "c", "reason": "why", "decided_by": "who"} | said
+    decided = decision_of(days, **said)
+    told = msgspec.structs.asdict(decided)
+    assert said == {name: told[name] for name in said}
+    until_ms = None if days is None else decided.time_ms + days * 86_400_000
+    assert until_ms == decided.until_ms
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("snooze --customer c", ("needs --days", "how long")),
+        ("snooze --days 1 --rule voice_daily", ("needs --customer",)),
+        ("snooze --customer c --days 1 --rule voice_daily --action a", ("not both",)),
+        ("exempt --customer c --action a", ("exempt takes no --action", "leave it out")),
+        ("exempt --rule voice_daily", ("needs --customer",)),
+        ("approve --customer c --action a --days 3", ("takes no --days",)),
+        ("approve --customer c", ("needs --action",)),
+        ("reject --customer c --rule voice_daily", ("needs --action",)),
+        ("reject --rule voice_daily --days 1", ("needs --customer and --action",)),
+        ("release_brake --customer c", ("takes no --customer",)),
+    ],
+)
+def test_a_decision_says_what_it_is_about_and_nothing_else(arguments, words):
+    result = fairuse("decide", *arguments.split(), "--reason", "why", "--by", "who")
     assert_one_sentence(result, 2, *words)
 
 
