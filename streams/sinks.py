@@ -14,13 +14,24 @@ import pyarrow.parquet as pq
 import zstandard
 
 from streams.rows import row_of, schema_of
+from streams.sources import NDJSON_ENDINGS, is_ndjson
 
 encoder = msgspec.json.Encoder()
 ROWS_AT_ONCE = 65_536
 
+ENDINGS = f"{', '.join(NDJSON_ENDINGS)} (each also with .gz or .zst), .parquet, or - alone"
+"""What names of output end in."""
+
 
 class SinkError(Exception):
     """Output that can't be written; the message says what to do."""
+
+
+def is_output(name: str) -> bool:
+    """Whether a name's ending says how records are written there; a device or a pipe needs none."""
+    path = Path(name)
+    plain = name == "-" or path.is_char_device() or path.is_fifo()
+    return plain or path.suffix == ".parquet" or is_ndjson(path)
 
 
 @contextmanager

@@ -96,8 +96,13 @@ Reader = Callable[[Path, Origin, int, int], Iterator[Chunk]]
 def _reader(path: Path) -> Reader | None:
     if path.suffix == ".parquet":
         return _parquet
+    return _ndjson if is_ndjson(path) else None
+
+
+def is_ndjson(path: Path) -> bool:
+    """Whether a file's name says that it is NDJSON, packed or not."""
     plain = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
-    return _ndjson if plain.suffix in NDJSON_ENDINGS else None
+    return plain.suffix in NDJSON_ENDINGS
 
 
 def _ndjson(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:

@@ -14,9 +14,10 @@ import zstandard
 
 from detectors import RULES
 from detectors.policies import default_policy_path
-from schemas.records import Action
+from schemas.records import Action, Customer
 from streams import sinks
 from streams.decide import decision_of
+from streams.sources import read_records
 
 GOLDEN = Path(__file__).parent / "golden"
 WEBHOOK = """
@@ -283,6 +284,39 @@ def test_what_can_not_be_written_is_named(tmp_path, arguments):
     result = fairuse(*arguments, cwd=tmp_path)
     assert (result.returncode, "Traceback" in result.stderr) == (1, False)
     assert f"{arguments[-1]} can't be written" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("replay", "in.ndjson", "--findings", "out.csv"), (".ndjson", ".parquet")),
+        (("replay", "in.ndjson", "--actions", "out"), (".ndjson", ".parquet")),
+        (("replay", "in.ndjson", "--dead-letters", "out.parquet.gz"), (".zst",)),
+        (("generate", "--days", "1", "--events", "out.csv"), (".ndjson", ".parquet")),
+        (("generate", "--days", "1", "--customers-out", "out.csv"), (".ndjson", ".parquet")),
+        (("generate", "--days", "1", "--planted-out", "out.csv"), (".json",)),
+    ],
+)
+def test_output_whose_ending_says_nothing_is_wrong_usage(tmp_path, arguments, words):
+    """The endings that work are named, and nothing is written."""
+    (tmp_path / "in.ndjson").write_bytes(b"")
+    result = fairuse(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout, "Traceback" in result.stderr) == (2, "", False)
+    (said,) = [line for line in result.stderr.splitlines() if "Error:" in line]
+    for word in (arguments[-2], arguments[-1], *words):
+        assert word in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.ndjson"]
+
+
+def test_customers_in_parquet_are_those_in_lines(operator, tmp_path):
+    """As `generate` writes them."""
+    shape = ("--customers", "200", "--days", "40", "--seed", "3")
+    customers, none = tmp_path / "customers.parquet", tmp_path / "usage.parquet"
+    written = fairuse("generate", *shape, "--events", none, "--customers-out", customers)
+    assert written.returncode == 0, written.stderr
+    decoder = msgspec.json.Decoder(Customer)
+    expected = list(read_records(operator / "customers.ndjson", decoder))
+    assert expected == list(read_records(customers, decoder))
 
 
 @pytest.mark.parametrize("name", ["folder.ndjson", "broken.ndjson.gz"])
