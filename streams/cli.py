@@ -28,6 +28,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        from streams.crash import StartError  # noqa: PLC0415
         from streams.demo import DemoError  # noqa: PLC0415
         from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
         from streams.enforce.errors import EnforceError  # noqa: PLC0415
@@ -54,6 +55,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
             EnforceError,
             DemoError,
             ExplainError,
+            StartError,
         ) as error:
             fail(str(error))
         except BrokenPipeError:
