@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from detectors import RULES
-from schemas.policy import Mistake, Policy, PolicyError, RuleParameters, line_of, read_policy
+from schemas.lines import line_of
+from schemas.policy import Mistake, Policy, PolicyError, RuleParameters, read_policy
 from schemas.records import EVERYBODY_PERCENT, PolicyRecord
 
 PARAMETERS = {name: rule.Parameters for name, rule in RULES.items()}

@@ -17,8 +17,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
+from schemas.lines import line_of
 from schemas.records import ActionKind, PolicyName, Service
-from schemas.safeguards import refusals
+from schemas.safeguards import refusals, unsayable
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -35,6 +36,9 @@ Exempt = Annotated[frozenset[Id], Meta(max_length=10_000)]
 
 FIXED_LINE_KBPS_MIN = 256
 """A fixed line is never slowed down below this (base-general 12.3)."""
+
+MISSPELT = 0.8
+"""So alike (of 1) is a name to one that is known, that it can't be meant for anything else."""
 
 
 class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -189,14 +193,14 @@ def _mistakes(
         )
     tables = document.get("rules")
     if not isinstance(tables, dict) or not tables:
-        yield Mistake(1, "rules", "no rule is given", "add a table such as [rules.sms_daily]")
+        line = line_of(text, (), "rules")
+        yield Mistake(line, "rules", "no rule is given", "add a table such as [rules.sms_daily]")
         return
     for name, table in tables.items():
         where = ("rules", name)
         if name not in rules:
-            yield Mistake(
-                line_of(text, where), f"rules.{name}", "no such rule", _did_you_mean(name, rules)
-            )
+            told = _unknown(name, rules, "no such rule")
+            yield Mistake(line_of(text, where), f"rules.{name}", *told)
         elif not isinstance(table, dict):
             yield Mistake(
                 line_of(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
@@ -226,7 +230,8 @@ def _table_mistakes(
     for name, value in table.items():
         where = ".".join((*path, name))
         if name not in fields:
-            yield Mistake(line_of(text, path, name), where, "unknown", _did_you_mean(name, fields))
+            told = _unknown(name, fields, "unknown")
+            yield Mistake(line_of(text, path, name), where, *told)
         elif not isinstance(value, dict) or name not in TABLES:
             try:
                 msgspec.convert(value, fields[name].type)
@@ -271,30 +276,13 @@ def _zone_exists(name: str) -> bool:
     return True
 
 
+def _unknown(name: str, known: Mapping[str, Any], problem: str) -> tuple[str, str]:
+    """What is wrong with a name that is not known, and what to do."""
+    misspelt = get_close_matches(name, known, n=1, cutoff=MISSPELT)
+    said = None if misspelt else unsayable(name)
+    return said or (problem, _did_you_mean(name, known))
+
+
 def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(sorted(known))}"
-
-
-def line_of(text: str, path: tuple[str, ...], key: str | None = None) -> int:
-    """Line of a key, or of the heading of its table, or the first line."""
-    inside = not path
-    line_of_table = 1
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("["):
-            if key and _heading(*path, key).match(line):
-                return number
-            inside = bool(path) and bool(_heading(*path).match(line))
-            line_of_table = number if inside else line_of_table
-        elif inside and key and re.match(rf"\s*{_name(key)}\s*=", line):
-            return number
-    return line_of_table
-
-
-def _heading(*path: str) -> re.Pattern[str]:
-    dotted = r"\s*\.\s*".join(map(_name, path))
-    return re.compile(rf"\s*\[\s*{dotted}\s*\]")
-
-
-def _name(key: str) -> str:
-    return rf"[\"']?{re.escape(key)}[\"']?"

@@ -1,9 +1,11 @@
 """What no policy may turn off, whatever it says: see docs/LADDER.md.
 
 Most of it a policy has no words for: emergency and free numbers, evidence, who decides about a
-termination. What a policy could say against the rest is refused here, with the reason.
+termination. Whoever makes one up is told why there is none. What a policy could say against the
+rest is refused here, with the reason.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,8 +76,43 @@ REACH = {
 }
 """What these restrict, whatever the policy says the service is."""
 
+UNSAYABLE: dict[str, tuple[str, str]] = {
+    r"emergency|112|outgoing|free_?(call|number|phone)|(^|_)bar(red|ring|s)?(_|$)": (
+        "emergency and free numbers are never barred (base-general 12.1-12.3)",
+        "remove it",
+    ),
+    r"evidence|proof": (
+        "every action carries its evidence (base-mobile 6.3.5)",
+        "remove it",
+    ),
+    r"brake": (
+        "the brake stays on, so that no mistake in a policy restricts everybody",
+        "remove it; its limits are `brake_actions_per_hour`, `brake_share_percent` and "
+        "`brake_surge` of [ladder]",
+    ),
+    r"terminat": (
+        "a person decides about a termination (base-general 14.1.2)",
+        "remove it",
+    ),
+    r"^(no|skip|without)?_?(notice|notif[a-z]*)s?$": (
+        "the notice comes before what it announces (base-general 12.1, 13.2)",
+        "remove it; `notice_days` says how long before",
+    ),
+}
+"""What keys look like that a policy would turn a safeguard off with, why there are none, and what
+to do about one."""
+
+INBOUND, REPORTED = "inbound_abuse", "report_upstream"
+"""The rule about what is done to a customer, and what alone it may lead to (base-internet 1.4)."""
+
 Refusal = tuple[tuple[str, ...], str, str, str]
 """The table, the key in it, what is wrong, and what to do."""
+
+
+def unsayable(key: str) -> tuple[str, str] | None:
+    """Why no policy has a key about a safeguard, and what to do; None for all other keys."""
+    told = (said for look, said in UNSAYABLE.items() if re.search(look, key, re.IGNORECASE))
+    return next(told, None)
 
 
 def refusals(document: dict[str, Any]) -> Iterator[Refusal]:
@@ -87,7 +124,9 @@ def refusals(document: dict[str, Any]) -> Iterator[Refusal]:
     yield from _of_ladder(ladder)
     for name, table in rules.items():
         if isinstance(table, dict):
-            yield from _of_rule(name, table, ladder)
+            # What is neither text nor a number is a mistake that is told elsewhere.
+            told = {key: value for key, value in table.items() if isinstance(value, (str, int))}
+            yield from _of_rule(name, told, ladder)
 
 
 def _of_ladder(ladder: dict[str, Any]) -> Iterator[Refusal]:
@@ -124,8 +163,28 @@ def _of_rule(name: str, table: dict[str, Any], ladder: dict[str, Any]) -> Iterat
     elif at_once and isinstance(kind, str) and kind not in LIFTED_AGAIN:
         allowed = ", ".join(sorted(LIFTED_AGAIN))
         yield where, "restriction", f"{kind} may not come before a notice", f"choose from {allowed}"
+    yield from _of_reporting(where, kind)
     yield from _of_notice(where, table, ladder)
     yield from _of_service(where, table)
+
+
+def _of_reporting(where: tuple[str, str], kind: Any) -> Iterator[Refusal]:
+    if kind not in RESTRICTIONS or (where[1] == INBOUND) == (kind == REPORTED):
+        return
+    if where[1] == INBOUND:
+        yield (
+            where,
+            "restriction",
+            "this is done to the customer, who may not be restricted for it",
+            f'set it to "{REPORTED}"',
+        )
+    else:
+        yield (
+            where,
+            "restriction",
+            f"{REPORTED} is only for what is done to a customer ({INBOUND})",
+            "choose what restricts the customer's own service",
+        )
 
 
 def _of_notice(

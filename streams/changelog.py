@@ -22,6 +22,8 @@ from typing import Protocol
 
 import msgspec
 
+from streams.crash import WorkerError
+
 MARKER_KEY = b"!marker"
 FORMAT = 2
 HEADER = Packed("<BIII")
@@ -57,7 +59,7 @@ class Marker(msgspec.Struct, array_like=True):
     memory: bytes
 
 
-class ChangelogError(Exception):
+class ChangelogError(WorkerError):
     """A changelog that can't be read."""
 
 

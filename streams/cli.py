@@ -28,6 +28,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        from streams.crash import StartError  # noqa: PLC0415
         from streams.demo import DemoError  # noqa: PLC0415
         from streams.embedded import EmbeddedBrokerError  # noqa: PLC0415
         from streams.enforce.errors import EnforceError  # noqa: PLC0415
@@ -54,6 +55,7 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
             EnforceError,
             DemoError,
             ExplainError,
+            StartError,
         ) as error:
             fail(str(error))
         except BrokenPipeError:
@@ -67,6 +69,22 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
 def setting(name: str, text: str, kind: Any = str) -> Callable[..., Any]:
     """A flag that overrides a setting of the same name."""
     return click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text, default=None)
+
+
+def output(context: click.Context, parameter: click.Parameter, told: str | None) -> str | None:
+    """A name to write records to, whose ending says how."""
+    from streams.sinks import ENDINGS, is_output  # noqa: PLC0415
+
+    if told is not None and not is_output(told):
+        raise click.BadParameter(f"{told} does not say how to write it: end it in {ENDINGS}")
+    return told
+
+
+def json_output(context: click.Context, parameter: click.Parameter, told: str | None) -> str | None:
+    """A name to write one JSON document to."""
+    if told is not None and not told.endswith(".json"):
+        raise click.BadParameter(f"{told} would hold JSON: end it in .json")
+    return told
 
 
 LOG_LEVEL = click.option(
@@ -155,20 +173,24 @@ def topics(check: bool, **flags: Any) -> None:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @setting("policy", "Policy file; the default policy if absent.", POLICY)
 @click.option(
-    "--customers", type=click.Path(path_type=Path, exists=True), help="Customers, NDJSON."
+    "--customers",
+    type=click.Path(path_type=Path, exists=True),
+    help="Customers, NDJSON or Parquet.",
 )
 @click.option("--policies", type=FILE, help="Policies that take effect on the way, NDJSON.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path, exists=True),
-    help="What became of actions, NDJSON; without it notices arrive and restrictions work at once.",
+    help="What became of actions; without it notices arrive and restrictions work at once.",
 )
 @click.option(
-    "--decisions", type=click.Path(path_type=Path, exists=True), help="What people decided, NDJSON."
+    "--decisions", type=click.Path(path_type=Path, exists=True), help="What people decided."
 )
-@click.option("--findings", help="Where findings go: .ndjson, .parquet or -.")
-@click.option("--actions", help="Where actions go: .ndjson, .parquet or -.")
-@click.option("--dead-letters", help="Where unusable records go: .ndjson, .parquet or -.")
+@click.option("--findings", callback=output, help="Where findings go: .ndjson, .parquet or -.")
+@click.option("--actions", callback=output, help="Where actions go: .ndjson, .parquet or -.")
+@click.option(
+    "--dead-letters", callback=output, help="Where unusable records go: .ndjson, .parquet or -."
+)
 @click.option(
     "--planted",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -199,9 +221,11 @@ def replay(
 @click.argument("action_id")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @setting("broker", "Where the topics are, unless --actions names a file: host:port.")
-@click.option("--actions", type=FILE, help="Actions of a replay, NDJSON; else the topic.")
-@click.option("--findings", type=FILE, help="Findings of the same replay, NDJSON.")
-@click.option("--customers", type=FILE, help="Customers, NDJSON.")
+@click.option(
+    "--actions", type=FILE, help="Actions of a replay, NDJSON or Parquet; else the topic."
+)
+@click.option("--findings", type=FILE, help="Findings of the same replay, NDJSON or Parquet.")
+@click.option("--customers", type=FILE, help="Customers, NDJSON or Parquet.")
 @click.option("--policies", type=FILE, help="Policies that took effect on the way, NDJSON.")
 @setting("policy", "Policy file; the default policy if absent.", POLICY)
 @setting("partitions", "Partitions that the topics have, or that the replay had.", int)
@@ -239,10 +263,21 @@ def explain(
 @click.option("--days", default=62, help="How many days.")
 @click.option("--seed", default=7, help="The same seed gives the same operator.")
 @click.option(
-    "--events", default="-", help="Where usage goes: .ndjson, .parquet or - (standard output)."
+    "--events",
+    default="-",
+    callback=output,
+    help="Where usage goes: .ndjson, .parquet or - (standard output).",
 )
-@click.option("--customers-out", help="Where the customers' plans go, NDJSON.")
-@click.option("--planted-out", help="Where parts, and whom each rule must find, go, JSON.")
+@click.option(
+    "--customers-out",
+    callback=output,
+    help="Where the customers' plans go: .ndjson, .parquet or -.",
+)
+@click.option(
+    "--planted-out",
+    callback=json_output,
+    help="Where parts, and whom each rule must find, go: .json.",
+)
 @for_people
 def generate(
     customer_count: int,
@@ -262,13 +297,19 @@ def generate(
 
 
 @main.command()
-@click.argument(
-    "kind", type=click.Choice(["approve", "reject", "exempt", "snooze", "release_brake"])
-)
+@click.argument("kind", type=click.Choice(DECISIONS))
 @click.option("--customer", "customer_id", help="Whom it is about; without, a rule or everybody.")
 @click.option("--rule", help="The rule it is about; without, all of them.")
-@click.option("--action", "action_id", help="The action that is approved or rejected.")
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it holds.")
+@click.option(
+    "--action",
+    "action_id",
+    help="The action that is approved or rejected, or whose case is snoozed.",
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long it holds; an exemption without it holds until further notice.",
+)
 @click.option("--reason", required=True, help="Why: it is kept with the decision.")
 @click.option("--by", "decided_by", required=True, help="Who decided.")
 @setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")

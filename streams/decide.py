@@ -26,12 +26,16 @@ class DecisionError(Exception):
     """Something that can't be decided so; the message is one sentence that says what to do."""
 
 
-NEEDED = {
-    "approve": ("customer_id", "action_id"),
-    "exempt": ("customer_id",),
-    "snooze": ("customer_id", "rule"),
+OF_ACTION, OF_RULE = (("customer_id", "action_id"), ()), (("rule",), ())
+
+FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "approve": OF_ACTION,
+    "reject": OF_ACTION,
+    "exempt": (("customer_id",), ("rule", "days")),
+    "snooze": (("customer_id", "days"), ("rule", "action_id")),
+    "release_brake": ((), ("rule",)),
 }
-"""What a kind of decision has to name; a rejection names an action, or a rule that is braked."""
+"""What a kind of decision has to name, and what else it may; a rejection may also be of a rule."""
 
 
 def send_decision(bootstrap: str, days: float | None, **said: str | None) -> int:
@@ -46,7 +50,8 @@ def send_decision(bootstrap: str, days: float | None, **said: str | None) -> int
     TopicsError
         The broker can't be reached, or refused it.
     """
-    decision = _decision(days, {name: value for name, value in said.items() if value is not None})
+    named = {name: value for name, value in said.items() if value is not None}
+    decision = decision_of(days, **named)
     customer_id = decision.customer_id
     value, key = msgspec.json.encode(decision), decision.customer_id.encode()
     try:
@@ -67,16 +72,11 @@ def send_decision(bootstrap: str, days: float | None, **said: str | None) -> int
     return len(numbers)
 
 
-def _decision(days: float | None, said: dict[str, Any]) -> Decision:
-    kind, now_ms = said["kind"], wall_clock()
-    needed = NEEDED.get(kind, ())
-    if kind == "reject":
-        needed = ("customer_id", "action_id") if "customer_id" in said else ("rule",)
-    if missing := [name for name in needed if name not in said]:
-        flags = " and ".join(f"--{name.removesuffix('_id')}" for name in missing)
-        raise DecisionError(f"{kind} needs {flags}: say what it is about.")
-    if kind in ("exempt", "snooze") and days is None:
-        raise DecisionError(f"{kind} needs --days: say how long it holds.")
+def decision_of(days: float | None, **said: Any) -> Decision:
+    """The decision that was said, as of now; an exemption for no number of days has no end."""
+    now_ms = wall_clock()
+    named = said if days is None else said | {"days": days}
+    _refuse_form(said["kind"], named.keys() - {"kind", "reason", "decided_by"})
     if days is not None and not isfinite(days):
         raise DecisionError(f"--days can't be {days}: give a number.")
     if "rule" in said and said["rule"] not in PARAMETERS:
@@ -89,3 +89,21 @@ def _decision(days: float | None, said: dict[str, Any]) -> Decision:
         return msgspec.convert({"customer_id": EVERYBODY} | said | fixed | until, Decision)
     except msgspec.ValidationError as error:
         raise DecisionError(f"That is no decision ({error}): change what it names.") from None
+
+
+def _refuse_form(kind: str, named: set[str]) -> None:
+    """Raise `DecisionError` if a kind of decision lacks something, or says too much."""
+    needed, optional = OF_RULE if kind == "reject" and named == {"rule"} else FORMS[kind]
+    if missing := [name for name in needed if name not in named]:
+        flags = " and ".join(map(_flag, missing))
+        what = "how long it holds" if missing == ["days"] else "what it is about"
+        raise DecisionError(f"{kind} needs {flags}: say {what}.")
+    if {"rule", "action_id"} <= named & {*needed, *optional}:
+        raise DecisionError("An action has a rule of its own: name --rule or --action, not both.")
+    if surplus := sorted(named - {*needed, *optional}):
+        flags = " and ".join(map(_flag, surplus))
+        raise DecisionError(f"{kind} takes no {flags} here: leave it out.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.removesuffix('_id')}"

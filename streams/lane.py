@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import faust
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, Message
 
+from streams.crash import StartError
 from streams.pace import Pace
 
 
@@ -263,6 +265,18 @@ class LaneProducer(driver.Producer):
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.app.idempotence}
+
+    async def on_start(self) -> None:
+        """Begin to send; a broker may know no idempotent producers."""
+        try:
+            await super().on_start()
+        except KafkaError as error:
+            if not self.app.idempotence or isinstance(error, KafkaConnectionError):
+                raise
+            raise StartError(
+                f"The broker takes no idempotent producer ({type(error).__name__}): have it allow "
+                "IdempotentWrite, or set FAIRUSE_IDEMPOTENCE=false if a retry may double a record."
+            ) from error
 
     @property
     def batches(self) -> Any:

@@ -35,10 +35,9 @@ EVENTS_AT_ONCE = 131_072
 
 def run_worker(settings: Settings, log_level: str) -> int:
     """Run a worker until it is stopped; its exit code."""
-    import faust  # noqa: PLC0415
-
     from streams.app import create_app  # noqa: PLC0415
     from streams.topics import TopicsError, check_topics  # noqa: PLC0415
+    from streams.worker import Worker  # noqa: PLC0415
 
     load_policy(Path(settings.policy) if settings.policy else None)
     _refuse_taken(settings.host, settings.port)
@@ -46,12 +45,7 @@ def run_worker(settings: Settings, log_level: str) -> int:
     if problems:
         raise TopicsError("; ".join(problems))
     app = create_app(settings)
-    worker = faust.Worker(app, loglevel=log_level.upper(), console_port=None, quiet=True)
-    try:
-        worker.execute_from_commandline()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+    return Worker(app, loglevel=log_level.upper(), console_port=None, quiet=True).run()
 
 
 def _refuse_taken(host: str, port: int) -> None:

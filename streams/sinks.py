@@ -9,23 +9,29 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import msgspec
-import msgspec.inspect
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from streams.rows import row_of, schema_of
+from streams.sources import NDJSON_ENDINGS, is_ndjson
+
 encoder = msgspec.json.Encoder()
 ROWS_AT_ONCE = 65_536
-PLAIN = {
-    msgspec.inspect.IntType: pa.int64(),
-    msgspec.inspect.FloatType: pa.float64(),
-    msgspec.inspect.BoolType: pa.bool_(),
-}
-"""Types of fields that are columns of their own kind; all others are text."""
+
+ENDINGS = f"{', '.join(NDJSON_ENDINGS)} (each also with .gz or .zst), .parquet, or - alone"
+"""What names of output end in."""
 
 
 class SinkError(Exception):
     """Output that can't be written; the message says what to do."""
+
+
+def is_output(name: str) -> bool:
+    """Whether a name's ending says how records are written there; a device or a pipe needs none."""
+    path = Path(name)
+    plain = name == "-" or path.is_char_device() or path.is_fifo()
+    return plain or path.suffix == ".parquet" or is_ndjson(path)
 
 
 @contextmanager
@@ -97,8 +103,8 @@ class Sink:
                 self._file.write(b"".join(encoder.encode(record) + b"\n" for record in records))
             elif self.path is not None:
                 for record in records:
-                    self._schema = self._schema if self._rows else _schema_of(type(record))
-                    self._rows.append(_flat(record))
+                    self._schema = self._schema if self._rows else schema_of(type(record))
+                    self._rows.append(row_of(record))
                 if len(self._rows) >= ROWS_AT_ONCE:
                     self._flush()
 
@@ -108,22 +114,3 @@ class Sink:
             self._parquet = pq.ParquetWriter(self.path, self._schema)
         self._parquet.write_table(pa.Table.from_pylist(self._rows, self._parquet.schema))
         self._rows = []
-
-
-def _schema_of(record: type) -> pa.Schema:
-    """The columns of a kind of record, whatever the first ones leave out."""
-    fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
-    return pa.schema([(field.encode_name, _column_of(field.type)) for field in fields])
-
-
-def _column_of(told: msgspec.inspect.Type) -> pa.DataType:
-    kinds = told.types if isinstance(told, msgspec.inspect.UnionType) else (told,)
-    return next((PLAIN[type(kind)] for kind in kinds if type(kind) in PLAIN), pa.string())
-
-
-def _flat(record: Any) -> dict[str, Any]:
-    row = msgspec.to_builtins(record)
-    return {
-        name: encoder.encode(value).decode() if isinstance(value, (dict, list)) else value
-        for name, value in row.items()
-    }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from schemas.columns import Columns
 from schemas.decode import Reject, decode
 from streams.arrow import READ, columns_of, json_of
 from streams.clock import Clock
+from streams.rows import record_of
 
 NDJSON_ENDINGS = (".ndjson", ".jsonl", ".json")
 LINES_AT_ONCE = 65_536
@@ -95,8 +96,13 @@ Reader = Callable[[Path, Origin, int, int], Iterator[Chunk]]
 def _reader(path: Path) -> Reader | None:
     if path.suffix == ".parquet":
         return _parquet
+    return _ndjson if is_ndjson(path) else None
+
+
+def is_ndjson(path: Path) -> bool:
+    """Whether a file's name says that it is NDJSON, packed or not."""
     plain = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
-    return _ndjson if plain.suffix in NDJSON_ENDINGS else None
+    return plain.suffix in NDJSON_ENDINGS
 
 
 def _ndjson(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
@@ -200,15 +206,28 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise SourceError(f"{path} can't be read ({error}): check the file") from None
 
 
+def _read_rows(path: Path, record: type) -> Iterator[tuple[int, bytes]]:
+    """The rows of a Parquet file as the JSON of their records, by their numbers."""
+    try:
+        batches = pq.ParquetFile(path).iter_batches(LINES_AT_ONCE)
+        rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+        for number, row in enumerate(rows, 1):
+            yield number, record_of(row, record)
+    except UNREADABLE as error:
+        raise SourceError(f"{path} can't be read ({error}): check the file") from None
+
+
 def read_records(path: Path, decoder: Any) -> Iterator[Any]:
-    """The records of an NDJSON file that are not usage: customers, findings, results and so on."""
+    """The records of a file that are not usage: customers, findings, results and so on."""
     return (record for _, _, record in numbered_records(path, decoder))
 
 
 def numbered_records(path: Path, decoder: Any) -> Iterator[tuple[int, bytes, Any]]:
-    """The same with the number and the bytes of each record's line."""
-    for number, line in read_lines(path):
+    """The same with the number and the JSON of each record: a line, or a row of Parquet."""
+    rows = path.suffix == ".parquet"
+    for number, line in _read_rows(path, decoder.type) if rows else read_lines(path):
         try:
             yield number, line, decoder.decode(line)
         except ValueError as error:
-            raise SourceError(f"{path}:{number}: {error}: mend the line") from None
+            where = "row" if rows else "line"
+            raise SourceError(f"{path}:{number}: {error}: mend the {where}") from None

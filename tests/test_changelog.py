@@ -6,6 +6,8 @@ lost row shows as too little, one that counted twice as too much.
 """
 
 import copy
+import subprocess
+import sys
 from collections import Counter
 from contextlib import suppress
 
@@ -551,3 +553,32 @@ def test_a_changelog_of_another_format_is_refused(log):
     holder.checkpoint()
     with pytest.raises(ChangelogError, match="new app id"):
         Worker(2, log).follow()
+
+
+ENDING = """
+import logging, sys
+from streams.changelog import ChangelogError
+from streams.crash import end_worker
+logging.basicConfig(level=sys.argv[1])
+try:
+    raise {error}("start under a new app id")
+except Exception as error:
+    end_worker(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "shown"),
+    [
+        ("ChangelogError", "INFO", False),
+        ("ChangelogError", "DEBUG", True),
+        ("KeyError", "INFO", True),
+    ],
+)
+def test_a_changelog_that_can_not_be_read_is_a_sentence_and_a_bug_is_not(error, level, shown):
+    """Only what we have to mend is told with where it came from."""
+    command = [sys.executable, "-c", ENDING.format(error=error), level]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "start under a new app id" in ended.stderr
+    assert shown == ("Traceback" in ended.stderr)

@@ -14,8 +14,10 @@ import zstandard
 
 from detectors import RULES
 from detectors.policies import default_policy_path
-from schemas.records import Action
+from schemas.records import Action, Customer
 from streams import sinks
+from streams.decide import decision_of
+from streams.sources import read_records
 
 GOLDEN = Path(__file__).parent / "golden"
 WEBHOOK = """
@@ -284,6 +286,39 @@ def test_what_can_not_be_written_is_named(tmp_path, arguments):
     assert f"{arguments[-1]} can't be written" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("replay", "in.ndjson", "--findings", "out.csv"), (".ndjson", ".parquet")),
+        (("replay", "in.ndjson", "--actions", "out"), (".ndjson", ".parquet")),
+        (("replay", "in.ndjson", "--dead-letters", "out.parquet.gz"), (".zst",)),
+        (("generate", "--days", "1", "--events", "out.csv"), (".ndjson", ".parquet")),
+        (("generate", "--days", "1", "--customers-out", "out.csv"), (".ndjson", ".parquet")),
+        (("generate", "--days", "1", "--planted-out", "out.csv"), (".json",)),
+    ],
+)
+def test_output_whose_ending_says_nothing_is_wrong_usage(tmp_path, arguments, words):
+    """The endings that work are named, and nothing is written."""
+    (tmp_path / "in.ndjson").write_bytes(b"")
+    result = fairuse(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout, "Traceback" in result.stderr) == (2, "", False)
+    (said,) = [line for line in result.stderr.splitlines() if "Error:" in line]
+    for word in (arguments[-2], arguments[-1], *words):
+        assert word in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.ndjson"]
+
+
+def test_customers_in_parquet_are_those_in_lines(operator, tmp_path):
+    """As `generate` writes them."""
+    shape = ("--customers", "200", "--days", "40", "--seed", "3")
+    customers, none = tmp_path / "customers.parquet", tmp_path / "usage.parquet"
+    written = fairuse("generate", *shape, "--events", none, "--customers-out", customers)
+    assert written.returncode == 0, written.stderr
+    decoder = msgspec.json.Decoder(Customer)
+    expected = list(read_records(operator / "customers.ndjson", decoder))
+    assert expected == list(read_records(customers, decoder))
+
+
 @pytest.mark.parametrize("name", ["folder.ndjson", "broken.ndjson.gz"])
 @pytest.mark.parametrize("flag", ["--customers", "--results", "--decisions"])
 def test_what_can_not_be_read_is_named(tmp_path, flag, name):
@@ -338,6 +373,47 @@ def test_parquet_without_a_record_can_be_read(tmp_path):
 )
 def test_a_decision_that_is_none_is_wrong_usage(flags, words):
     result = fairuse("decide", "exempt", "--reason", "why", "--by", "who", *flags)
+    assert_one_sentence(result, 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "days", "said"),
+    [
+        ("snooze", 3, {}),
+        ("snooze", 3, {"rule": "voice_daily"}),
+        ("snooze", 3, {"action_id": "a-1"}),
+        ("exempt", None, {}),
+        ("exempt", None, {"rule": "voice_daily"}),
+        ("exempt", 3, {"rule": "voice_daily"}),
+    ],
+)
+def test_a_customer_is_left_alone_in_whole_or_in_part(kind, days, said):
+    """An exemption also until further notice."""
+    said = {"kind": kind, "customer_id": "c", "reason": "why", "decided_by": "who"} | said
+    decided = decision_of(days, **said)
+    told = msgspec.structs.asdict(decided)
+    assert said == {name: told[name] for name in said}
+    until_ms = None if days is None else decided.time_ms + days * 86_400_000
+    assert until_ms == decided.until_ms
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("snooze --customer c", ("needs --days", "how long")),
+        ("snooze --days 1 --rule voice_daily", ("needs --customer",)),
+        ("snooze --customer c --days 1 --rule voice_daily --action a", ("not both",)),
+        ("exempt --customer c --action a", ("exempt takes no --action", "leave it out")),
+        ("exempt --rule voice_daily", ("needs --customer",)),
+        ("approve --customer c --action a --days 3", ("takes no --days",)),
+        ("approve --customer c", ("needs --action",)),
+        ("reject --customer c --rule voice_daily", ("needs --action",)),
+        ("reject --rule voice_daily --days 1", ("needs --customer and --action",)),
+        ("release_brake --customer c", ("takes no --customer",)),
+    ],
+)
+def test_a_decision_says_what_it_is_about_and_nothing_else(arguments, words):
+    result = fairuse("decide", *arguments.split(), "--reason", "why", "--by", "who")
     assert_one_sentence(result, 2, *words)
 
 

@@ -68,8 +68,8 @@ LANE, TABLES, CHECKPOINT, APP = (
     f"streams/{name}.py" for name in ("lane", "tables", "checkpoint", "app")
 )
 OUTBOX, COHORTS, AGENTS = (f"streams/{name}.py" for name in ("outbox", "cohorts", "agents"))
-STATE, IDLE, CONSOLE, RUN = (
-    f"streams/{name}.py" for name in ("worker_state", "idle", "console", "run")
+STATE, IDLE, CONSOLE, WORKER = (
+    f"streams/{name}.py" for name in ("worker_state", "idle", "console", "worker")
 )
 USAGE = TP("usage.sms", 3)
 
@@ -157,7 +157,9 @@ NAMES = [
     (OUTBOX, BatchBuilder, "record_count", "self"),
     (COHORTS, AIOKafkaConsumer, "assign", "self partitions"),
     (COHORTS, AIOKafkaConsumer, "getmany", "async self *partitions timeout_ms max_records"),
-    (RUN, faust.Worker, "execute_from_commandline", "self"),
+    (LANE, driver.Producer, "on_start", "async self"),
+    (WORKER, faust.Worker, "execute_from_commandline", "self"),
+    (WORKER, faust.Worker, "start", "async self"),
 ]
 
 
@@ -653,7 +655,7 @@ def test_signals_are_sent_to_the_functions_connected(app):
 def test_a_worker_takes_the_options_it_is_given():
     taken = inspect.signature(faust.Worker.__init__).parameters
     for name in ("loglevel", "console_port", "quiet"):
-        assert name in taken or "kwargs" in taken, f"{name}: {RUN}"
+        assert name in taken or "kwargs" in taken, f"{name}: {WORKER}"
 
 
 # -- batches of aiokafka --------------------------------------------------------------------------

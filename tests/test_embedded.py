@@ -10,8 +10,15 @@ import time
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from streams.embedded import EmbeddedBroker, EmbeddedBrokerError, PortTaken, answers
+from streams.embedded import (
+    EmbeddedBroker,
+    EmbeddedBrokerError,
+    PortTaken,
+    answers,
+    free_ports,
+)
 from streams.topics import CUSTOMERS, check_topics, create_topics
+from tests.test_cli import fairuse
 
 GONE_SECONDS_MAX = 10
 
@@ -49,6 +56,37 @@ def test_topics_are_made_and_a_record_is_read_back():
         consumer.close()
     assert (record.key, record.value) == (b"c-1", b"{}")
     assert gone(broker.port)
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_a_worker_says_what_to_do_where_no_producer_is_idempotent(level, tmp_path):
+    """In a sentence, after its log; where the error came from is for --log-level debug."""
+    port = free_ports(1)[0]
+    with EmbeddedBroker() as broker:
+        create_topics(broker.bootstrap, 2, 1, "fairuse")
+        flags = ("--broker", broker.bootstrap, "--port", port, "--data-dir", tmp_path)
+        ended = fairuse("worker", *flags, "--log-level", level)
+    assert ended.returncode == 1, ended.stderr
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith("fairuse: The broker takes no idempotent producer")
+    assert "set FAIRUSE_IDEMPOTENCE=false" in told
+    assert ("Traceback" in ended.stderr) == (level == "debug")
+
+
+def test_a_worker_that_can_not_start_for_another_reason_says_which(monkeypatch, tmp_path):
+    """A folder that is a file, as an example."""
+    monkeypatch.setenv("FAIRUSE_IDEMPOTENCE", "false")
+    (tmp_path / "taken").write_bytes(b"")
+    port = free_ports(1)[0]
+    with EmbeddedBroker() as broker:
+        create_topics(broker.bootstrap, 2, 1, "fairuse")
+        flags = ("--broker", broker.bootstrap, "--port", port)
+        ended = fairuse("worker", *flags, "--data-dir", tmp_path / "taken" / "w")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith("fairuse: The worker could not start")
+    assert str(tmp_path / "taken") in told
+    assert "--log-level debug" in told
 
 
 def test_an_error_inside_ends_it():

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -32,6 +34,7 @@ from streams.explain.terminal import show
 from streams.explain.texts import LANGUAGES, texts_in
 from streams.explain.wording import Wording
 from streams.replay import Replay
+from streams.sinks import Sink
 from streams.sources import read_records
 from tests.drawing import only
 from tests.test_cli import assert_one_sentence, fairuse
@@ -643,6 +646,32 @@ def test_the_command_shows_a_page_and_writes_one(run, tmp_path):
     assert shown.stderr == ""
     assert "351 messages texte ont été envoyés en un jour" in shown.stdout
     assert "351 messages texte" in page.read_text(encoding="utf-8")
+
+
+def test_records_in_parquet_are_explained_as_those_in_lines(run, tmp_path):
+    """A replay writes both; customers may come so, too."""
+    folder, action_id, told = run
+    expected = fairuse("explain", action_id, *told, cwd=folder).stdout
+    with Sink(str(tmp_path / "customers.parquet")) as sink:
+        sink.write(customers_of(FIRST_SMS))
+    flags = ("--customers", "--actions", "--findings")
+    told = [
+        text
+        for flag, name in zip(flags, ("customers", "actions", "findings"), strict=True)
+        for text in (flag, str(tmp_path / f"{name}.parquet"))
+    ]
+    assert fairuse("replay", "input.ndjson", *told, cwd=folder).returncode == 0
+    shown = fairuse("explain", action_id, *told, cwd=folder)
+    assert (shown.returncode, shown.stdout) == (0, expected), shown.stderr
+
+
+def test_parquet_without_what_an_action_has_is_named(run, tmp_path):
+    """As of usage, where actions were meant."""
+    folder, action_id, told = run
+    pq.write_table(pa.table({"type": ["sms"]}), tmp_path / "usage.parquet")
+    told = (*told, "--actions", tmp_path / "usage.parquet")
+    shown = fairuse("explain", action_id, *told, cwd=folder)
+    assert_one_sentence(shown, 1, "usage.parquet:1", "action_id", "mend the row")
 
 
 def test_the_command_fails_when_the_input_differs_or_is_gone(run, tmp_path):

@@ -1,12 +1,14 @@
 """The default policy says what the contract says; mistakes are named with line and remedy."""
 
 import re
+import tomllib
 
 import pytest
 
 from detectors import RULES
 from detectors.partition import Partition
 from detectors.policies import PARAMETERS, default_policy_path, load_policy
+from schemas.lines import line_of as found_line_of
 from schemas.policy import PolicyError, read_policy
 
 HOUR_MS = 3_600_000
@@ -170,9 +172,9 @@ MISTAKES = {
         ("rules.portscan.step_second", "unknown", "did you mean `step_seconds`?"),
     ),
     "unknown table": (
-        DOCUMENT + "[brakes]\nactions_per_hour = 3\n",
-        "[brakes]",
-        ("brakes", "unknown", "choose from"),
+        DOCUMENT + "[limits]\nactions_per_hour = 3\n",
+        "[limits]",
+        ("limits", "unknown", "choose from"),
     ),
     "unknown rule": (
         changed(("rules.sms_daily", "[rules.sms_daily]", "[rules.sms_dayly]")),
@@ -350,7 +352,7 @@ MISTAKES = {
     "no emergency calls": (
         changed(("rules.voice_daily", "limit_ms", 'limit_ms = 1\noutgoing = ["free"]')),
         "outgoing",
-        ("rules.voice_daily.outgoing", "unknown", "choose from"),
+        ("rules.voice_daily.outgoing", "never barred (base-general 12.1-12.3)", "remove it"),
     ),
     "another service restricted": (
         changed(("rules.sms_daily", "service", 'service = "mobile" # all of it')),
@@ -389,6 +391,37 @@ MISTAKES = {
         'restriction = "reclaim_number" # gone',
         ("rules.voice_daily.restriction", "restricts more than the service voice", "alone"),
     ),
+    "restricted for what others do": (
+        changed(("rules.inbound_abuse", "restriction", 'restriction = "suspend" # the victim')),
+        'restriction = "suspend" # the victim',
+        ("rules.inbound_abuse.restriction", "done to the customer", 'set it to "report_upstream"'),
+    ),
+    "slowed down for what others do": (
+        changed(
+            (
+                "rules.inbound_abuse",
+                "restriction",
+                'restriction = "throttle" # the victim\nrate_kbps = 256',
+            )
+        ),
+        'restriction = "throttle" # the victim',
+        ("rules.inbound_abuse.restriction", "done to the customer", 'set it to "report_upstream"'),
+    ),
+    "reported for the customer's own breach": (
+        changed(("rules.sms_daily", "restriction", 'restriction = "report_upstream" # whom?')),
+        'restriction = "report_upstream" # whom?',
+        ("rules.sms_daily.restriction", "only for what is done to a customer", "own service"),
+    ),
+    "a list of restrictions": (
+        changed(("rules.sms_daily", "restriction", 'restriction = ["suspend", "charge"]')),
+        'restriction = ["suspend"',
+        ("rules.sms_daily.restriction", "got `array`", "give a value it allows"),
+    ),
+    "a list of services": (
+        changed(("rules.sms_daily", "service", 'service = ["sms", "voice"]')),
+        'service = ["sms"',
+        ("rules.sms_daily.service", "got `array`", "give a value it allows"),
+    ),
     "charged before the notice": (
         changed(("rules.ddos", "restriction", 'restriction = "charge" # at once')),
         'restriction = "charge" # at once',
@@ -422,7 +455,52 @@ MISTAKES = {
     "action without evidence": (
         changed(("ladder", "notice_days", "notice_days = 3\nevidence = false")),
         "evidence",
-        ("ladder.evidence", "unknown", "choose from"),
+        ("ladder.evidence", "every action carries its evidence", "remove it"),
+    ),
+    "emergency numbers barred": (
+        changed(("ladder", "notice_days", "notice_days = 3\nemergency_numbers = false")),
+        "emergency_numbers",
+        ("ladder.emergency_numbers", "never barred", "remove it"),
+    ),
+    "emergency numbers barred by a rule": (
+        changed(("rules.voice_daily", "limit_ms", "limit_ms = 1\nbar_emergency = true")),
+        "bar_emergency",
+        ("rules.voice_daily.bar_emergency", "never barred", "remove it"),
+    ),
+    "emergency numbers in a table": (
+        changed(("rules.sms_daily", "[rules.sms_daily]", "[emergency]\n[rules.sms_daily]")),
+        "[emergency]",
+        ("emergency", "never barred", "remove it"),
+    ),
+    "emergency numbers as a rule": (
+        changed(("rules.sms_daily", "[rules.sms_daily]", "[rules.free_numbers]")),
+        "[rules.free_numbers]",
+        ("rules.free_numbers", "never barred", "remove it"),
+    ),
+    "no brake": (
+        changed(("ladder", "notice_days", "notice_days = 3\nbrake = false")),
+        "brake = false",
+        ("ladder.brake", "the brake stays on", "`brake_surge` of [ladder]"),
+    ),
+    "no brake for a rule": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nbrake_enabled = false")),
+        "brake_enabled",
+        ("rules.sms_daily.brake_enabled", "the brake stays on", "remove it"),
+    ),
+    "brake misspelt": (
+        changed(("ladder", "brake_surge", "brake_surges = 50")),
+        "brake_surges",
+        ("ladder.brake_surges", "unknown", "did you mean `brake_surge`?"),
+    ),
+    "terminated by a machine": (
+        changed(("ladder", "notice_days", "notice_days = 3\nterminate_after_days = 20")),
+        "terminate_after_days",
+        ("ladder.terminate_after_days", "a person decides", "remove it"),
+    ),
+    "no notice of a rule": (
+        changed(("rules.sms_daily", "limit", "limit = 350\nnotice = false")),
+        "notice = false",
+        ("rules.sms_daily.notice", "comes before what it announces", "`notice_days`"),
     ),
     "brake turned off": (
         changed(("ladder", "brake_actions_per_hour", "brake_actions_per_hour = 0")),
@@ -458,6 +536,76 @@ def test_each_mistake_is_told_with_its_line_and_remedy(kind):
     assert remedy in told.remedy
     sentence = f"line {told.line}: {where}: {told.problem}; {told.remedy}"
     assert sentence == str(told)
+
+
+BEFORE_RULES = DOCUMENT[: DOCUMENT.index("[rules.")]
+WITHOUT_LADDER = DOCUMENT.replace(LADDER, "")
+INLINE = '[rules]\nsms_daily = { limit = "x" } # here\n'
+
+
+@pytest.mark.parametrize(
+    ("document", "line", "where"),
+    [
+        (BEFORE_RULES + INLINE, "sms_daily", "rules.sms_daily.limit"),
+        (BEFORE_RULES + INLINE, "sms_daily", "rules.sms_daily.clause"),
+        (BEFORE_RULES + "[[rules.sms_daily]]\nlimit = 3\n", "[[rules", "rules.sms_daily"),
+        (BEFORE_RULES + "[[rules]]\nlimit = 3\n", "[[rules]]", "rules"),
+        (
+            BEFORE_RULES + "[rules]\nsms_daily.limit = 3\nsms_daily.foo = 2",
+            "sms_daily.foo",
+            "rules.sms_daily.foo",
+        ),
+        (
+            'ladder = {notice_days = "x", memory_days = 90}\n' + WITHOUT_LADDER,
+            "ladder = ",
+            "ladder.notice_days",
+        ),
+        ("exempt = {sms_daily = 3}\n" + DOCUMENT, "exempt = ", "exempt.sms_daily"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands_however_tables_are_written(document, line, where):
+    """Inline, dotted or in a list."""
+    document = "# The first line is none of it.\n" + document
+    told = next(mistake for mistake in mistakes_of(document) if mistake.where == where)
+    assert line_of(document, line) == told.line
+
+
+WRITTEN = r'''# [no.heading] = "nor key"
+text = """
+[rules.not]
+limit = 1 ""\""""
+"quoted.key" . 'and # so' = 'x' # limit = 2
+[ rules . "sms\u005fdaily" ] # ] =
+list = [
+    {one = [1, 2], two = "}"}, # three = 3
+    {four = 4.5},
+]
+after = 1979-05-27T07:32:00Z
+[rules.x]
+inner = { a.b = {}, 'c' = [[], {}], d = """
+""" }
+last = 1'''
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("text",), 2),
+        (("quoted.key", "and # so"), 5),
+        (("rules", "sms_daily"), 6),
+        (("rules", "sms_daily", "list"), 7),
+        (("rules", "sms_daily", "after"), 11),
+        (("rules", "x", "inner"), 13),
+        (("rules", "x", "last"), 15),
+        (("rules", "x", "nothing"), 12),
+        (("rules", "not"), 6),
+        (("limit",), 1),
+    ],
+)
+def test_keys_are_found_among_whatever_toml_allows(path, line):
+    """What looks like a key in a text or a comment is none."""
+    tomllib.loads(WRITTEN)
+    assert line == found_line_of(WRITTEN, path[:-1], path[-1])
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_lines():

@@ -50,7 +50,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Records in NDJSON files, as a replay reads and writes them."""
+    """Records in files of NDJSON or Parquet, as a replay reads and writes them."""
 
     actions_path: Path
     findings_path: Path
