@@ -114,6 +114,8 @@ class Brake:
         are days apart. Hours that are old enough go into the usual number.
         """
         hours = self.hours.setdefault(scope, {})
+        if hour in hours:
+            return hour
         oldest = max(hours, default=hour) - HOURS_KEPT + 1
         if hour < oldest:
             return None

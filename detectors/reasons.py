@@ -4,20 +4,20 @@ from schemas.records import ActionKind, Finding
 
 WHAT = {
     "messages": "{observed} messages sent where {limit} are allowed",
-    "ms": "{observed_hours} hours of calls where {limit_hours} are allowed",
-    "bytes": "{observed_gb} GB where the limit is {limit_gb} GB",
-    "per mille with one number": "hours of calls, {observed_percent:.0f} % of them with one number",
+    "ms": "{observed} hours of calls where {limit} are allowed",
+    "bytes": "{observed} GB where the limit is {limit} GB",
+    "per mille with one number": "hours of calls, {observed} % of them with one number",
     "ports": "connection attempts to {observed} ports of one computer within minutes",
     "hosts": "connection attempts to {observed} computers on one port within minutes",
     "linked_items": "{observed} linked items where the limit is {limit}",
     "shared_items": "{observed} shared files or folders where the limit is {limit}",
     "recipients": "messages to {observed} recipients at a time where {limit} are allowed",
     "servers": "mail sent straight to {observed} mail servers",
-    "kilobytes": "{observed_mb} MB within minutes where the network bears {limit_mb} MB",
-    "per_mille_abroad": "{observed_percent:.0f} % of use abroad or more, month after month",
+    "kilobytes": "{observed} MB within minutes where the network bears {limit} MB",
+    "per_mille_abroad": "{observed} % of use abroad or more, month after month",
     "devices": "use on {observed} different devices",
     "devices at once": "{observed} devices watching at the same moment where {limit} may",
-    "per mille of viewing away from home": "{observed_percent:.0f} % of the viewing away from home",
+    "per mille of viewing away from home": "{observed} % of the viewing away from home",
     "months without use": "no use at all for {observed} months",
     "gateway per mille": "calls that look as if a gateway made them for others",
     "machine per mille": "use that looks like that of a machine",
@@ -36,8 +36,18 @@ WHAT = {
 }
 """By the unit of what was observed."""
 
+LARGER = {
+    "ms": (3_600_000, 1),
+    "bytes": (1e9, 2),
+    "kilobytes": (1e3, 0),
+    "per mille with one number": (10, 0),
+    "per_mille_abroad": (10, 0),
+    "per mille of viewing away from home": (10, 0),
+}
+"""How many of a unit one of the told unit holds, and with how many digits it is told."""
+
 ANYTHING = "{observed} {unit} where the limit is {limit}"
-NO_LIMIT = "{observed_gb} GB stored, and your plan has no limit"
+NO_LIMIT = "{observed} GB stored, and your plan has no limit"
 
 CAME_BACK = "A restriction that is over was applied again; it is lifted once more."
 
@@ -69,29 +79,20 @@ CONSEQUENCE: dict[ActionKind, str] = {
 def reason(kind: ActionKind, finding: Finding) -> str:
     """One sentence for an action that follows from a finding."""
     is_unlimited = finding.unit == "bytes" and finding.limit < 0
-    hours, limit_hours = _rounded(finding, 3_600_000, 1)
-    gb, limit_gb = _rounded(finding, 1e9, 2)
-    mb, limit_mb = _rounded(finding, 1e3, 0)
-    what = (NO_LIMIT if is_unlimited else WHAT.get(finding.unit, ANYTHING)).format(
-        observed=finding.observed,
-        limit=finding.limit,
-        unit=finding.unit,
-        observed_hours=hours,
-        limit_hours=limit_hours,
-        observed_gb=gb,
-        limit_gb=limit_gb,
-        observed_mb=mb,
-        limit_mb=limit_mb,
-        observed_percent=finding.observed / 10,
-    )
+    observed, limit = _amounts(finding)
+    what = NO_LIMIT if is_unlimited else WHAT.get(finding.unit, ANYTHING)
+    what = what.format(observed=observed, limit=limit, unit=finding.unit)
     regularly = "regularly " if finding.level == "regular" else ""
     when = WHEN.get(finding.window.kind, "")
     said = " ".join(part for part in (f"We {regularly}saw {what}", when) if part)
     return f"{said}: {CONSEQUENCE[kind]}."
 
 
-def _rounded(finding: Finding, unit: float, digits: int) -> tuple[str, str]:
-    """What was observed, and the limit, in a larger unit; told apart where both round alike."""
+def _amounts(finding: Finding) -> tuple[str, str]:
+    """What was observed, and the limit, as they are told; told apart where both round alike."""
+    if finding.unit not in LARGER:
+        return str(finding.observed), str(finding.limit)
+    unit, digits = LARGER[finding.unit]
     observed = f"{finding.observed / unit:,.{digits}f}"
     limit = f"{finding.limit / unit:,.{digits}f}"
     is_above = finding.observed > finding.limit

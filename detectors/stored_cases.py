@@ -28,6 +28,8 @@ from detectors.turn import Turn
 from schemas.policy import Policy
 from schemas.records import Action, Service
 
+SERVICES: tuple[Service, ...] = get_args(Service)
+
 CASES = msgspec.msgpack.Decoder(dict[str, bytes])
 EMPTY = pack_dossier(Dossier())
 CASE, POLICY = b"case/", b"policy/"
@@ -150,16 +152,18 @@ class StoredCases:
 
     def _keys_of(self, customer_id: str) -> list[str]:
         """The keys of a customer's dossiers, in a fixed order of services."""
-        keys = (key_of(service, customer_id) for service in get_args(Service))
+        keys = (key_of(service, customer_id) for service in SERVICES)
         return [key for key in keys if key in self.cases]
 
-    def _turn(self, key: str) -> Turn:
+    def _turn(self, key: str, known: Dossier | None = None) -> Turn:
+        """The turn of a service, whose dossier may be known already."""
         customer_id = customer_of(key)
         unplaced_key = key_of(UNPLACED, customer_id)
         unplaced = self._dossier(unplaced_key)
-        dossier = unplaced if key == unplaced_key else self._dossier(key)
+        dossier = unplaced if key == unplaced_key else known or self._dossier(key)
         return Turn(
             key=key,
+            customer_id=customer_id,
             dossier=dossier,
             unplaced=unplaced,
             policy=self.timeline.policy_of(customer_id, dossier.clock_ms),
@@ -174,13 +178,14 @@ class StoredCases:
 
     def _keep(self, turn: Turn) -> list[Action]:
         """Pack what a turn worked on again, and set its alarms."""
-        self._store(turn.key, turn.dossier, turn.unplaced)
-        unplaced_key = key_of(UNPLACED, turn.customer_id)
-        if turn.unplaced is not turn.dossier and unplaced_key in self.cases:
-            self._store(unplaced_key, turn.unplaced, turn.unplaced)
+        customer_id, unplaced = turn.customer_id, turn.unplaced
+        self._store(turn.key, customer_id, turn.dossier, unplaced)
+        unplaced_key = key_of(UNPLACED, customer_id)
+        if unplaced is not turn.dossier and unplaced_key in self.cases:
+            self._store(unplaced_key, customer_id, unplaced, unplaced)
         return turn.out
 
-    def _store(self, key: str, dossier: Dossier, unplaced: Dossier) -> None:
+    def _store(self, key: str, customer_id: str, dossier: Dossier, unplaced: Dossier) -> None:
         before = self.cases.get(key)
         if dossier.is_empty:
             if before is not None:
@@ -191,13 +196,13 @@ class StoredCases:
         if packed != before:
             self.cases[key] = packed
             self._dirty.add(key)
-        due_ms = self._due_ms(key, dossier, unplaced)
+        due_ms = self._due_ms(customer_id, dossier, unplaced)
         if due_ms < NEVER_MS:
             self._watched().set(key, due_ms)
 
-    def _due_ms(self, key: str, dossier: Dossier, unplaced: Dossier) -> int:
+    def _due_ms(self, customer_id: str, dossier: Dossier, unplaced: Dossier) -> int:
         """When to look at a service again: with the first timer, or another policy before it."""
-        policy = self.timeline.policy_of(customer_of(key), dossier.clock_ms)
+        policy = self.timeline.policy_of(customer_id, dossier.clock_ms)
         due_ms = next_due_ms(dossier, policy, unplaced.early)
         return min([due_ms, *self.timeline.changes_between(dossier.clock_ms, due_ms)])
 
@@ -207,9 +212,9 @@ class StoredCases:
             due_ms: dict[str, int] = {}
             held: dict[int, HeldAction] = {}
             for key, packed in self.cases.items():
-                dossier = unpack_dossier(packed)
-                unplaced = self._dossier(key_of(UNPLACED, customer_of(key)))
-                due_ms[key] = self._due_ms(key, dossier, unplaced)
+                dossier, customer_id = unpack_dossier(packed), customer_of(key)
+                unplaced = self._dossier(key_of(UNPLACED, customer_id))
+                due_ms[key] = self._due_ms(customer_id, dossier, unplaced)
                 for action_id, order in dossier.orders.items():
                     if order.state == "held":
                         held[order.number] = HeldAction(key, action_id, order.rule)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from detectors.assumed import AssumedEnforcement
 from detectors.brake import Brake
-from detectors.cases import Case, Dossier, Order, customer_of
+from detectors.cases import Case, Dossier, Order
 from schemas.policy import Policy
 from schemas.records import Action
 
@@ -23,6 +23,7 @@ class Turn:
     """
 
     key: str
+    customer_id: str
     dossier: Dossier
     unplaced: Dossier
     policy: Policy
@@ -31,11 +32,6 @@ class Turn:
     enforcement: AssumedEnforcement | None = None
     now_ms: int = 0
     out: list[Action] = field(default_factory=list)
-
-    @property
-    def customer_id(self) -> str:
-        """Whose service it is."""
-        return customer_of(self.key)
 
     @property
     def answer_due_ms(self) -> int:

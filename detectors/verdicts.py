@@ -6,7 +6,14 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from detectors.brake import HeldAction
-from detectors.cases import UNPLACED, WAITING_MAX, customer_of, key_of, unpack_dossier
+from detectors.cases import (
+    UNPLACED,
+    WAITING_MAX,
+    Dossier,
+    customer_of,
+    key_of,
+    unpack_dossier,
+)
 from detectors.decisions import close_case, decided, let_go
 from detectors.findings import KNOWN_MS, known_ms
 from detectors.ladder import found
@@ -128,8 +135,9 @@ class Verdicts(StoredCases):
 
     def _answer(self, result: EnforcementResult) -> list[Action]:
         for key in self._keys_of(result.customer_id):
-            if self._dossier(key).is_out(result.action_id):
-                return self._take(key, result.time_ms, answered, result)
+            dossier = self._dossier(key)
+            if dossier.is_out(result.action_id):
+                return self._take(key, result.time_ms, answered, result, dossier)
         # No clock goes by it: what leads to the action is older than its answer.
         turn = self._turn(key_of(UNPLACED, result.customer_id))
         keep_early(turn, result)
@@ -216,15 +224,20 @@ class Verdicts(StoredCases):
         return actions
 
     def _take(
-        self, key: str, time_ms: int, handle: Callable[[Turn, Any], None], record: Any
+        self,
+        key: str,
+        time_ms: int,
+        handle: Callable[[Turn, Any], None],
+        record: Any,
+        known: Dossier | None = None,
     ) -> list[Action]:
         """Take in a record of a service, after everything that became due before it."""
-        turn = self._turn_at(key, time_ms)
+        turn = self._turn_at(key, time_ms, known)
         return self._hand(turn, max(turn.dossier.clock_ms, time_ms), handle, record)
 
-    def _turn_at(self, key: str, time_ms: int) -> Turn:
+    def _turn_at(self, key: str, time_ms: int, known: Dossier | None = None) -> Turn:
         """A service's turn after all that became due by a time."""
-        turn = self._turn(key)
+        turn = self._turn(key, known)
         now_ms = max(turn.dossier.clock_ms, time_ms)
         if self._watched().may_be_due(key, now_ms):
             self._advance(turn, now_ms)

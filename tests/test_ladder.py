@@ -1057,6 +1057,6 @@ def test_only_who_is_due_is_looked_at():
     for number in range(50):
         story.breach(number, customer=str(number))
     looked_at, turn = [], story.verdicts._turn
-    story.verdicts._turn = lambda customer: looked_at.append(customer) or turn(customer)
+    story.verdicts._turn = lambda key: looked_at.append(key) or turn(key)
     story.tick(3.5)
     assert looked_at == ["sms 0"]
