@@ -232,7 +232,8 @@ class Judge(BatchAgent):
         """Put actions on their topic."""
         for action in actions:
             self.outbox.put(ACTIONS, partition, action.customer_id.encode(), encoder.encode(action))
-            self.metrics.actions.labels(action.rule, action.kind).inc()
+        for labels, count in Counter((action.rule, action.kind) for action in actions).items():
+            self.metrics.actions.labels(*labels).inc(count)
 
 
 def encode_partial(partial: CohortPartial) -> tuple[bytes, bytes]:
