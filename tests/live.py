@@ -31,8 +31,8 @@ from streams.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS, create_topics
 
 DEDUP_ENTRIES_MAX = 1_000_000
 READY_SECONDS_MAX = 60
-MEANS_SECONDS_MAX = 15
-"""The mean of a period goes by way of a topic, after the last event of it is committed."""
+MEANS_SECONDS_MAX = 45
+"""Means go by way of a topic, and the ladder's time goes on after what was found is heard."""
 
 
 class Worker:
