@@ -215,6 +215,11 @@ class Dossier(Struct, array_like=True):
         """Whether a rule's findings lead to nothing for now."""
         return rule in self.exemptions or "" in self.exemptions
 
+    def wait_no_more(self, finding: Finding) -> None:
+        """Let go of what waits about the window of a finding, which was corrected meanwhile."""
+        about = finding.rule, finding.window.start_ms
+        self.waiting = [w for w in self.waiting if (w.rule, w.window.start_ms) != about]
+
     def hold_of(self, rule: str) -> tuple[str, Hold] | None:
         """The service that is restricted because of a rule, and how."""
         for service, hold in self.holds.items():

@@ -144,10 +144,12 @@ def end_episode(turn: Turn, rule_name: str) -> None:
 
 def _cleared(turn: Turn, finding: Finding) -> None:
     """What is in breach no more, or never was."""
-    case = turn.case(finding.rule)
+    case, is_corrected = turn.case(finding.rule), "corrects" in finding.evidence
+    if is_corrected:
+        turn.dossier.wait_no_more(finding)
     if case is None:
         return
-    if "corrects" in finding.evidence:
+    if is_corrected:
         _withdraw(turn, finding, case)
     elif finding.window.start_ms >= case.window_ms:
         case.holds = False

@@ -964,6 +964,15 @@ def test_what_waits_at_the_end_of_the_input_is_taken_in_at_its_own_time():
     assert {at(3)} == {action.decided_ms for action in actions}
 
 
+def test_what_is_corrected_while_it_waits_leads_to_nothing():
+    story = Story(assumed=True)
+    for window in (1, 2):
+        story.find(finding(window, rule="data_monthly_ratio", closed=5))
+    story.find(cleared(3, "data_monthly_ratio", window=1, taken=True))
+    (notice,) = story.tick(9)
+    assert notice.evidence["window"]["start_ms"] == at(2)
+
+
 def test_findings_that_wait_move_with_their_partition():
     story = Story()
     story.find(finding(1, rule="gateway", closed=3))
