@@ -126,6 +126,9 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pace = Pace()
+        self._is_behind = False
+        """Whether there is more to read than was fetched: what comes first may be far ahead of it,
+        so that just a record of it is handed on before it is looked at."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         # The fetcher makes these by name and offers no other way.
@@ -148,10 +151,12 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         for tp in set(others) - whole:
             part = options | {"timeout": 0.0, "max_records": parts[tp]}
             records |= await super()._fetch_records(consumer, {tp}, **part)
-        if whole or not records:
+        if whole:
+            records |= await super()._fetch_records(consumer, whole, **options)
+        elif not records:
             held_back = {tp for tp, part in parts.items() if part == 0}
-            taken = whole or active_partitions - held_back
-            records |= await super()._fetch_records(consumer, taken, **options)
+            first = options | {"max_records": 1} if self._is_behind else options
+            records = await super()._fetch_records(consumer, active_partitions - held_back, **first)
         self.pace.handed_on({tp: r for tp, r in records.items() if tp.topic in self.paced_topics})
         return records
 
@@ -167,9 +172,10 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             if isinstance(result, fetcher.FetchResult) and result.has_more():
                 at_hand[tp] = result._partition_records.to_come()
         at_hand = {tp: records for tp, records in at_hand.items() if records}
+        awaited = {tp for tp in paced - fetched if _has_more(consumer, tp)}
+        self._is_behind = bool(awaited)
         if not at_hand:
             return {}
-        awaited = {tp for tp in paced - fetched if _has_more(consumer, tp)}
         counts = self.pace.in_step(at_hand, awaited)
         return {
             tp: None if counts.get(tp, 0) == len(records) else counts.get(tp, 0)
@@ -179,7 +185,12 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
 
 def _has_more(consumer: Any, tp: TP) -> bool:
     """Whether the broker holds records that were not fetched yet, as far as is known."""
-    state = consumer._subscription.subscription.assignment.state_value(tp)
+    subscription = consumer._subscription.subscription
+    if subscription is None or subscription.assignment is None:
+        return False
+    state = subscription.assignment.state_value(tp)
+    if state is None:
+        return False
     if state.highwater is None or not state.has_valid_position:
         return True
     return state.position < state.highwater

@@ -20,6 +20,13 @@ AHEAD_MS = 86_400_000
 STALLED_SECONDS = 10.0
 """So long the others wait for a partition from which nothing comes."""
 
+STALLED_AHEAD_MS = 5 * AHEAD_MS
+"""How far they may run ahead of it then: less than what rules over several kinds remember of those
+that lag, and more than a worker that has caught up ever comes by."""
+
+LEFT_BEHIND_SECONDS = 120.0
+"""After so long they go on without it."""
+
 UNKNOWN_MS = -1 << 62
 
 
@@ -44,12 +51,14 @@ class Pace:
     """Says of the partitions that were fetched how much of each may be handed on now.
 
     A partition from which more is to come, but nothing was fetched yet, holds the others at what
-    was handed on of it last; `STALLED_SECONDS` later it is left behind.
+    was handed on of it last; `STALLED_SECONDS` later they may run further ahead, and
+    `LEFT_BEHIND_SECONDS` later it is left behind.
     """
 
     def __init__(self) -> None:
         self._reached: dict[TP, int] = {}
-        self._awaited: dict[TP, float] = {}
+        self._awaited: dict[TP, tuple[float, int]] = {}
+        """Since when, and where the slowest of the others was then."""
 
     def in_step(
         self, fetched: Mapping[TP, Sequence[Any]], awaited: set[TP], now: float | None = None
@@ -66,8 +75,9 @@ class Pace:
             Monotonic time, seconds.
         """
         now = monotonic() if now is None else now
-        self._awaited = {tp: self._awaited.get(tp, now) for tp in awaited}
         next_ms = {tp: event_time_ms(records[0]) for tp, records in fetched.items()}
+        begun = now, min(next_ms.values())
+        self._awaited = {tp: self._awaited.get(tp, begun) for tp in awaited}
         limit_ms = min((next_ms | self._held_at(now)).values()) + AHEAD_MS
         return {
             tp: self._within(records, limit_ms)
@@ -76,11 +86,14 @@ class Pace:
         }
 
     def _held_at(self, now: float) -> dict[TP, int]:
-        return {
-            tp: self._reached.get(tp, UNKNOWN_MS)
-            for tp, since in self._awaited.items()
-            if now - since < STALLED_SECONDS
-        }
+        """Where each awaited partition holds the others."""
+        held = {}
+        for tp, (since, others_ms) in self._awaited.items():
+            if now - since < STALLED_SECONDS:
+                held[tp] = self._reached.get(tp, UNKNOWN_MS)
+            elif now - since < LEFT_BEHIND_SECONDS:
+                held[tp] = self._reached.get(tp, others_ms) + STALLED_AHEAD_MS - AHEAD_MS
+        return held
 
     def _within(self, records: Sequence[Any], limit_ms: int) -> int:
         """Records up to the first that is past the limit, if they came in order of time."""

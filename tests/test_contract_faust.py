@@ -321,7 +321,10 @@ def test_a_few_batches_are_taken_at_once_and_all_that_is_urgent(app, monkeypatch
     thread = lane_thread()
     active = {*waiting, finding}
     for held in (fetched, {}):
-        consumer = SimpleNamespace(_fetcher=SimpleNamespace(_records=held))
+        consumer = SimpleNamespace(
+            _fetcher=SimpleNamespace(_records=held),
+            _subscription=SimpleNamespace(subscription=None),
+        )
         app.run_here(thread._fetch_records(consumer, active, timeout=1.0))
     assert [{finding, *waiting[:BATCHES_AT_ONCE]}, active] == asked, LANE
 
@@ -362,6 +365,30 @@ def test_a_kind_that_is_ahead_is_held_back_and_a_batch_is_cut_where_it_runs_ahea
     assert fetch() == {}
     states[voice].highwater = 3
     assert fetch() == {"usage.sms": [0]}
+
+
+def test_of_what_comes_while_more_is_to_come_one_record_is_handed_on(app, monkeypatch):
+    """The rest is looked at first: it may be far ahead of what is not there yet."""
+    asked = []
+
+    async def fetch(self, consumer, active_partitions, **options):
+        asked.append(options)
+        return {}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
+    sms, voice = TP("usage.sms", 0), TP("usage.voice", 0)
+    states = app.run_here(at_their_start({sms, voice}))
+    assignment = SimpleNamespace(state_value=states.get)
+    consumer = SimpleNamespace(
+        _fetcher=SimpleNamespace(_records={}),
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)),
+    )
+    thread = lane_thread()
+    for highwater in (None, 5, 0):
+        states[sms].highwater, states[voice].highwater = highwater, 0
+        app.run_here(thread._fetch_records(consumer, set(states), timeout=1.0))
+    one = {"timeout": 1.0, "max_records": 1}
+    assert asked == [one, one, {"timeout": 1.0}]
 
 
 async def at_their_start(tps):
