@@ -54,7 +54,7 @@ class IdleCloser(Service):
             self._silent[number] = silent
             outcome = shard.state.close_idle(silent, wall_clock())
             self.detect.publish(number, outcome)
-            if outcome.partials or outcome.findings:
+            if outcome.partials or outcome.placed:
                 shard.touched = True
 
     def reached_ms(self, number: int, shard: Shard) -> int:
