@@ -87,16 +87,16 @@ def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Ti
     for name, exemption in dossier.exemptions.items():
         if exemption.until_ms:
             timers.append((exemption.until_ms, _end_exemption, name))
-    # An answer waits a while for its action, and then for its own time.
+    if dossier.waiting:
+        first = first_waiting(dossier)
+        timers.append((known_ms(first), _take_waiting, first.finding_id))
+    # An answer waits a while for its action, and then for its own time, by which all else is done.
     timers += [
         (answer.time_ms, take_early, answer.action_id)
         for answer in early
         if dossier.clock_ms < answer.time_ms + EARLY_MS and dossier.is_out(answer.action_id)
     ]
     timers += [(a.time_ms + EARLY_MS, give_up_early, a.action_id) for a in dossier.early]
-    if dossier.waiting:
-        first = first_waiting(dossier)
-        timers.append((known_ms(first), _take_waiting, first.finding_id))
     return min(timers, key=itemgetter(0), default=NOTHING)
 
 

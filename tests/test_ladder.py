@@ -663,6 +663,24 @@ def test_an_answer_that_was_read_before_the_approval_finds_its_action():
     assert (story.tick(1), story.alerts.retried, story.alerts.unmatched) == ([], 0, 0)
 
 
+def test_an_early_answer_comes_after_what_became_due_in_the_same_moment():
+    """As one does that comes in time: what waited until then is taken in before it."""
+    over = LADDER.clear_after_days
+    told = []
+    for order in ("in time", "early"):
+        story = Story()
+        if order == "early":
+            story.result(ids("ddos")[0], "delivered", over + 2)
+        notice, _ = story.breach(0, rule="ddos")
+        story.find(finding(over + 1, rule="ddos", closed=over + 2))
+        if order == "in time":
+            story.result(notice, "delivered", over + 2)
+        story.tick(over + 2)
+        told.append(story.actions)
+    assert told[0] == told[1]
+    assert kinds(told[0])[-2:] == ["notify", "suspend"], "the notice of before was not delivered"
+
+
 def test_early_answers_survive_a_checkpoint():
     (notice_id,) = ids()
     story = Story()
