@@ -27,9 +27,9 @@ SERVER_FLAGS = ("-Xms256m", "-Xmx512m", *QUICK_FLAGS)
 CLUSTER_ID = "fairuse-tests-cluster0"
 """22 characters, as many as Kafka wants."""
 
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 180
 STOP_SECONDS_MAX = 15
-WIPE_SECONDS_MAX = 30
+WIPE_SECONDS_MAX = 120
 POLL_SECONDS = 0.05
 
 INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")

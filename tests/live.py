@@ -30,8 +30,8 @@ from streams.sources import chunks
 from streams.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS, create_topics
 
 DEDUP_ENTRIES_MAX = 1_000_000
-READY_SECONDS_MAX = 60
-MEANS_SECONDS_MAX = 45
+READY_SECONDS_MAX = 180
+MEANS_SECONDS_MAX = 180
 """Means go by way of a topic, and the ladder's time goes on after what was found is heard."""
 
 
@@ -99,7 +99,7 @@ class Worker:
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
             try:
-                self.process.wait(30)
+                self.process.wait(120)
             except subprocess.TimeoutExpired:
                 self.kill()
         return self.process.returncode
@@ -203,7 +203,7 @@ def lag(bootstrap: str, group: str) -> int:
     )
 
 
-def wait_until_committed(bootstrap: str, group: str, seconds_max: float = 90) -> None:
+def wait_until_committed(bootstrap: str, group: str, seconds_max: float = 240) -> None:
     """Wait until everything that was sent is checkpointed and committed."""
     deadline = time.monotonic() + seconds_max
     while (left := lag(bootstrap, group)) and time.monotonic() < deadline:

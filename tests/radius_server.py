@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "deploy/freeradius"
 SECRET = "said on loopback only"
 
-START_SECONDS_MAX = 20
-STOP_SECONDS_MAX = 10
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 30
 POLL_SECONDS = 0.05
 
 

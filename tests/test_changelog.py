@@ -578,7 +578,7 @@ except Exception as error:
 def test_a_changelog_that_can_not_be_read_is_a_sentence_and_a_bug_is_not(error, level, shown):
     """Only what we have to mend is told with where it came from."""
     command = [sys.executable, "-c", ENDING.format(error=error), level]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == 1
     assert "start under a new app id" in ended.stderr
     assert shown == ("Traceback" in ended.stderr)

@@ -29,7 +29,7 @@ webhook_secret = "whsec_YWJj"
 
 def fairuse(*arguments, cwd=None):
     command = [sys.executable, "-m", "streams", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, timeout=99, check=False, cwd=cwd)
 
 
 def assert_one_sentence(result, code, *words):

@@ -82,7 +82,6 @@ def seed(request):
     return drawn
 
 
-@pytest.mark.timeout(420)
 def test_a_worker_killed_ten_times_loses_and_doubles_nothing(kafka, tmp_path, seed):
     chance = random.Random(seed)
     site = Site(kafka, tmp_path, seed)
@@ -101,7 +100,6 @@ def test_a_worker_killed_ten_times_loses_and_doubles_nothing(kafka, tmp_path, se
         worker.alive() and worker.kill()
 
 
-@pytest.mark.timeout(300)
 def test_a_second_worker_that_joins_and_leaves_changes_nothing(kafka, tmp_path, seed):
     chance = random.Random(seed)
     site = Site(kafka, tmp_path, seed)
@@ -125,7 +123,6 @@ def test_a_second_worker_that_joins_and_leaves_changes_nothing(kafka, tmp_path, 
             worker.alive() and worker.kill()
 
 
-@pytest.mark.timeout(300)
 def test_a_broker_that_stops_for_half_a_minute_loses_and_doubles_nothing(kafka, tmp_path, seed):
     site = Site(kafka, tmp_path, seed)
     worker = Worker(site.bootstrap, tmp_path)
@@ -145,7 +142,6 @@ def test_a_broker_that_stops_for_half_a_minute_loses_and_doubles_nothing(kafka, 
         worker.alive() and worker.kill()
 
 
-@pytest.mark.timeout(300)
 def test_a_worker_paused_past_its_session_spoils_nothing(kafka, tmp_path, seed):
     chance = random.Random(seed)
     site = Site(kafka, tmp_path, seed)

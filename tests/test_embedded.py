@@ -20,7 +20,7 @@ from streams.embedded import (
 from streams.topics import CUSTOMERS, check_topics, create_topics
 from tests.test_cli import fairuse
 
-GONE_SECONDS_MAX = 10
+GONE_SECONDS_MAX = 30
 
 SERVE = """
 import time

@@ -29,7 +29,7 @@ from tests.receiver import Receiver
 PARTITIONS = 4
 APP_ID = "fairuse"
 FINAL = {"delivered", "applied", "failed", "expired"}
-DONE_SECONDS_MAX = 60
+DONE_SECONDS_MAX = 180
 KILLS = 5
 SENT_AT_ONCE = 30
 
@@ -58,7 +58,7 @@ class Enforcement:
         self.started.append(self.process)
         return self
 
-    def wait_for(self, words, seconds_max=30):
+    def wait_for(self, words, seconds_max=120):
         deadline = time.monotonic() + seconds_max
         while words not in self.said():
             assert time.monotonic() < deadline, self.said()[-3000:]
@@ -73,7 +73,7 @@ class Enforcement:
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
 
 @pytest.fixture
@@ -189,7 +189,6 @@ def mixed(chance, by_customer):
     return sent
 
 
-@pytest.mark.timeout(240)
 def test_a_killed_process_loses_nothing_and_the_network_holds_what_was_asked(
     site, radius, tmp_path, seed
 ):
@@ -263,7 +262,6 @@ def test_an_action_that_takes_effect_later_survives_a_restart(site, tmp_path, nu
     assert "Traceback" not in process.said()
 
 
-@pytest.mark.timeout(180)
 def test_a_broker_that_stops_for_a_while_delays_results_and_loses_none(kafka, site, tmp_path):
     with Receiver() as receiver:
         process = webhook(site, tmp_path, receiver).start()
@@ -345,11 +343,11 @@ def test_a_second_process_takes_over_and_the_first_one_ends(site, tmp_path):
         wait_until_answered(site, {"a"})
         same = webhook(site, tmp_path, receiver)
         same.log = tmp_path / "same.log"
-        assert same.start().process.wait(20) == 1
+        assert same.start().process.wait(120) == 1
         assert "in use by another" in same.said()
         second = webhook(site, tmp_path / "second", receiver).start()
         send(site, [action("b", "notify")])
-        assert first.process.wait(30) == 1
+        assert first.process.wait(120) == 1
         assert "has taken over" in first.said()
         wait_until_answered(site, {"b"})
         assert second.stop() == 0

@@ -30,7 +30,6 @@ def of_topics(bootstrap):
     return lambda finding: (read_topics(spans_of(finding.evidence), bootstrap), 1)
 
 
-@pytest.mark.timeout(250)
 def test_what_a_worker_decided_agrees_with_the_topics_until_they_forget(kafka, tmp_path):
     """The last action of each rule; then the oldest usage is deleted, and it is gone."""
     kafka.wipe()

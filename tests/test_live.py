@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import replace
 
 import msgspec
-import pytest
 
 from schemas.events import Sms
 from streams.generator import Operator, OperatorShape
@@ -64,7 +63,6 @@ def bad_records(number: int, time_ms: int, known: bytes) -> list[tuple[str, byte
     return rows
 
 
-@pytest.mark.timeout(200)
 def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
     """5 % of bad input of every kind: all of it and only it in dead letters."""
     seed = random.SystemRandom().randrange(1_000_000)
@@ -115,7 +113,6 @@ def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
         worker.alive() and worker.kill()
 
 
-@pytest.mark.timeout(300)
 def test_a_backlog_whose_topics_end_at_different_times_is_read_in_step(kafka, tmp_path):
     """Rules over several kinds give what a replay gives, whatever the worker fetches first."""
     seed = random.SystemRandom().randrange(1_000_000)
@@ -162,7 +159,6 @@ def allow_large_records(bootstrap: str) -> None:
     admin.close()
 
 
-@pytest.mark.timeout(200)
 def test_any_worker_leads_to_where_a_customer_stands(kafka, tmp_path):
     kafka.wipe()
     fresh_topics(kafka.bootstrap, APP_ID, PARTITIONS)
@@ -186,7 +182,7 @@ def test_any_worker_leads_to_where_a_customer_stands(kafka, tmp_path):
                 assert standing["rules"]["sms_monthly"][0]["limit"] == 10_000
         assert workers[0].get("/customers/nobody") is None
         workers[0].signal(signal.SIGTERM)
-        assert workers[0].process.wait(30) == 0
+        assert workers[0].process.wait(120) == 0
     finally:
         for worker in workers:
             worker.alive() and worker.kill()
@@ -194,7 +190,7 @@ def test_any_worker_leads_to_where_a_customer_stands(kafka, tmp_path):
 
 def wait_settled(workers: list[Worker]) -> None:
     """Wait until both workers hold partitions and are not rebalancing."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if all(worker.get("/health", {}).get("ready") for worker in workers):
             return

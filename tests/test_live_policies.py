@@ -10,7 +10,6 @@ import urllib.request
 from datetime import UTC, datetime
 
 import msgspec
-import pytest
 
 from detectors.policies import default_policy_path, load_policy
 from streams.explain.command import explain
@@ -31,7 +30,7 @@ from tests.test_explain_topics import IDS_MAX, of_topics
 
 PARTITIONS = 4
 APP_ID = "fairuse"
-READ_SECONDS_MAX = 20
+READ_SECONDS_MAX = 120
 
 
 def document(version, **limits):
@@ -51,7 +50,7 @@ def publish(bootstrap, file, time_ms, *more):
     begins = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
     command = [sys.executable, "-m", "streams", "policy", "publish", str(file)]
     command += ["--from", begins, "--broker", bootstrap, *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
 
 def wait_for_line(worker, text):
@@ -61,7 +60,6 @@ def wait_for_line(worker, text):
         time.sleep(0.1)
 
 
-@pytest.mark.timeout(300)
 def test_policies_change_while_a_worker_runs_as_they_do_in_a_replay(kafka, tmp_path):
     """One for everybody, one on trial, two bad ones, and a crash between them: the same ids."""
     seed = random.SystemRandom().randrange(1_000_000)

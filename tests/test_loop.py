@@ -5,7 +5,6 @@ import random
 import time
 
 import msgspec
-import pytest
 
 from detectors.cases import customer_of, unpack_dossier
 from detectors.policies import load_policy
@@ -34,7 +33,7 @@ PARTITIONS = 4
 APP_ID = "fairuse"
 CUSTOMERS = 60
 KILLS = 6
-SETTLE_SECONDS_MAX = 90
+SETTLE_SECONDS_MAX = 180
 HOUR_MS, DAY_MS, MINUTE_MS = 3_600_000, 86_400_000, 60_000
 
 
@@ -96,7 +95,6 @@ def held_by_the_ladder(bootstrap):
     return held
 
 
-@pytest.mark.timeout(400)
 def test_what_the_network_holds_in_the_end_is_what_the_ladder_says(kafka, radius, tmp_path):
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed {seed}")

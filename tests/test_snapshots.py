@@ -5,7 +5,6 @@ import time
 from itertools import pairwise
 
 import msgspec
-import pytest
 
 from streams.generator import Operator, OperatorShape
 from tests.live import (
@@ -22,7 +21,6 @@ PARTITIONS = 4
 APP_ID = "fairuse"
 
 
-@pytest.mark.timeout(200)
 def test_a_restart_from_a_snapshot_changes_nothing(kafka, tmp_path):
     kafka.wipe()
     operator = Operator(OperatorShape(customers=300, days=60, seed=5))
