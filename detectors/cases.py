@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from detectors.calendar import DAY_MS
+from detectors.findings import known_ms
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
 from schemas.safeguards import AT_ONCE, CONTRACT
@@ -214,6 +215,11 @@ class Dossier(Struct, array_like=True):
     def is_exempt(self, rule: str) -> bool:
         """Whether a rule's findings lead to nothing for now."""
         return rule in self.exemptions or "" in self.exemptions
+
+    def awaits(self, cleared: Finding) -> bool:
+        """Whether the breach that a finding ends still waits for the time of both."""
+        about = [w for w in self.waiting if w.rule == cleared.rule and w.level != cleared.level]
+        return any(known_ms(breach) <= known_ms(cleared) for breach in about)
 
     def wait_no_more(self, finding: Finding) -> None:
         """Let go of what waits about the window of a finding, which was corrected meanwhile."""

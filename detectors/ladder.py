@@ -147,6 +147,9 @@ def _cleared(turn: Turn, finding: Finding) -> None:
     case, is_corrected = turn.case(finding.rule), "corrects" in finding.evidence
     if is_corrected:
         turn.dossier.wait_no_more(finding)
+    elif turn.dossier.awaits(finding):
+        turn.dossier.waiting.append(finding)
+        return
     if case is None:
         return
     if is_corrected:

@@ -58,9 +58,10 @@ def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record
 def advance(turn: Turn, until_ms: int) -> None:
     """Fire a service's timers that are due by then, in the order of their times."""
     while True:
-        due_ms, fire, subject = _first(turn.dossier, turn.policy, turn.unplaced.early)
-        if due_ms > until_ms:
+        timer = _first(turn.dossier, turn.policy, turn.unplaced.early)
+        if _fires_ms(timer) > until_ms:
             return
+        due_ms, fire, subject = timer
         take(turn, max(turn.dossier.clock_ms, due_ms), fire, subject)
 
 
@@ -69,7 +70,17 @@ def next_due_ms(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) 
 
     `early` are the customer's answers that wait for their actions.
     """
-    return _first(dossier, policy, early)[0]
+    return _fires_ms(_first(dossier, policy, early))
+
+
+def _fires_ms(timer: Timer) -> int:
+    """How far time has to have come for a timer to fire.
+
+    What waits is taken in once its time is over, when all of that time have come: so it makes no
+    difference which of them came first, nor who looked between them.
+    """
+    due_ms, fire, _ = timer
+    return due_ms + (fire is _take_waiting)
 
 
 def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Timer:
@@ -87,16 +98,16 @@ def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Ti
     for name, exemption in dossier.exemptions.items():
         if exemption.until_ms:
             timers.append((exemption.until_ms, _end_exemption, name))
-    if dossier.waiting:
-        first = first_waiting(dossier)
-        timers.append((known_ms(first), _take_waiting, first.finding_id))
-    # An answer waits a while for its action, and then for its own time, by which all else is done.
+    # An answer waits a while for its action, and then for its own time.
     timers += [
         (answer.time_ms, take_early, answer.action_id)
         for answer in early
         if dossier.clock_ms < answer.time_ms + EARLY_MS and dossier.is_out(answer.action_id)
     ]
     timers += [(a.time_ms + EARLY_MS, give_up_early, a.action_id) for a in dossier.early]
+    if dossier.waiting:
+        first = first_waiting(dossier)
+        timers.append((known_ms(first), _take_waiting, first.finding_id))
     return min(timers, key=itemgetter(0), default=NOTHING)
 
 

@@ -78,7 +78,7 @@ class Verdicts(StoredCases):
         for key, packed in list(self.cases.items()):
             waiting = unpack_dossier(packed).waiting
             if waiting:
-                actions += self._let_pass(key, max(map(known_ms, waiting)))
+                actions += self._let_pass(key, max(map(known_ms, waiting)) + 1)
         return actions
 
     @property
@@ -129,7 +129,7 @@ class Verdicts(StoredCases):
         if finding not in waiting:
             waiting.append(finding)
         if len(waiting) > WAITING_MAX:
-            self._advance(turn, known_ms(first_waiting(turn.dossier)))
+            self._advance(turn, known_ms(first_waiting(turn.dossier)) + 1)
         self._advance(turn, turn.dossier.clock_ms)
         return self._keep(turn)
 

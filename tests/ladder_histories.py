@@ -250,16 +250,16 @@ class History:
         ahead = moved(self.verdicts)
         found_ms = max(self.clock_ms, _time_ms(FINDINGS, found))
         ahead.tick(found_ms)
-        led_to = ahead.fold([found], [len(self.inputs) + 1]) + ahead.tick(found_ms)
+        led_to = ahead.fold([found], [len(self.inputs) + 1]) + ahead.tick(found_ms + 1)
         actions = [action for action in led_to if not action.human_review]
         answers = [self._answer(action, answered_ms) for action in actions]
         for action, answer in zip(actions, answers, strict=True):
             self.foreseen[action.action_id] = action.rule
             self._tell(RESULTS, answer)
         self._tell(FINDINGS, found)
-        went_out = {action.action_id for action in self.actions}
-        assert {action.action_id for action in actions} <= went_out
         ahead = moved(self.verdicts)
+        went_out = {action.action_id for action in self.actions + ahead.tick(found_ms + 1)}
+        assert {action.action_id for action in actions} <= went_out
         ahead.tick(answered_ms)
         late = [e for e in dossier_of(ahead, UNPLACED).early if e.time_ms <= answered_ms]
         left = [early for early in late if is_out(ahead, early.action_id)]
@@ -295,7 +295,7 @@ class History:
         if known is not None and days - known > KNOWN_DAYS and rule not in LASTING:
             del self.open[rule]
             known = None
-        if known is not None and drawn < 0.2:
+        if known is not None and drawn < 0.2 and not self._waits(rule):
             del self.open[rule]
             return finding(days, "cleared", rule, window=known, taken=drawn < 0.1)
         late = self.chance.choice((0, 0, 0, 0.5, 2)) if drawn > 0.6 else 0
@@ -308,6 +308,11 @@ class History:
         self.open[rule] = window
         known = {self.chance.choice(("closed", "reached")): days} if late else {}
         return finding(days - late, level, rule, window=window, **known)
+
+    def _waits(self, rule):
+        """Whether a finding of a rule waits for its time to pass: nothing ends before it began."""
+        waiting = [w.rule for _, dossier in dossiers_of(self.verdicts) for w in dossier.waiting]
+        return rule in waiting
 
     def _result(self):
         over = [action for action in self.actions if action.action_id in self.enforcement.over]

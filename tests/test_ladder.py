@@ -102,8 +102,8 @@ def test_a_period_leads_to_something_once_it_is_closed_and_known_to_somebody():
     (notice,) = story.tick(4)
     assert notice.effective_ms == at(3)
     assert story.find(finding(5, closed=7)) == story.tick(7) == []
-    assert story.find(finding(6, closed=8)) == []
-    (restriction,) = story.tick(8)
+    assert story.find(finding(6, closed=8)) == story.tick(8) == []
+    (restriction,) = story.tick(9)
     assert restriction.effective_ms == at(8)
     assert restriction.notice.delivered_ms == at(3)
 
@@ -663,8 +663,8 @@ def test_an_answer_that_was_read_before_the_approval_finds_its_action():
     assert (story.tick(1), story.alerts.retried, story.alerts.unmatched) == ([], 0, 0)
 
 
-def test_an_early_answer_comes_after_what_became_due_in_the_same_moment():
-    """As one does that comes in time: what waited until then is taken in before it."""
+def test_an_early_answer_comes_before_what_waits_for_its_moment_to_be_over():
+    """As one does that comes in time."""
     over = LADDER.clear_after_days
     told = []
     for order in ("in time", "early"):
@@ -675,10 +675,10 @@ def test_an_early_answer_comes_after_what_became_due_in_the_same_moment():
         story.find(finding(over + 1, rule="ddos", closed=over + 2))
         if order == "in time":
             story.result(notice, "delivered", over + 2)
-        story.tick(over + 2)
+        story.tick(over + 3)
         told.append(story.actions)
     assert told[0] == told[1]
-    assert kinds(told[0])[-2:] == ["notify", "suspend"], "the notice of before was not delivered"
+    assert kinds(told[0])[-2:] == ["release", "suspend"], "the notice of before was delivered"
 
 
 def test_early_answers_survive_a_checkpoint():
@@ -994,7 +994,29 @@ def test_what_is_corrected_while_it_waits_leads_to_nothing():
 def test_findings_that_wait_move_with_their_partition():
     story = Story()
     story.find(finding(1, rule="gateway", closed=3))
-    assert kinds(moved(story.verdicts).tick(at(3))) == ["notify", "suspend"]
+    assert kinds(moved(story.verdicts).tick(at(3) + 1)) == ["notify", "suspend"]
+
+
+def test_what_waits_is_taken_in_once_its_time_is_over():
+    """So it makes no difference whether somebody looked before the last of that time had come."""
+    told = [finding(1, rule=rule, closed=3) for rule in ("machine", "gateway")]
+    stories = [Story(assumed=True), Story(assumed=True)]
+    for story, looks in zip(stories, (True, False), strict=True):
+        story.find(told[0])
+        assert not looks or story.tick(3) == []
+        story.find(told[1])
+        story.tick(4)
+    assert stories[0].actions == stories[1].actions
+    assert {at(3)} == {action.decided_ms for action in stories[0].actions[:2]}
+
+
+def test_a_state_that_ends_in_the_moment_it_was_known_ends_after_it():
+    story = Story(assumed=True)
+    story.find(finding(1, rule="inactive", closed=3), cleared(3, "inactive", window=1))
+    (notice,) = story.tick(4)
+    assert (notice.kind, notice.decided_ms) == ("notify", at(3))
+    dossier = dossier_of(story.verdicts, "mobile")
+    assert (dossier.waiting, dossier.cases["inactive"].holds) == ([], False)
 
 
 def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():
