@@ -295,8 +295,9 @@ class History:
         if known is not None and days - known > KNOWN_DAYS and rule not in LASTING:
             del self.open[rule]
             known = None
-        waits = self._waits(rule)
-        if known is not None and drawn < (0.1 if waits else 0.2):
+        if self._waits(rule):
+            known = None
+        if known is not None and drawn < 0.2:
             del self.open[rule]
             return finding(days, "cleared", rule, window=known, taken=drawn < 0.1)
         late = self.chance.choice((0, 0, 0, 0.5, 2)) if drawn > 0.6 else 0
@@ -305,16 +306,13 @@ class History:
                 return None
             late = 0
         level = "regular" if rule.startswith("voice") and drawn < 0.5 else "breach"
-        window = days - late if drawn < 0.9 or known is None or waits else known
+        window = days - late if drawn < 0.9 or known is None else known
         self.open[rule] = window
         known = {self.chance.choice(("closed", "reached")): days} if late else {}
         return finding(days - late, level, rule, window=window, **known)
 
     def _waits(self, rule):
-        """Whether a finding of a rule waits for its time to pass.
-
-        Nothing ends by itself before it began, nor is it told again as another event found it.
-        """
+        """Whether a finding of a rule waits for its time to pass: before, nothing becomes of it."""
         waiting = [w.rule for _, dossier in dossiers_of(self.verdicts) for w in dossier.waiting]
         return rule in waiting
 
