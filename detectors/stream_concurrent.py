@@ -1,19 +1,20 @@
 """More devices watching TV at the same moment than the plan allows, and regularly so."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.calendar import calendar
+from detectors.calendar import LONGEST_DAY_MS, calendar
 from detectors.customers import NONE
 from detectors.kernels.overlaps import most_at_once
 from detectors.kernels.periods import PeriodRing
 from detectors.kernels.running import group_starts
 from detectors.regular import Regularly, RegularParameters
-from detectors.rule import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rule import Batch, Correction, Customers, Hit, Ints, Mask, Standing
 from detectors.state import Field
 from schemas.policy import Policy
 from schemas.records import Window
@@ -63,7 +64,8 @@ class StreamConcurrent:
     What it misses: what overlaps for less than a second; what a view that came later than the
     retention, or one forgotten past `views_max`, would have overlapped; the part of a view beyond
     18 hours; devices that share a 16-bit hash; a view counts when its record comes, and a change
-    of plan with the next view. A view that is taken back still overlapped with others.
+    of plan with the next view. A view that is taken back stays where not all views that it may
+    have overlapped are remembered.
     Delay: until the view's record comes.
     False alarms: a source whose `device_id` changes with every session; a device left on. Of 9,000
     generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at hand.
@@ -76,6 +78,9 @@ class StreamConcurrent:
     name: ClassVar[str] = "stream_concurrent"
     reads: ClassVar[tuple[str, ...]] = ("stream",)
     longest_ms: ClassVar[int] = VIEW_SECONDS_MAX * 1000
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("duration_ms", "device_id")}
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS + longest_ms
+    """Whatever reaches into a day of the view."""
     Parameters: ClassVar[type[ConcurrentParameters]] = ConcurrentParameters
 
     def __init__(self, parameters: ConcurrentParameters, policy: Policy) -> None:
@@ -83,6 +88,7 @@ class StreamConcurrent:
         self.days = calendar(policy.timezone, "day")
         self.retained = parameters.retention_periods
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
+        self.kept = 0
         # Devices at once on the days in breach; a view may reach into the day after the newest.
         self.ring = PeriodRing(self.retained + parameters.regular_window - 1, ahead=1)
         views = parameters.views_max
@@ -101,26 +107,23 @@ class StreamConcurrent:
     def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Lay each customer's new views over the remembered ones, and walk who has too many."""
         newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
-        length_ms = np.minimum(batch.fields["duration_ms"], self.longest_ms)
-        start_s, end_s = batch.time_ms // 1000, (batch.time_ms + length_ms) // 1000
-        counts = self.accepts(batch.time_ms, batch.watermark_ms) & (end_s > start_s)
-        row = np.flatnonzero(counts)
+        row, slots, new = self._new(batch)
         if len(row) == 0:
             self.ring.turn(columns[self.name], newest)
             return []
-        slots, of = np.unique(batch.slot[row], return_inverse=True)
-        device = (batch.fields["device_id"][row] >> np.uint64(48)).astype(np.int64)
-        new, held = Views(of, start_s[row], end_s[row], device), self._held(columns, slots)
+        held = self._held(columns, slots)
         together = Views(*(np.r_[one, other] for one, other in zip(held, new, strict=True)))
         _, most = most_at_once(together.of, together.start_s, together.end_s)
         limit = self._limit(customers, slots)
         found: list[tuple[int, Hit]] = []
         for at in np.flatnonzero(most > limit).tolist():
             breaches = self.ring.history(columns[self.name][slots[at]])
-            own, views = np.flatnonzero(of == at), _views(held, at)
+            own, views = np.flatnonzero(new.of == at), _views(held, at)
             for number, view in zip(own.tolist(), _views(new, at), strict=True):
                 views = sorted([*views, view])
-                for day in self._days_of(view, breaches):
+                for day in self._days_of(view):
+                    if day in breaches:
+                        continue
                     hits = self._judge(batch, row[number], day, views, breaches, int(limit[at]))
                     found += [(int(row[number]), hit) for hit in hits]
                 views = views[-self.parameters.views_max :]
@@ -129,6 +132,45 @@ class StreamConcurrent:
         hits = [hit for _, hit in found]
         self._mark(columns[self.name], hits, newest)
         return hits
+
+    def _new(self, batch: Batch) -> tuple[Ints, Ints, Views]:
+        """The rows of the views that count, whose they are, and the views."""
+        length_ms = np.minimum(batch.fields["duration_ms"], self.longest_ms)
+        start_s, end_s = batch.time_ms // 1000, (batch.time_ms + length_ms) // 1000
+        row = np.flatnonzero(self.accepts(batch.time_ms, batch.watermark_ms) & (end_s > start_s))
+        slots, of = np.unique(batch.slot[row], return_inverse=True)
+        device = (batch.fields["device_id"][row] >> np.uint64(48)).astype(np.int64)
+        return row, slots, Views(of, start_s[row], end_s[row], device)
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Forget the view, and withdraw each day that had too many devices only with it."""
+        row, slots, gone = self._new(correction.siblings.event)
+        if len(row) == 0:
+            return []
+        (view,) = _views(gone, 0)
+        days = self._days_of(view)
+        if self._start_ms(days[0]) - self.longest_ms < correction.siblings.complete_ms:
+            self.kept += 1
+            return []
+        _, _, others = self._new(correction.siblings.others)
+        held = Counter(_views(self._held(columns, slots), 0)) - Counter([view])
+        views = sorted((held | Counter(_views(others, 0))).elements())
+        self._keep(columns, slots, _columns(views))
+        cells, (slot,) = columns[self.name], slots.tolist()
+        limit = int(self._limit(customers, slots)[0])
+        hits = []
+        for day in set(days) & self.ring.history(cells[slot]).keys():
+            devices, _ = self._most_devices(views, day)
+            if devices <= limit:
+                cells[slot, day % self.ring.width] = 0
+                hits.append(self._hit(batch, 0, "cleared", day, devices, limit, {}))
+        return [correction.told(hit) for hit in sorted(hits, key=lambda hit: hit.window.start_ms)]
 
     def _mark(self, cells: NDArray, hits: list[Hit], newest: int) -> None:
         """Note the days that are in breach now."""
@@ -168,11 +210,11 @@ class StreamConcurrent:
             column[slots] = 0
             column[slots[of[kept]], place[kept]] = values[kept]
 
-    def _days_of(self, view: View, breaches: Mapping[int, int]) -> list[int]:
-        """The days that a view touches and that are not in breach yet."""
+    def _days_of(self, view: View) -> range:
+        """The days that a view touches."""
         instants = np.array([view.start_s * 1000, view.end_s * 1000 - 1])
         first, last = self.days.period_of(instants).tolist()
-        return [day for day in range(first, last + 1) if day not in breaches]
+        return range(first, last + 1)
 
     def _judge(
         self,
@@ -269,3 +311,9 @@ def _views(views: Views, of: int) -> list[View]:
     own = views.of == of
     columns = (views.end_s[own], views.start_s[own], views.device[own])
     return [View(*view) for view in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _columns(views: Iterable[View]) -> Views:
+    """Views of one customer as columns."""
+    end_s, start_s, device = np.array([*views], np.int64).reshape(-1, 3).T
+    return Views(np.zeros(len(end_s), np.int64), start_s, end_s, device)

@@ -46,11 +46,17 @@ COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "ro
 POLICY = only(
     LOW,
     *(*COUNTING, "usage_double", "deviation", "roaming_permanent"),
-    *("monitoring", "gateway", "machine", "voice_continuous", "stream_elsewhere"),
+    *("monitoring", "gateway", "machine", "voice_continuous"),
+    *("stream_elsewhere", "stream_concurrent"),
 )
 CALENDAR = only(
-    with_parameters(LOW, voice_continuous={"limit_ms": 90 * MINUTE_MS}),
-    *(*COUNTING, "data_bundle", "overload", "sharing", "voice_continuous", "stream_devices"),
+    with_parameters(
+        LOW,
+        voice_continuous={"limit_ms": 90 * MINUTE_MS},
+        stream_concurrent={"limit": 1, "views_max": EVENTS_MAX},
+    ),
+    *(*COUNTING, "data_bundle", "overload", "sharing", "voice_continuous"),
+    *("stream_devices", "stream_concurrent"),
 )
 """With rules that remember more than counts: what was warned of, who was seen, and chains."""
 
@@ -470,6 +476,48 @@ def test_what_too_little_is_remembered_of_stays_counted_and_is_told(hours, kept)
     run = Run(only(LOW, "sharing")).take(history)
     assert run.partition.rules["sharing"].kept == kept
     assert [f.level for f in run.findings] == ["breach", "cleared"][: 2 - kept]
+
+
+def watched(number, hours, device, **fields):
+    head = {"event_id": f"e-{number}", "customer_id": "c1", "device_id": device}
+    time_ms = NOON_MS + round(hours * HOUR_MS)
+    return Stream(**head, event_time_ms=time_ms, duration_ms=2 * HOUR_MS, **fields)
+
+
+AT_ONCE = only(LOW, "stream_concurrent")
+AT_ONCE = with_parameters(AT_ONCE, stream_concurrent={"limit": 1})
+
+
+def test_a_view_over_midnight_is_taken_back_from_both_days():
+    history = [watched(0, 11, "a"), watched(1, 11, "b"), watched(2, 13, "c")]
+    history.append(watched(3, 14, "b", corrects="e-1", void=True))
+    run = Run(AT_ONCE).take(history)
+    days = [MIDNIGHTS_MS[1], MIDNIGHTS_MS[1] + 24 * HOUR_MS]
+    breaches, ends = (
+        [f for f in run.findings if f.level == level] for level in ("breach", "cleared")
+    )
+    assert [f.window.start_ms for f in breaches] == [f.window.start_ms for f in ends] == days
+    assert {f.evidence["corrects"] for f in ends} == {"e-1"}
+
+
+def test_a_view_that_had_to_go_for_one_that_is_taken_back_is_remembered_again():
+    policy = with_parameters(AT_ONCE, stream_concurrent={"views_max": 1})
+    history = [
+        watched(0, 0, "a"),
+        watched(1, 3, "b"),
+        watched(2, 3, "b", corrects="e-1", void=True),
+    ]
+    run = Run(policy).take([*history, watched(3, 1, "c")])
+    assert [finding.level for finding in run.findings] == ["breach"]
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(0, 0), (-26, 1)])
+def test_a_view_stays_where_what_it_may_have_overlapped_is_forgotten(hours, kept):
+    history = [watched(0, 5, "x"), watched(1, hours, "a"), watched(2, hours, "b")]
+    history.append(watched(3, 23, "b", corrects="e-2", void=True))
+    run = Run(AT_ONCE).take(history)
+    assert run.partition.rules["stream_concurrent"].kept == kept
+    assert run.findings[-1].level == ("breach" if kept else "cleared")
 
 
 def text(number, minutes, recipient, **fields):
