@@ -191,14 +191,13 @@ class StoredCases:
             if before is not None:
                 del self.cases[key]
                 self._dirty.add(key)
+                self._watched().set(key, NEVER_MS)
             return
         packed = pack_dossier(dossier)
         if packed != before:
             self.cases[key] = packed
             self._dirty.add(key)
-        due_ms = self._due_ms(customer_id, dossier, unplaced)
-        if due_ms < NEVER_MS:
-            self._watched().set(key, due_ms)
+        self._watched().set(key, self._due_ms(customer_id, dossier, unplaced))
 
     def _due_ms(self, customer_id: str, dossier: Dossier, unplaced: Dossier) -> int:
         """When to look at a service again: with the first timer, or another policy before it."""
@@ -214,7 +213,9 @@ class StoredCases:
             for key, packed in self.cases.items():
                 dossier, customer_id = unpack_dossier(packed), customer_of(key)
                 unplaced = self._dossier(key_of(UNPLACED, customer_id))
-                due_ms[key] = self._due_ms(customer_id, dossier, unplaced)
+                first_ms = self._due_ms(customer_id, dossier, unplaced)
+                if first_ms < NEVER_MS:
+                    due_ms[key] = first_ms
                 for action_id, order in dossier.orders.items():
                     if order.state == "held":
                         held[order.number] = HeldAction(key, action_id, order.rule)

@@ -118,6 +118,8 @@ class Timeline:
 
     def changes_between(self, after_ms: int, until_ms: int) -> list[int]:
         """When something takes effect within a stretch of time, `until_ms` included, in order."""
+        if not self.editions:
+            return []
         times = {edition.effective_ms for edition in self.editions}
         return sorted(time_ms for time_ms in times if after_ms < time_ms <= until_ms)
 

@@ -239,7 +239,7 @@ class Verdicts(StoredCases):
         """A service's turn after all that became due by a time."""
         turn = self._turn(key, known)
         now_ms = max(turn.dossier.clock_ms, time_ms)
-        if self._watched().may_be_due(key, now_ms):
+        if self._watched().is_due(key, now_ms):
             self._advance(turn, now_ms)
         return turn
 
