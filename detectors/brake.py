@@ -53,17 +53,19 @@ class Brake:
         """Count an action; False when it has to wait for a person."""
         if rule in self.engaged or EVERYTHING in self.engaged:
             return False
-        counted = {}
+        counted = []
         for scope in (rule, EVERYTHING):
             hour = self._hour(scope, decided_ms // HOUR_MS)
             if hour is None:
                 continue
-            counted[scope] = hour, self.hours[scope].get(hour, 0) + 1
-            if counted[scope][1] > self.limit(scope):
+            hours = self.hours[scope]
+            count = hours.get(hour, 0) + 1
+            if count > self.limit(scope):
                 self.engaged.append(scope)
                 return False
-        for scope, (hour, count) in counted.items():
-            self.hours[scope][hour] = count
+            counted.append((hours, hour, count))
+        for hours, hour, count in counted:
+            hours[hour] = count
         return True
 
     def limit(self, scope: str) -> int:

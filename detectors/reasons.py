@@ -83,9 +83,9 @@ def reason(kind: ActionKind, finding: Finding) -> str:
     what = NO_LIMIT if is_unlimited else WHAT.get(finding.unit, ANYTHING)
     what = what.format(observed=observed, limit=limit, unit=finding.unit)
     regularly = "regularly " if finding.level == "regular" else ""
-    when = WHEN.get(finding.window.kind, "")
-    said = " ".join(part for part in (f"We {regularly}saw {what}", when) if part)
-    return f"{said}: {CONSEQUENCE[kind]}."
+    when = WHEN.get(finding.window.kind)
+    what = f"{what} {when}" if when else what
+    return f"We {regularly}saw {what}: {CONSEQUENCE[kind]}."
 
 
 def _amounts(finding: Finding) -> tuple[str, str]:

@@ -85,12 +85,13 @@ def _fires_ms(timer: Timer) -> int:
 
 def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Timer:
     """The earliest timer; of several at a time, the first in a fixed order."""
-    timers = [timer for name in dossier.cases for timer in _case_timers(dossier, policy, name)]
-    timers += [
-        (order.due_ms, refuse if order.state == "review" else unanswered, action_id)
-        for action_id, order in dossier.orders.items()
-        if order.due_ms
-    ]
+    timers: list[Timer] = []
+    for name in dossier.cases:
+        timers += _case_timers(dossier, policy, name)
+    for action_id, order in dossier.orders.items():
+        if order.due_ms:
+            fire = refuse if order.state == "review" else unanswered
+            timers.append((order.due_ms, fire, action_id))
     for service, hold in dossier.holds.items():
         if not hold.rule:
             memory_ms = policy.ladder.memory_days * DAY_MS
