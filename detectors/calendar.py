@@ -74,6 +74,19 @@ class Calendar:
             return np.full(len(time_ms), first, np.int64)
         return first + np.searchsorted(self.start_ms[first + 1 : last + 1], time_ms, side="right")
 
+    def whole_periods_after(self, time_ms: NDArray[np.int64], periods: int) -> NDArray[np.int64]:
+        """When so many whole periods are over that begin at an instant or after it, shape (n,).
+
+        Examples
+        --------
+        >>> days = calendar("Europe/Brussels", "day")
+        >>> noon = np.array([1711796400000])  # 2024-03-30 12:00 in Brussels
+        >>> ((days.whole_periods_after(noon, 1) - noon) / 3_600_000).tolist()
+        [35.0]
+        """
+        first = self._search(time_ms - 1) + 1
+        return self.start_ms[np.minimum(first + periods, len(self.start_ms) - 1)]
+
     def bounds(self, period: int) -> tuple[int, int]:
         """First instant of a period and first instant after it."""
         return int(self.start_ms[period]), int(self.start_ms[period + 1])

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.calendar import DAY_MS, calendar
+from detectors.calendar import calendar
 from detectors.closing import ClosesPeriods, Closing
 from detectors.findings import KNOWN_MS
 from detectors.gauge import Gauge
@@ -18,7 +18,7 @@ from schemas.records import Window
 
 
 class EndedParameters(RuleParameters, kw_only=True, frozen=True):
-    """What is stored can be read for `readable_days` of 24 hours after the contract's end."""
+    """What is stored can be read for `readable_days` whole local days after the contract's end."""
 
     readable_days: Annotated[int, Meta(ge=1, le=3_660)]
 
@@ -29,7 +29,7 @@ class StorageEnded(ClosesPeriods, Gauge):
     It is cleared with the day by whose end nothing is stored, or when the contract goes on.
 
     A timer: the other customers' events move the partition's watermark on, and with each local day
-    that it closes everybody is looked at. The event time is the moment the days ran out.
+    that it closes everybody is looked at. The event time is the midnight at which the days ran out.
 
     What it catches: every ended contract whose newest snapshot shows bytes stored, at the first
     closing of a day at which that is known: also where the end is told late, or the bytes are.
@@ -53,7 +53,6 @@ class StorageEnded(ClosesPeriods, Gauge):
     def __init__(self, parameters: EndedParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
         self.days = calendar(policy.timezone, "day")
-        self.readable_ms = parameters.readable_days * DAY_MS
         self.closing = Closing(self.days, 0, 1)
 
     def limits(self, batch: Batch, row: Ints, customers: Customers) -> Ints:
@@ -86,12 +85,16 @@ class StorageEnded(ClosesPeriods, Gauge):
         cleared = slot[(reported > 0) & is_gone]
         hits = [self._cleared(columns, s, int(ended_ms[s])) for s in cleared.tolist()]
         columns[self.since][cleared, 0] *= -1
-        is_due = has_ended & (ended_ms + self.readable_ms <= until_ms) & (amount > 0)
+        is_due = has_ended & (self._over_ms(ended_ms) <= until_ms) & (amount > 0)
         due = slot[is_due & (np.abs(reported) != ended_ms)]
         columns[self.since][due, 0] = ended_ms[due]
         hits += [self._hit(columns, s) for s in due.tolist()]
         hits = [self._known_from(self.days.bounds(days[0])[1], hit) for hit in hits]
         return Closed(hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot))))
+
+    def _over_ms(self, ended_ms: Ints) -> Ints:
+        """When the days after each contract's end are over, shape (n,)."""
+        return self.days.whole_periods_after(ended_ms, self.parameters.readable_days)
 
     def _known_from(self, first_ms: int, hit: Hit) -> Hit:
         """A hit that became known no sooner than with the first of the days that are closed now."""
@@ -102,7 +105,7 @@ class StorageEnded(ClosesPeriods, Gauge):
         ended_ms = int(columns[self.since][slot, 0])
         return Hit(
             slot=slot,
-            event_time_ms=ended_ms + self.readable_ms,
+            event_time_ms=int(self._over_ms(np.array([ended_ms]))[0]),
             level="breach",
             window=Window(kind="state", start_ms=ended_ms, end_ms=None),
             observed=int(columns[self.amount][slot, 0]),

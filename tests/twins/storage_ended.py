@@ -40,7 +40,8 @@ class Twin:
         self.today = day
         for who, contract in self.plans.announced.items():
             ended_ms = contract.valid_from_ms
-            due_ms = ended_ms + self.parameters.readable_days * DAY_MS
+            first = self.days.of(ended_ms - 1) + 1
+            due_ms = self.days.start_ms(first + self.parameters.readable_days)
             is_due = contract.contract_state == "ended" and due_ms <= self.days.start_ms(day)
             if who in self.stored and not self.used[who]:
                 self.stored.remove(who)
