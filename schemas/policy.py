@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
-from schemas.lines import line_of
 from schemas.records import ActionKind, PolicyName, Service
 from schemas.safeguards import refusals, unsayable
+from schemas.toml_lines import line_of
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]

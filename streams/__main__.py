@@ -6,7 +6,7 @@ import sys
 def run() -> None:
     """The `fairuse` command."""
     try:
-        from streams.cli import main  # noqa: PLC0415
+        from streams.cli.commands import main  # noqa: PLC0415
 
         main()
     except KeyboardInterrupt:

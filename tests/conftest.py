@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests.kafka_cluster import KafkaCluster, kafka_available
-from tests.radius_server import RadiusServer, radius_available
+from tests.support.harness.kafka_cluster import KafkaCluster, kafka_available
+from tests.support.harness.radius_server import RadiusServer, radius_available
 
 
 def need(missing):

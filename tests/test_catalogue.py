@@ -3,17 +3,15 @@
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from detectors import RULES
-from detectors.policies import default_policy_path, load_policy
-from tests import naive
-from tests.drawing import only
+from detectors.policies.editions import default_policy_path, load_policy
+from detectors.rules.registry import RULES
+from tests.support.paths import ROOT, SCENARIOS
+from tests.support.reference import naive
+from tests.support.strategies.drawing import only
 
-ROOT = Path(__file__).parents[1]
-SCENARIOS = ROOT / "tests" / "scenarios"
 RULE_PAGE = ROOT / "docs" / "RULES.md"
 every_rule = pytest.mark.parametrize("rule", RULES)
 
@@ -36,9 +34,9 @@ def fires(expected, rule):
 
 @every_rule
 def test_the_rule_is_the_file_of_its_name(rule):
-    expected = f"detectors.{rule}"
-    assert expected == RULES[rule].__module__, f"move {rule} to detectors/{rule}.py"
-    assert rule == RULES[rule].name, f"detectors/{rule}.py: its `name` has to be {rule!r}"
+    expected = f"detectors.rules.{rule}"
+    assert expected == RULES[rule].__module__, f"move {rule} to detectors/rules/{rule}.py"
+    assert rule == RULES[rule].name, f"detectors/rules/{rule}.py: its `name` has to be {rule!r}"
 
 
 @every_rule
@@ -47,7 +45,7 @@ def test_the_rule_says_what_it_catches_and_what_it_misses(rule):
     said = " ".join((RULES[rule].__doc__ or "").split())
     told = ("What it catches:", "What it misses:", "Delay:", "False alarms:", "References")
     for promise in (*told, "generated customers"):
-        assert promise in said, f"detectors/{rule}.py: the class docstring lacks `{promise}`"
+        assert promise in said, f"detectors/rules/{rule}.py: the class docstring lacks `{promise}`"
 
 
 @every_rule
@@ -72,7 +70,7 @@ def test_the_rule_has_a_runbook(rule):
 def test_the_runbook_names_only_commands_that_exist(rule):
     from click import Group
 
-    from streams.cli import main
+    from streams.cli.commands import main
 
     text = (ROOT / "deploy/runbooks" / f"{rule}.md").read_text(encoding="utf-8")
     for command in re.findall(r"fairuse ([a-z]+(?: [a-z]+)?)", text):
@@ -119,7 +117,7 @@ def test_the_rule_has_a_slow_twin(rule):
     try:
         (twin,) = naive.rules_of(policy, naive.Plans(policy, ()))
     except KeyError:
-        pytest.fail(f"write the slow twin of {rule} in tests/twins/{rule}.py")
+        pytest.fail(f"write the slow twin of {rule} in tests/support/reference/twins/{rule}.py")
     assert (rule, RULES[rule].reads) == (twin.name, twin.reads)
 
 

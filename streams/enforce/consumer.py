@@ -11,9 +11,10 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
 
+from streams.broker.topics import ACTIONS, TopicsError, check_topics
 from streams.clock import Clock, wall_clock
-from streams.enforce.adapters import adapter_of
-from streams.enforce.dry_run import DryRun
+from streams.enforce.adapters.dry_run import DryRun
+from streams.enforce.adapters.registry import adapter_of
 from streams.enforce.enforcer import Enforcer
 from streams.enforce.errors import EnforceError
 from streams.enforce.figures import Figures
@@ -21,7 +22,6 @@ from streams.enforce.member import Member
 from streams.enforce.reports import KafkaReports, NoReports, Reports
 from streams.enforce.store import Store
 from streams.settings import Settings
-from streams.topics import ACTIONS, TopicsError, check_topics
 
 logger = logging.getLogger(__name__)
 

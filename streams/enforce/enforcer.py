@@ -11,7 +11,7 @@ from schemas.events import TIME_MS_MAX, TIME_MS_MIN
 from schemas.records import Action, EnforcementResult
 from streams.clock import Clock
 from streams.enforce.account import Order, Outcome, begin, note, settle, take
-from streams.enforce.adapter import Adapter, AdapterError, Unavailable
+from streams.enforce.adapters.contract import Adapter, AdapterError, Unavailable
 from streams.enforce.figures import Figures
 from streams.enforce.store import Store
 

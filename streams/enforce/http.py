@@ -2,7 +2,7 @@
 
 import urllib3
 
-from streams.enforce.adapter import Refused, Unavailable
+from streams.enforce.adapters.contract import Refused, Unavailable
 
 MAY_PASS = frozenset({408, 425, 429})
 """Besides 5xx: statuses that ask to try again later."""

@@ -10,9 +10,9 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from schemas.records import EnforcementResult
+from streams.broker.topics import ACTIONS, ENFORCEMENT_RESULTS
 from streams.enforce.store import Store
 from streams.settings import Settings
-from streams.topics import ACTIONS, ENFORCEMENT_RESULTS
 
 logger = logging.getLogger(__name__)
 

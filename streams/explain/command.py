@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from rich.console import Console
 
-from detectors.policies import Edition, decode_edition, load_policy
+from detectors.policies.editions import Edition, decode_edition, load_policy
 from schemas.policy import Policy
 from schemas.records import Action, Customer, Finding
 from streams.clock import wall_clock
@@ -20,8 +20,8 @@ from streams.explain.recompute import Policies, Recomputation, recompute
 from streams.explain.spans import InputGone, TopicSpan, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.topics import read_topics
+from streams.files.sources import Chunk, files_of, read_lines, read_records
 from streams.settings import Settings
-from streams.sources import Chunk, files_of, read_lines, read_records
 
 action_decoder = msgspec.json.Decoder(Action)
 finding_decoder = msgspec.json.Decoder(Finding)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from detectors.calendar import calendar
-from detectors.policies import Edition
-from detectors.provenance import Origin
-from detectors.rule import WalkingRule
+from detectors.fold.provenance import Origin
+from detectors.periods.calendar import calendar
+from detectors.policies.editions import Edition
+from detectors.rules.contract import WalkingRule
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
 from schemas.records import CohortPartial, Customer, Finding, PolicyRef
-from streams.partitioner import partition_of, partitions_of
-from streams.replay import CUSTOMERS_AT_ONCE, Replay, Results
-from streams.sources import Chunk
+from streams.broker.partitioner import partition_of, partitions_of
+from streams.files.sources import Chunk
+from streams.replay.replay import CUSTOMERS_AT_ONCE, Replay, Results
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 CLOSING_MS = 2 * DAY_MS

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from detectors.features import LOG_BINS, LOGARITHMIC
+from detectors.rules.families.cohort_spread import LOG_BINS, LOGARITHMIC
 from schemas.records import Finding
 from streams.explain.texts import Texts
 from streams.explain.wording import Wording

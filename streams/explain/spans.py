@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas.columns import Columns
 from streams.clock import Clock
-from streams.sources import Chunk, SourceError, chunks
+from streams.files.sources import Chunk, SourceError, chunks
 
 WHOLE = range(sys.maxsize)
 """Every line of a file."""

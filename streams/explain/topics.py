@@ -13,14 +13,12 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
-from detectors.calendar import DAY_MS
-from detectors.provenance import Origin
+from detectors.fold.provenance import Origin
+from detectors.periods.calendar import DAY_MS
 from schemas.decode import decode
 from schemas.records import Action, Customer, Finding
-from streams.explain.spans import InputGone, TopicSpan
-from streams.partitioner import partition_of
-from streams.sources import Chunk
-from streams.topics import (
+from streams.broker.partitioner import partition_of
+from streams.broker.topics import (
     ACTIONS,
     ANSWER_MS_MAX,
     CUSTOMERS,
@@ -29,6 +27,8 @@ from streams.topics import (
     USAGE_PREFIX,
     TopicsError,
 )
+from streams.explain.spans import InputGone, TopicSpan
+from streams.files.sources import Chunk
 
 RECORDS_AT_ONCE = 10_000
 POLL_MS = 500

@@ -8,11 +8,16 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 
-from streams.embedded import EmbeddedBroker
-from tests import kafka_cluster
+from streams.demo.embedded_broker import EmbeddedBroker
 from tests.bench.figures import BenchError
 from tests.bench.scales import PARTITIONS
-from tests.kafka_cluster import QUICK_FLAGS, KafkaCluster, kafka_available, kafka_version
+from tests.support.harness import kafka_cluster
+from tests.support.harness.kafka_cluster import (
+    QUICK_FLAGS,
+    KafkaCluster,
+    kafka_available,
+    kafka_version,
+)
 
 HEAP = ("-Xms512m", "-Xmx512m")
 """The same in every run, so that runs can be compared."""

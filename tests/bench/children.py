@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import msgspec
 
-from streams.embedded import ends_with_parent
+from streams.demo.embedded_broker import ends_with_parent
 from tests.bench.figures import BenchError
-from tests.kafka_cluster import ROOT
+from tests.support.harness.kafka_cluster import ROOT
 
 STOP_SECONDS_MAX = 20
 LOG_BYTES_SHOWN = 3_000

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from detectors.policies import load_policy
+from detectors.policies.editions import load_policy
 from schemas.policy import Policy
 from streams.clock import wall_clock
-from streams.generator import Operator, OperatorShape
-from streams.parts import PARTS
-from streams.sources import chunks
+from streams.files.sources import chunks
+from streams.synthetic.generator import Operator, OperatorShape
+from streams.synthetic.parts import PARTS
 from tests.bench.figures import Figures, note
 from tests.bench.graded import graded_parts
 from tests.bench.sweep import (

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from schemas.events import Event
-from streams.parts.part import EVERYTHING, Part
-from streams.parts.scene import FIRST_LIVING_HOST, HOSTS, Scene, one_after_another
-from streams.parts.schedules import (
+from schemas.units import HOUR_MS, MB, MINUTE_MS, SECOND_MS, Integers
+from streams.synthetic.parts.part import EVERYTHING, Part
+from streams.synthetic.parts.scene import FIRST_LIVING_HOST, HOSTS, Scene, one_after_another
+from streams.synthetic.parts.schedules import (
     days_between,
     some_days,
     some_days_of_a_week,
@@ -22,8 +23,7 @@ from streams.parts.schedules import (
     weekdays,
     weekends,
 )
-from streams.plans import PACK_UNLIMITED
-from streams.units import HOUR_MS, MB, MINUTE_MS, SECOND_MS, Integers
+from streams.synthetic.plans import PACK_UNLIMITED
 
 BOX_SIMS = 8
 TOWN_CELLS = [f"206-20-70{cell:02d}" for cell in range(12)]

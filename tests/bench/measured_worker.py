@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 from aiokafka.consumer.fetcher import Fetcher
 
-from streams.changelog import MARKER_KEY
-from streams.checkpoint import Checkpointer
-from streams.run import run_worker
+from streams.broker.topics import USAGE_PREFIX
+from streams.checkpoints.changelog import MARKER_KEY
+from streams.checkpoints.checkpoint import Checkpointer
+from streams.checkpoints.tables import ColumnStore, ColumnTable
+from streams.cli.run import run_worker
 from streams.settings import Settings
-from streams.tables import ColumnStore, ColumnTable
-from streams.topics import USAGE_PREFIX
 from tests.bench.children import say, told
 
 TABLES = 2

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from detectors import RULES
-from detectors.policies import default_policy_path
+from detectors.policies.editions import default_policy_path
+from detectors.rules.registry import RULES
 from tests.bench.figures import BenchError
 
 SIX = (

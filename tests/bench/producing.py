@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 
+from streams.broker.outbox import Outbox
 from streams.clock import wall_clock
-from streams.outbox import Outbox
 from tests.bench.traffic import Traffic
 
 BATCH_BYTES_MAX = 524_288

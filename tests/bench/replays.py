@@ -4,10 +4,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from detectors.policies import load_policy
-from streams.collector import calm_collector
-from streams.replay import Replay
+from detectors.policies.editions import load_policy
+from streams.replay.replay import Replay
 from streams.settings import Settings
+from streams.worker.collector import calm_collector
 from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 

@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors import RULES
-from detectors.partition import Partition
-from detectors.policies import load_policy
-from detectors.provenance import Origin
+from detectors.fold.partition import Partition
+from detectors.fold.provenance import Origin
+from detectors.policies.editions import load_policy
+from detectors.rules.registry import RULES
 from schemas.columns import Columns
 from schemas.decode import decode
 from schemas.policy import Policy
-from streams.collector import calm_collector
 from streams.settings import Settings
+from streams.worker.collector import calm_collector
 from tests.bench.children import say, told
 from tests.bench.traffic import KINDS, traffic
 

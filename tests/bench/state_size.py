@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors.partition import Partition
-from detectors.policies import load_policy
-from detectors.provenance import Origin
+from detectors.fold.partition import Partition
+from detectors.fold.provenance import Origin
+from detectors.policies.editions import load_policy
 from schemas.columns import Columns, object_column
 from schemas.events import Data, Sms, Storage, Voice
 from schemas.fields import FIELDS, Fields, Structs
 from schemas.hashing import hash_strings
 from schemas.records import Customer
-from streams.partitioner import partitions_of
+from streams.broker.partitioner import partitions_of
 from streams.settings import Settings
 from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from aiokafka.errors import KafkaError as AioKafkaError
 from kafka.errors import KafkaError
 
-from detectors.policies import default_policy_path
-from streams.arrow import arrow_schema
-from streams.embedded import EmbeddedBrokerError, free_ports
-from streams.topics import TopicsError, create_topics
+from detectors.policies.editions import default_policy_path
+from streams.broker.topics import TopicsError, create_topics
+from streams.demo.embedded_broker import EmbeddedBrokerError, free_ports
+from streams.files.parquet_events import arrow_schema
 from tests.bench import latency, urgent
 from tests.bench.brokers import Broker, started_broker
 from tests.bench.children import Child, measured
@@ -25,7 +25,7 @@ from tests.bench.policies import EVERY, SIX, lowered, policy_of
 from tests.bench.producing import publish
 from tests.bench.scales import PARTITIONS, Scale
 from tests.bench.traffic import Traffic, traffic
-from tests.kafka_cluster import KafkaClusterError
+from tests.support.harness.kafka_cluster import KafkaClusterError
 
 APP_ID = "bench-fairuse"
 SEED, LOAD_SEED, BACKLOG_SEED = 1, 2, 3

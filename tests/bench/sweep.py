@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from detectors import RULES
+from detectors.rules.registry import RULES
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Customer, Finding
-from streams.replay import Replay
+from streams.files.sources import Chunk
+from streams.replay.replay import Replay
 from streams.settings import Settings
-from streams.sources import Chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events import Data, Event, Flow, Sms, Storage, Voice
-from streams.partitioner import partitions_of
+from streams.broker.partitioner import partitions_of
 from tests.bench.scales import PARTITIONS
 
 encode = msgspec.json.Encoder().encode

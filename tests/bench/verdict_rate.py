@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from detectors.identity import action_id, finding_id
-from detectors.policies import load_policy
-from detectors.verdicts import Verdicts
+from detectors.ladder.ladder import Verdicts
+from detectors.policies.editions import load_policy
+from schemas.ids import action_id, finding_id
 from schemas.policy import Policy
 from schemas.records import EnforcementResult, Finding, PolicyRef, Window
-from streams.agents import Judge
+from streams.broker.topics import ENFORCEMENT_RESULTS, FINDINGS
 from streams.clock import wall_clock
-from streams.collector import calm_collector
 from streams.metrics import Metrics
-from streams.topics import ENFORCEMENT_RESULTS, FINDINGS
+from streams.worker.agents import Judge
+from streams.worker.collector import calm_collector
 from tests.bench.children import say, told
 from tests.bench.traffic import START_MS, customer_id
 

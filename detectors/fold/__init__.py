@@ -1,0 +1,1 @@
+"""One partition of the input: usage in, findings out."""

@@ -1,0 +1,277 @@
+"""The rules of a partition and their columns, each under the policy that holds when it is asked."""
+
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+from numpy.typing import NDArray
+
+from detectors.policies.editions import Edition
+from detectors.policies.timeline import Timeline
+from detectors.rules.contract import (
+    Batch,
+    Closed,
+    ClosingRule,
+    CohortRule,
+    CorrectableRule,
+    Correction,
+    Hit,
+    Rule,
+)
+from detectors.rules.registry import RULES
+from detectors.state.columns import ColumnGroup, Field
+from detectors.state.customers import Customers
+from schemas.policy import Policy
+from schemas.records import CohortAverage
+
+EARLY_MEANS_MAX = 10_000
+"""Means that wait for their period to be closed; of more, the oldest are forgotten."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Watermarks by kind of event: where the rules stand (0 before any event) and where they began.
+
+    Records that were screened out may have moved the partition's own watermark further.
+    """
+
+    stepped_ms: dict[str, int]
+    began_ms: dict[str, int] = field(default_factory=dict)
+
+    def lowest_ms(self, kinds: Iterable[str]) -> int:
+        """How far all of these kinds have come."""
+        return min(self.stepped_ms[kind] for kind in kinds)
+
+    def has_begun(self, kinds: Iterable[str], time_ms: int) -> bool:
+        """Whether any of these kinds began before an instant."""
+        return any(kind in self.began_ms and self.began_ms[kind] < time_ms for kind in kinds)
+
+
+class Found(NamedTuple):
+    """What a rule saw, and the event time whose policy it was asked under."""
+
+    rule: str
+    time_ms: int
+    closed: Closed
+
+
+class RuleSet:
+    """Rules that read the same events, each under whichever policy holds when it is asked.
+
+    What a rule keeps is the same under every policy that it can run under, so it goes over to
+    another one and back: kinds of event reach the time of a change one after the other, and the
+    mean of an old period may come after it. An event is judged under the policy of its watermark,
+    a period under the policy of the moment at which it closes: so where batches end, and in which
+    order kinds come, makes no difference.
+
+    Parameters
+    ----------
+    timeline
+        Which policy holds when.
+    customers
+        The partition's customers.
+    progress
+        How far the partition's rules have come.
+    trial
+        The policy on trial that these rules run for; None for those that are for everybody.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        customers: Customers,
+        progress: Progress,
+        trial: Edition | None = None,
+    ) -> None:
+        self.timeline = timeline
+        self.customers = customers
+        self.progress = progress
+        self.trial = trial
+        policy = timeline.base
+        self.rules: dict[str, Rule] = {
+            name: RULES[name](parameters, policy) for name, parameters in policy.rules.items()
+        }
+        self._policies = dict.fromkeys(self.rules, policy)
+        self.closing = [n for n, rule in self.rules.items() if isinstance(rule, ClosingRule)]
+        self.cohort = [n for n, rule in self.rules.items() if isinstance(rule, CohortRule)]
+        self.others = [name for name in self.rules if name not in self.closing]
+        self.early: dict[tuple[str, str, int], CohortAverage] = {}
+        """Means of periods that are not closed here yet, by rule, cohort and start."""
+        self.kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
+        fields = {kind: self._fields_of(kind) for kind in self.kinds}
+        self.groups = {k: ColumnGroup(k, of_kind) for k, of_kind in fields.items() if of_kind}
+
+    def _fields_of(self, kind: str) -> list[Field]:
+        return [
+            field
+            for rule in self.rules.values()
+            for field in rule.fields
+            if kind == (field.kind or rule.reads[0])
+        ]
+
+    # -- policies -------------------------------------------------------------------------------
+
+    def policy_at(self, time_ms: int) -> Policy:
+        """What these rules are asked under at an event time."""
+        return self.timeline.policy_at(time_ms, self.trial)
+
+    def at(self, name: str, time_ms: int) -> Any:
+        """A rule with the parameters that hold at an event time."""
+        policy = self.policy_at(time_ms)
+        if policy is not self._policies[name]:
+            self._policies[name] = policy
+            if policy.rules[name] != self.rules[name].parameters:
+                heir = RULES[name](policy.rules[name], policy)
+                hand_over(self.rules[name], heir)
+                self.rules[name] = heir
+        return self.rules[name]
+
+    def on_trial(self, trial: Edition) -> "RuleSet":
+        """Rules that go on from here under a policy that begins later."""
+        twin = RuleSet(self.timeline, self.customers, self.progress, trial)
+        for kind, group in self.groups.items():
+            twin.groups[kind].take_columns({n: c.copy() for n, c in group.columns.items()})
+        for name, rule in self.rules.items():
+            hand_over(rule, twin.rules[name])
+        twin.early = dict(self.early)
+        return twin
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def step(self, names: Iterable[str], batch: Batch) -> Iterator[Found]:
+        """Fold a batch, which lies between two changes of policy, into some of the rules."""
+        time_ms = int(batch.watermark_ms[0])
+        for name in names:
+            if batch.kind in self.rules[name].reads:
+                rule = self.at(name, time_ms)
+                hits = rule.step(self.columns_of(name), batch, self.customers)
+                yield _found(name, time_ms, hits)
+
+    def take_back(self, undone: Batch, correction: Correction) -> Iterator[Found]:
+        """Have the rules undo an event; the batch has the watermark of its correction."""
+        for name in self.rules:
+            rule = self.at(name, undone.newest_ms)
+            if undone.kind in rule.reads and isinstance(rule, CorrectableRule):
+                columns = self.columns_of(name)
+                hits = rule.take_back(columns, undone, correction, self.customers)
+                yield _found(name, undone.newest_ms, hits)
+
+    # -- closed periods -------------------------------------------------------------------------
+
+    def close(self, kind: str, watermark_ms: int) -> Iterator[Found]:
+        """Close the periods that every kind a rule reads has passed, once this one comes so far."""
+        before_ms = self.progress.stepped_ms[kind]
+        changes = self.timeline.changes_between(before_ms, watermark_ms)
+        for name in self.closing:
+            reads = self.rules[name].reads
+            if kind in reads:
+                for change_ms in changes:
+                    rule = self.at(name, change_ms - 1)
+                    rule.pass_time(self.columns_of(name), kind, change_ms - 1, self.customers)
+                others = (self.progress.stepped_ms[other] for other in reads if other != kind)
+                yield from self._close_through(name, min([watermark_ms, *others]))
+
+    def close_idle(self, silent: Collection[str], now_ms: int) -> Iterator[Found]:
+        """Close the periods that the clock ends while nothing comes of the silent kinds."""
+        stepped_ms = self.progress.stepped_ms
+        for name in self.closing:
+            reads = self.rules[name].reads
+            if not silent.isdisjoint(reads):
+                times = (now_ms if kind in silent else stepped_ms[kind] for kind in reads)
+                yield from self._close_through(name, min(times))
+
+    def end(self, last_event_ms: int) -> Iterator[Found]:
+        """Close every period that ended before the input's last event: no more will come."""
+        for name in self.closing:
+            yield from self._close_before_changes(name, last_event_ms)
+            rule = self.at(name, last_event_ms)
+            closed = rule.close_ended(self.columns_of(name), last_event_ms, self.customers)
+            yield Found(name, last_event_ms, closed)
+            yield from self._judge_early(name)
+
+    def _close_through(self, name: str, reached_ms: int) -> Iterator[Found]:
+        yield from self._close_before_changes(name, reached_ms)
+        yield from self._close_at(name, reached_ms)
+
+    def _close_before_changes(self, name: str, reached_ms: int) -> Iterator[Found]:
+        """What closes before a change of policy is judged as it was until then.
+
+        Nothing does where nothing had begun; closing all the same would go back to the year 1999.
+        """
+        reads = self.rules[name].reads
+        lowest_ms = self.progress.lowest_ms(reads)
+        for change_ms in self.timeline.changes_between(lowest_ms, reached_ms):
+            if self.progress.has_begun(reads, change_ms):
+                yield from self._close_at(name, change_ms - 1)
+
+    def _close_at(self, name: str, reached_ms: int) -> Iterator[Found]:
+        rule = self.at(name, reached_ms)
+        closed = rule.close(self.columns_of(name), reached_ms, self.customers)
+        yield Found(name, reached_ms, closed)
+        yield from self._judge_early(name)
+
+    def judge(self, average: CohortAverage) -> Iterator[Found]:
+        """Take in the mean of a period, which counts once the period is closed here.
+
+        A partition that goes back to a checkpoint hears of means before it closes their periods.
+        """
+        if self.rules[average.rule].has_closed(average.period_start_ms):
+            yield self._judged(average)
+            return
+        key = (average.rule, average.cohort, average.period_start_ms)
+        self.early.setdefault(key, average)
+        while len(self.early) > EARLY_MEANS_MAX:
+            del self.early[next(iter(self.early))]
+
+    def _judge_early(self, name: str) -> Iterator[Found]:
+        for key, average in list(self.early.items()):
+            if name == average.rule and self.rules[name].has_closed(average.period_start_ms):
+                del self.early[key]
+                yield self._judged(average)
+
+    def _judged(self, average: CohortAverage) -> Found:
+        """Judge by a mean under the policy of the moment at which its period closed."""
+        closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
+        rule = self.at(average.rule, closes_ms)
+        hits = rule.judge(self.columns_of(average.rule), average, self.customers)
+        return _found(average.rule, closes_ms, hits)
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def columns_of(self, name: str) -> Mapping[str, NDArray]:
+        """The columns of every kind that a rule reads."""
+        kinds = [kind for kind in self.rules[name].reads if kind in self.groups]
+        if len(kinds) == 1:
+            return self.groups[kinds[0]].columns
+        return ChainMap(*(self.groups[kind].columns for kind in kinds))
+
+    def reserve(self, slots: int) -> None:
+        """Make room for this many customers."""
+        for group in self.groups.values():
+            group.reserve(slots)
+
+    @property
+    def logs(self) -> dict[str, Any]:
+        """The rules that have a log of their own."""
+        return {name: rule for name, rule in self.rules.items() if hasattr(rule, "rewrite")}
+
+    def forget_changes(self) -> None:
+        """Let go of what would have to be stored: of a trial nothing is."""
+        for log in self.logs.values():
+            log.changes()
+
+
+def _found(name: str, time_ms: int, hits: list[Hit]) -> Found:
+    return Found(name, time_ms, Closed(hits=tuple(hits)))
+
+
+def hand_over(rule: Any, heir: Any) -> None:
+    """Give a rule's state to one with other parameters, but for its columns: they stay."""
+    assert rule.fields == heir.fields, "a parameter that shapes columns has changed"
+    if hasattr(rule, "rewrite"):
+        heir.take_arrays({name: array.copy() for name, array in rule.arrays().items()})
+        heir.rewrite()
+    memory = msgspec.msgpack.encode(rule.remember())
+    heir.recall(msgspec.msgpack.decode(memory, strict=False))

@@ -1,0 +1,1 @@
+"""What follows from a finding: notices, restrictions, releases, and what people decide."""

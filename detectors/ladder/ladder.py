@@ -1,0 +1,278 @@
+"""The ladder of one partition: findings, answers, decisions and time in; actions out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from detectors.fold.findings import KNOWN_MS, known_ms
+from detectors.ladder.answers import answered, keep_early
+from detectors.ladder.brake import HeldAction
+from detectors.ladder.decisions import close_case, decided, let_go
+from detectors.ladder.dossier import (
+    UNPLACED,
+    WAITING_MAX,
+    Dossier,
+    customer_of,
+    key_of,
+    unpack_dossier,
+)
+from detectors.ladder.steps import found
+from detectors.ladder.stored_ladder import StoredCases
+from detectors.ladder.timers import advance, first_waiting, take
+from detectors.ladder.turn import Turn
+from schemas.records import Action, Decision, EnforcementResult, Finding
+
+FINDINGS = "findings"
+RESULTS = "enforcement.results"
+DECISIONS = "decisions"
+
+Record = TypeVar("Record", Finding, EnforcementResult, Decision)
+
+
+class Alerts(Struct, frozen=True):
+    """What somebody should look at; all but `held` and `engaged` are counted since the start.
+
+    `held` are actions that the brake holds, by rule; `engaged` the rules it stands on, "" for all.
+    `dropped` are actions for which there was no room, `retried` those sent again, `drift`
+    restrictions that came back after they had been lifted, `unanswered` actions that were given
+    up, `unmatched` answers and decisions that fit nothing known.
+    """
+
+    held: dict[str, int]
+    engaged: list[str]
+    dropped: int
+    retried: int
+    drift: int
+    unanswered: int
+    unmatched: int
+
+
+class Verdicts(StoredCases):
+    """What the ladder of a partition makes of what comes in; `StoredCases` is what it remembers."""
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def fold(self, findings: Sequence[Finding], offsets: Sequence[int]) -> list[Action]:
+        """Answer findings in the partition's order; those behind the fence were answered before."""
+        return self._take_all(FINDINGS, findings, offsets, self._find)
+
+    def result(self, results: Sequence[EnforcementResult], offsets: Sequence[int]) -> list[Action]:
+        """Take in what became of actions."""
+        return self._take_all(RESULTS, results, offsets, self._answer)
+
+    def decided(self, decisions: Sequence[Decision], offsets: Sequence[int]) -> list[Action]:
+        """Take in what people decided."""
+        return self._take_all(DECISIONS, decisions, offsets, self._decide)
+
+    def tick(self, now_ms: int) -> list[Action]:
+        """Fire what is due by now, which must not be later than what still comes in."""
+        actions: list[Action] = []
+        for due_ms, key in self._watched().due(now_ms):
+            actions += self._let_pass(key, due_ms)
+        return actions
+
+    def end(self, last_ms: int) -> list[Action]:
+        """Fire what is due by the end of the input; what waits is taken in then at its own time."""
+        actions = self.tick(last_ms)
+        for key, packed in list(self.cases.items()):
+            waiting = unpack_dossier(packed).waiting
+            if waiting:
+                actions += self._let_pass(key, max(map(known_ms, waiting)) + 1)
+        return actions
+
+    @property
+    def alerts(self) -> Alerts:
+        """What somebody should look at."""
+        self._watched()
+        names = ("dropped", "retried", "drift", "unanswered", "unmatched")
+        counts = {name: self._counts[name] for name in names}
+        held = dict(self.brake.counts())
+        return Alerts(held=held, engaged=list(self.brake.engaged), **counts)
+
+    # -- one service of a customer at a time ------------------------------------------------------
+
+    def _take_all(
+        self,
+        kind: str,
+        records: Sequence[Record],
+        offsets: Sequence[int],
+        take_one: Callable[[Record], list[Action]],
+    ) -> list[Action]:
+        self._watched()
+        actions: list[Action] = []
+        expected = self.next_offset.get(kind, 0)
+        for record, offset in zip(records, offsets, strict=True):
+            if offset >= expected:
+                actions += take_one(record)
+        if len(offsets):
+            self.passed(kind, offsets[-1])
+        return actions
+
+    def _find(self, finding: Finding) -> list[Action]:
+        is_idle = finding.shadow or finding.level == "early"
+        rule = self.timeline.base.rules.get(finding.rule)
+        if is_idle or rule is None:
+            return []
+        key = key_of(rule.service, finding.customer_id)
+        if KNOWN_MS in finding.evidence:
+            return self._let_wait(key, finding)
+        return self._take(key, known_ms(finding), found, finding)
+
+    def _let_wait(self, key: str, finding: Finding) -> list[Action]:
+        """Keep what a closed period showed until its time: other findings of then may be to come.
+
+        So it makes no difference in which order several kinds, or partitions, closed the period.
+        """
+        turn = self._turn(key)
+        waiting = turn.dossier.waiting
+        if finding not in waiting:
+            waiting.append(finding)
+        if len(waiting) > WAITING_MAX:
+            self._advance(turn, known_ms(first_waiting(turn.dossier)) + 1)
+        self._advance(turn, turn.dossier.clock_ms)
+        return self._keep(turn)
+
+    def _answer(self, result: EnforcementResult) -> list[Action]:
+        for key in self._keys_of(result.customer_id):
+            dossier = self._dossier(key)
+            if dossier.is_out(result.action_id):
+                return self._take(key, result.time_ms, answered, result, dossier)
+        # No clock goes by it: what leads to the action is older than its answer.
+        turn = self._turn(key_of(UNPLACED, result.customer_id))
+        keep_early(turn, result)
+        return self._keep(turn)
+
+    def _decide(self, decision: Decision) -> list[Action]:
+        if is_about_brake(decision):
+            is_off = decision.kind == "release_brake"
+            return self._release_brake(decision) if is_off else self._drop_held(decision)
+        if decision.action_id is not None:
+            return self._decide_about(decision, decision.action_id)
+        keys = self._keys_meant(decision)
+        self._counts["unmatched"] += not keys
+        actions: list[Action] = []
+        for key in keys:
+            actions += self._take(key, decision.time_ms, decided, decision)
+        return actions
+
+    def _decide_about(self, decision: Decision, action_id: str) -> list[Action]:
+        """Take in what a person decided about one action."""
+        keys, actions = self._keys_of(decision.customer_id), list[Action]()
+        for key in keys:
+            if action_id in self._dossier(key).orders:
+                return self._take(key, decision.time_ms, decided, decision)
+        # Perhaps it is about an action that becomes due by then.
+        for key in keys:
+            turn = self._turn_at(key, decision.time_ms)
+            actions += self._keep(turn)
+            if action_id in turn.dossier.orders:
+                return actions + self._take(key, decision.time_ms, decided, decision)
+        self._counts["unmatched"] += 1
+        return actions
+
+    def _keys_meant(self, decision: Decision) -> list[str]:
+        """The services of a customer that a decision is about which names no action.
+
+        An exemption from everything is kept for each service that the policy has rules about.
+        """
+        rules, customer_id = self.timeline.base.rules, decision.customer_id
+        if decision.rule is not None:
+            rule = rules.get(decision.rule)
+            return [] if rule is None else [key_of(rule.service, customer_id)]
+        if decision.kind == "exempt":
+            services = dict.fromkeys(rule.service for rule in rules.values())
+            return [key_of(service, customer_id) for service in services]
+        return self._keys_of(customer_id) if decision.kind == "snooze" else []
+
+    def _release_brake(self, decision: Decision) -> list[Action]:
+        """Let go of what is held, in order; what lost its cause meanwhile is dropped on the way."""
+        actions = self._come_to_held(decision)
+        self.brake.release(decision.rule)
+
+        def go(turn: Turn, held: HeldAction) -> None:
+            if held.action_id in turn.dossier.orders:
+                let_go(turn, held.action_id, decision)
+
+        return actions + self._with_held(decision, go)
+
+    def _drop_held(self, decision: Decision) -> list[Action]:
+        """Drop what is held of a rule, and close the cases it belongs to."""
+        self._counts["unmatched"] += not self.brake.held_of(decision.rule)
+
+        def drop(turn: Turn, held: HeldAction) -> None:
+            turn.drop(held.action_id)
+            close_case(turn, held.rule, decision)
+
+        return self._come_to_held(decision) + self._with_held(decision, drop)
+
+    def _come_to_held(self, decision: Decision) -> list[Action]:
+        """Bring customers of whom something is held to a decision: until then the brake was on."""
+        actions: list[Action] = []
+        held_of = self.brake.held_of(decision.rule)
+        for customer_id in dict.fromkeys(customer_of(held.key) for held in held_of):
+            for key in self._keys_of(customer_id):
+                actions += self._keep(self._turn_at(key, decision.time_ms))
+        return actions
+
+    def _with_held(
+        self, decision: Decision, handle: Callable[[Turn, HeldAction], None]
+    ) -> list[Action]:
+        actions: list[Action] = []
+        for held in self.brake.held_of(decision.rule):
+            actions += self._take(held.key, decision.time_ms, handle, held)
+        return actions
+
+    def _take(
+        self,
+        key: str,
+        time_ms: int,
+        handle: Callable[[Turn, Any], None],
+        record: Any,
+        known: Dossier | None = None,
+    ) -> list[Action]:
+        """Take in a record of a service, after everything that became due before it."""
+        turn = self._turn_at(key, time_ms, known)
+        return self._hand(turn, max(turn.dossier.clock_ms, time_ms), handle, record)
+
+    def _turn_at(self, key: str, time_ms: int, known: Dossier | None = None) -> Turn:
+        """A service's turn after all that became due by a time."""
+        turn = self._turn(key, known)
+        now_ms = max(turn.dossier.clock_ms, time_ms)
+        if self._watched().is_due(key, now_ms):
+            self._advance(turn, now_ms)
+        return turn
+
+    def _let_pass(self, key: str, until_ms: int) -> list[Action]:
+        """Let a service's time go on."""
+        turn = self._turn(key)
+        self._advance(turn, until_ms)
+        return self._keep(turn)
+
+    def _hand(
+        self, turn: Turn, now_ms: int, handle: Callable[[Turn, Any], None], record: Any
+    ) -> list[Action]:
+        self._put_under_policy(turn, now_ms)
+        take(turn, now_ms, handle, record)
+        return self._keep(turn)
+
+    def _put_under_policy(self, turn: Turn, time_ms: int) -> None:
+        """Have a turn go by what holds at a time; the brake is the same for all customers."""
+        turn.policy = self.timeline.policy_of(turn.customer_id, time_ms)
+        self.brake.ladder = self.timeline.policy_at(time_ms).ladder
+
+    def _advance(self, turn: Turn, until_ms: int) -> None:
+        """Fire what is due by then, each timer under the policy of its time."""
+        for change_ms in self.timeline.changes_between(turn.dossier.clock_ms, until_ms):
+            advance(turn, change_ms - 1)
+            turn.dossier.clock_ms = change_ms
+            self._put_under_policy(turn, change_ms)
+        advance(turn, until_ms)
+
+
+def is_about_brake(record: EnforcementResult | Decision) -> bool:
+    """Whether a record is a decision about what the brake holds, of any customer."""
+    if not isinstance(record, Decision):
+        return False
+    is_of_rule = record.action_id is None and record.rule is not None
+    return record.kind == "release_brake" or (record.kind == "reject" and is_of_rule)

@@ -1,0 +1,166 @@
+"""Actions on their way: past the brake, past a person, out, answered, and out again if not."""
+
+from typing import Literal
+
+from msgspec import structs
+
+from detectors.ladder.actions import DONE_ONCE, STRENGTH, pack_action, unpack_action
+from detectors.ladder.brake import HeldAction
+from detectors.ladder.dossier import ENDED_MAX, ORDERS_MAX, Hold, Order
+from detectors.ladder.reasons import CAME_BACK
+from detectors.ladder.turn import Turn
+from detectors.periods.calendar import DAY_MS
+from schemas import ids as identity
+from schemas.records import Action, ActionKind, Notice
+
+GIVES_BACK: frozenset[ActionKind] = frozenset({"release", "withdraw"})
+"""Kinds that lift what is in force: they are handed out at once, whatever the brake says."""
+
+Outcome = Literal["out", "kept", "dropped"]
+
+
+def dispatch(turn: Turn, action: Action) -> Outcome:
+    """Send an action, or keep it back for the brake or for a person.
+
+    "dropped" when the brake holds as much as it may: then nothing came of it.
+    """
+    if turn.brake.lets_through(action.rule, action.decided_ms):
+        return hand_out(turn, action)
+    held = HeldAction(turn.key, action.action_id, action.rule)
+    number = turn.brake.hold(held)
+    if not number:
+        turn.counts["dropped"] += 1
+        return "dropped"
+    _keep(turn, action, Order(action.rule, action.kind, "held", b"", number=number))
+    return "kept"
+
+
+def hand_out(turn: Turn, action: Action) -> Outcome:
+    """Send an action that the brake has let through; what needs a person goes to that person."""
+    if not action.human_review:
+        _take_effect(turn, action)
+        _send(turn, action)
+        return "out"
+    due_ms = turn.now_ms + turn.policy.ladder.review_days * DAY_MS
+    action = structs.replace(action, expires_ms=due_ms)
+    if action.kind == "notify":
+        _take_effect(turn, action)
+    order = Order(action.rule, action.kind, "review", b"", due_ms=due_ms)
+    _publish(turn, action, order)
+    return "kept"
+
+
+def wait_turn(turn: Turn, action: Action) -> None:
+    """Keep an action that may go out until its service has none that is stronger."""
+    _keep(turn, action, Order(action.rule, action.kind, "passed", b""))
+
+
+def raise_again(turn: Turn, action_id: str, order: Order) -> bool:
+    """Send the same action once more; False when that was done often enough."""
+    if order.attempts >= turn.policy.ladder.attempts_max:
+        return False
+    order.state = "sent"
+    order.attempts += 1
+    order.due_ms = turn.answer_due_ms
+    turn.out.append(unpack_action(order.action))
+    return True
+
+
+def lift_again(turn: Turn, governing: Order, restriction_id: str) -> bool:
+    """Lift what came back though it is over; False when that was done often enough.
+
+    A release of its own, with an id of its own: the one that ended the restriction was carried out,
+    so that enforcement would only say so again. What is in force stays.
+    """
+    if governing.attempts >= turn.policy.ladder.attempts_max:
+        return False
+    governing.attempts += 1
+    ended_by = unpack_action(governing.action)
+    root = f"{ended_by.action_id} {restriction_id}"
+    release = structs.replace(
+        ended_by,
+        action_id=identity.action_id("release", root, governing.attempts),
+        kind="release",
+        parameters={},
+        reason=CAME_BACK,
+        decided_ms=turn.now_ms,
+        effective_ms=turn.now_ms,
+        expires_ms=None,
+        notice=Notice(required=False),
+        human_review=False,
+        supersedes=restriction_id,
+    )
+    _send(turn, release)
+    return True
+
+
+def answer(turn: Turn, action_id: str, order: Order, time_ms: int) -> None:
+    """An action was carried out; it stays known only if it says what is in force."""
+    if order.kind == "notify" or turn.dossier.governs(action_id):
+        order.state, order.due_ms = "answered", 0
+        order.answered_ms = max(time_ms, 1)
+    else:
+        turn.drop(action_id)
+
+
+def _send(turn: Turn, action: Action) -> None:
+    """Hand an action out for the first time, and expect an answer."""
+    due_ms = turn.answer_due_ms
+    order = Order(action.rule, action.kind, "sent", b"", due_ms=due_ms, attempts=1)
+    _publish(turn, action, order)
+    _stay_within_bound(turn)
+
+
+def _publish(turn: Turn, action: Action, order: Order) -> None:
+    _keep(turn, action, order)
+    turn.out.append(action)
+
+
+def _keep(turn: Turn, action: Action, order: Order) -> None:
+    turn.drop(action.action_id)
+    order.action = pack_action(action)
+    turn.dossier.orders[action.action_id] = order
+
+
+def _take_effect(turn: Turn, action: Action) -> None:
+    """What it means for the case and the service that an action is out."""
+    case, kind = turn.case(action.rule), action.kind
+    if kind == "notify" and case is not None:
+        case.notices = [*case.notices, action.action_id]
+        case.noticed_ms = turn.now_ms
+        case.announced_ms = case.announced_ms or turn.now_ms
+        if case.stage == "open":
+            case.stage = "notified"
+    elif kind in STRENGTH:
+        assert case is not None, "a restriction belongs to a case"
+        case.carried = True
+        rate_kbps = action.parameters.get("rate_kbps", 0)
+        _take_hold(turn, action, Hold(action.action_id, action.rule, kind, rate_kbps))
+    elif kind in DONE_ONCE and case is not None:
+        case.stage = "acted"
+    elif kind == "propose_termination" and case is not None:
+        case.termination = "approved"
+    elif kind in GIVES_BACK and action.supersedes is not None:
+        _take_hold(turn, action, Hold(action.action_id, ""))
+
+
+def _take_hold(turn: Turn, action: Action, hold: Hold) -> None:
+    """Put an action in the place of what was in force of its service."""
+    before = turn.dossier.holds.get(action.service)
+    if before is not None:
+        ended = [*before.ended, before.action_id] if before.rule else before.ended
+        hold.ended = ended[-ENDED_MAX:]
+        turn.drop(before.action_id)
+    hold.since_ms = action.effective_ms
+    turn.dossier.holds[action.service] = hold
+
+
+def _stay_within_bound(turn: Turn) -> None:
+    """Give up the oldest unanswered action of a service that has very many."""
+    orders = turn.dossier.orders
+    if len(orders) > ORDERS_MAX:
+        sent = (i for i, o in orders.items() if o.state == "sent" and not turn.dossier.governs(i))
+        oldest = next(sent, None)
+        if oldest is not None:
+            turn.drop(oldest)
+            turn.counts["unanswered"] += 1

@@ -1,0 +1,197 @@
+"""From findings to actions: notice first, then the rule's restriction, then suspension, and back.
+
+The steps of a case; docs/LADDER.md draws them. Beside this file, `timers` has the timers that
+lead to a step, `answers` what enforcement answered, `decisions` what people decided.
+"""
+
+from detectors.ladder.actions import DONE_ONCE, build, renewed
+from detectors.ladder.dossier import KEPT_BACK, Case, Order, lasts, needs_regular, notice_end_ms
+from detectors.ladder.orders import dispatch, hand_out
+from detectors.ladder.restrictions import settle
+from detectors.ladder.turn import Turn
+from schemas.policy import RuleParameters
+from schemas.records import Finding
+from schemas.safeguards import AT_ONCE, CONTRACT
+
+CHANNEL = "channel"
+PERSON = "person"
+"""The channel after the last one: somebody sees to it that the customer knows."""
+
+
+def found(turn: Turn, finding: Finding) -> None:
+    """Take in a finding, once; "early" ones and shadow policies' do not come here."""
+    if finding.level == "cleared":
+        _cleared(turn, finding)
+        return
+    rule = turn.policy.rules[finding.rule]
+    case = turn.case(finding.rule) or Case()
+    if finding.finding_id in case.seen or turn.is_exempt(finding.rule):
+        return
+    turn.dossier.cases[finding.rule] = case
+    case.see(finding, lasts(finding, rule))
+    if rule.restriction == "report_upstream":
+        # It was done to the customer, not by them: there is nothing to notify or restrict.
+        case.begin(finding)
+        dispatch(turn, build(turn, finding.rule, case, "report_upstream"))
+    elif turn.now_ms >= case.snoozed_until_ms:
+        _step(turn, finding, rule, case)
+
+
+def _step(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
+    """The next step, if the finding leads to one."""
+    kept_back = turn.dossier.kept_back(finding.rule)
+    is_breach = finding.level == "regular" or not needs_regular(rule)
+    if case.stage in ("open", "notified") and kept_back is None:
+        if not case.delivered_ms:
+            if not turn.dossier.is_telling(finding.rule):
+                _announce(turn, finding, rule, case)
+        elif is_breach and finding.event_time_ms >= notice_end_ms(case, rule, turn.policy):
+            climb(turn, finding.rule)
+    elif case.stage == "released" and finding.event_time_ms > case.released_ms:
+        if not case.delivered_ms:
+            _announce(turn, finding, rule, case)
+        elif is_breach and finding.window.start_ms > case.spent_ms:
+            case.begin(finding)
+            case.stage = "suspended"
+            settle(turn, rule.service)
+
+
+def _announce(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
+    """Open an episode with a notice; what is urgent is restricted together with it."""
+    case.close()
+    case.begin(finding)
+    name = finding.rule
+    channel = {CHANNEL: turn.policy.ladder.channels[0]}
+    if dispatch(turn, build(turn, name, case, "notify", more=channel)) == "dropped":
+        case.close()
+    elif rule.at_once:
+        climb(turn, name)
+
+
+def climb(turn: Turn, rule_name: str) -> None:
+    """The rule's restriction, or what it has done once, unless this window led to it before."""
+    rule, case = turn.policy.rules[rule_name], turn.dossier.cases[rule_name]
+    if case.window_ms <= case.spent_ms:
+        return
+    if rule.restriction not in DONE_ONCE:
+        case.stage = "suspended" if rule.restriction == "suspend" else "restricted"
+        settle(turn, rule.service)
+        return
+    if dispatch(turn, build(turn, rule_name, case, rule.restriction)) == "dropped":
+        case.spent_ms = case.window_ms
+
+
+def try_next_channel(turn: Turn, rule_name: str) -> None:
+    """Tell the customer another way; in the end a person sees to it."""
+    case, channels = turn.dossier.cases[rule_name], turn.policy.ladder.channels
+    tried = len(case.notices)
+    last = case.notices[-1]
+    channel = channels[tried] if tried < len(channels) else PERSON
+    turn.drop_where(rule_name, is_notice)
+    action = build(turn, rule_name, case, "notify", supersedes=last, more={CHANNEL: channel})
+    if channel == PERSON:
+        action = renewed(turn, case, action, human_review=True)
+    if dispatch(turn, action) == "dropped":
+        give_up_notice(case)
+
+
+def give_up_notice(case: Case) -> None:
+    """The customer can't be told, so nothing may follow but what did not have to wait for it."""
+    if case.stage in ("open", "notified"):
+        case.close()
+    case.notices = []
+
+
+def deliver(turn: Turn, rule_name: str, time_ms: int) -> None:
+    """The customer knows: the notice period begins."""
+    case = turn.dossier.cases[rule_name]
+    case.delivered_ms = max(time_ms, case.announced_ms)
+    case.notices = []
+    turn.drop_where(rule_name, is_notice)
+
+
+def propose_termination(turn: Turn, rule_name: str) -> None:
+    """The cause outlasted the suspension: a person decides what comes of the contract."""
+    case = turn.dossier.cases[rule_name]
+    case.termination = "proposed"
+    if dispatch(turn, build(turn, rule_name, case, "propose_termination")) == "dropped":
+        relieve(turn, rule_name)
+
+
+def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
+    """The cause is gone: lift what is in force for it, and remember the case."""
+    case = turn.dossier.cases[rule_name]
+    service = turn.service_of(rule_name)
+    turn.drop_where(rule_name, is_open_matter)
+    case.fall_back()
+    if case.carried:
+        case.stage, case.released_ms = "released", turn.now_ms
+    settle(turn, service, finding)
+    if AT_ONCE.get(rule_name) == CONTRACT:
+        # What the plan itself says happens each time; it is no abuse and does not add up.
+        case.close()
+
+
+def end_episode(turn: Turn, rule_name: str) -> None:
+    """Lift what is in force for a case, and begin anew with the next breach."""
+    case, service = turn.dossier.cases[rule_name], turn.service_of(rule_name)
+    turn.drop_where(rule_name, is_open_matter)
+    case.stage = "open"
+    settle(turn, service)
+    case.close()
+    case.closed_ms = turn.now_ms
+
+
+def _cleared(turn: Turn, finding: Finding) -> None:
+    """What is in breach no more, or never was."""
+    case, is_corrected = turn.case(finding.rule), "corrects" in finding.evidence
+    if is_corrected:
+        turn.dossier.wait_no_more(finding)
+    elif turn.dossier.awaits(finding):
+        turn.dossier.waiting.append(finding)
+        return
+    if case is None:
+        return
+    if is_corrected:
+        _withdraw(turn, finding, case)
+    elif finding.window.start_ms >= case.window_ms:
+        case.holds = False
+        if case.stage not in ("restricted", "suspended"):
+            turn.drop_where(finding.rule, is_open_matter)
+        elif case.termination != "approved":
+            relieve(turn, finding.rule, finding)
+
+
+def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
+    """A correction took a breach back: undo what rests on it, and say so.
+
+    The finding's id is forgotten, for a breach that comes back in the same window has the same.
+    """
+    start_ms = finding.window.start_ms
+    taken_back = [seen for seen, window_ms in case.seen.items() if window_ms == start_ms]
+    for finding_id in taken_back:
+        del case.seen[finding_id]
+    if not taken_back:
+        return
+    case.withdrawn = True
+    if case.stage != "open":
+        held = turn.dossier.hold_of(finding.rule)
+        supersedes = held[1].action_id if held else None
+        withdrawal = build(
+            turn, finding.rule, case, "withdraw", finding=finding, supersedes=supersedes
+        )
+        turn.drop_where(finding.rule, lambda order: True)
+        hand_out(turn, withdrawal)
+    end_episode(turn, finding.rule)
+    case.proof, case.holds, case.last_breach_ms = b"", False, 0
+    case.window_ms = case.spent_ms = -1
+
+
+def is_notice(order: Order) -> bool:
+    """Whether an action tells the customer something."""
+    return order.kind == "notify"
+
+
+def is_open_matter(order: Order) -> bool:
+    """Whether an action is of no use any more once its case is over."""
+    return order.kind == "notify" or order.state in KEPT_BACK

@@ -1,0 +1,195 @@
+"""What becomes due by itself: ends of periods, answers that do not come.
+
+Timers are not stored, they follow from the dossier. They fire before anything later of the same
+service is taken in, in the order of their times, and what comes of one is decided at its time: so
+it makes no difference who looked at the customer when.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TypeVar
+
+from detectors.fold.findings import known_ms
+from detectors.ladder.answers import answered, give_up_early, take_early, unanswered
+from detectors.ladder.decisions import refuse
+from detectors.ladder.dossier import (
+    EARLY_MS,
+    NEVER_MS,
+    Case,
+    Dossier,
+    EarlyAnswer,
+    needs_regular,
+    notice_end_ms,
+    over_ms,
+)
+from detectors.ladder.steps import (
+    climb,
+    end_episode,
+    found,
+    propose_termination,
+    relieve,
+    try_next_channel,
+)
+from detectors.ladder.turn import HOUR_MS, Turn
+from detectors.periods.calendar import DAY_MS
+from schemas.policy import Policy, RuleParameters
+from schemas.records import Finding
+
+Timer = tuple[int, Callable[[Turn, str], None], str]
+Record = TypeVar("Record")
+
+NOTHING: Timer = (NEVER_MS, lambda turn, subject: None, "")
+
+
+def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record: Record) -> None:
+    """Take in a record of a customer at a moment by which all that was due has fired."""
+    turn.now_ms = turn.dossier.clock_ms = now_ms
+    number = len(turn.out)
+    handle(turn, record)
+    if turn.enforcement is None:
+        return
+    while number < len(turn.out):
+        result = turn.enforcement.answer(turn.out[number])
+        number += 1
+        if result is not None:
+            answered(turn, result)
+
+
+def advance(turn: Turn, until_ms: int) -> None:
+    """Fire a service's timers that are due by then, in the order of their times."""
+    while True:
+        timer = _first(turn.dossier, turn.policy, turn.unplaced.early)
+        if _fires_ms(timer) > until_ms:
+            return
+        due_ms, fire, subject = timer
+        take(turn, max(turn.dossier.clock_ms, due_ms), fire, subject)
+
+
+def next_due_ms(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> int:
+    """When something becomes due; `NEVER_MS` if nothing does.
+
+    `early` are the customer's answers that wait for their actions.
+    """
+    return _fires_ms(_first(dossier, policy, early))
+
+
+def _fires_ms(timer: Timer) -> int:
+    """How far time has to have come for a timer to fire.
+
+    What waits is taken in once its time is over, when all of that time have come: so it makes no
+    difference which of them came first, nor who looked between them.
+    """
+    due_ms, fire, _ = timer
+    return due_ms + (fire is _take_waiting)
+
+
+def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Timer:
+    """The earliest timer; of several at a time, the first in a fixed order."""
+    timers: list[Timer] = []
+    for name in dossier.cases:
+        timers += _case_timers(dossier, policy, name)
+    for action_id, order in dossier.orders.items():
+        if order.due_ms:
+            fire = refuse if order.state == "review" else unanswered
+            timers.append((order.due_ms, fire, action_id))
+    for service, hold in dossier.holds.items():
+        if not hold.rule:
+            memory_ms = policy.ladder.memory_days * DAY_MS
+            timers.append((hold.since_ms + memory_ms, _forget_hold, service))
+    for name, exemption in dossier.exemptions.items():
+        if exemption.until_ms:
+            timers.append((exemption.until_ms, _end_exemption, name))
+    # An answer waits a while for its action, and then for its own time.
+    timers += [
+        (answer.time_ms, take_early, answer.action_id)
+        for answer in early
+        if dossier.clock_ms < answer.time_ms + EARLY_MS and dossier.is_out(answer.action_id)
+    ]
+    timers += [(a.time_ms + EARLY_MS, give_up_early, a.action_id) for a in dossier.early]
+    if dossier.waiting:
+        first = first_waiting(dossier)
+        timers.append((known_ms(first), _take_waiting, first.finding_id))
+    return min(timers, key=itemgetter(0), default=NOTHING)
+
+
+def first_waiting(dossier: Dossier) -> Finding:
+    """The finding whose time comes first; of several the order of rules decides."""
+    return min(dossier.waiting, key=lambda finding: (known_ms(finding), finding.rule))
+
+
+def _take_waiting(turn: Turn, _finding_id: str) -> None:
+    first = first_waiting(turn.dossier)
+    turn.dossier.waiting.remove(first)
+    if first.rule in turn.policy.rules:
+        found(turn, first)
+
+
+def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
+    case, rule = dossier.cases[name], policy.rules.get(name)
+    if rule is None:
+        return [(0, _retire, name)]
+    timers: list[Timer] = []
+    if case.notices and not case.delivered_ms:
+        order = dossier.orders.get(case.notices[-1])
+        if order is not None and order.state in ("sent", "answered"):
+            timeout_ms = policy.ladder.delivery_timeout_hours * HOUR_MS
+            timers.append((case.noticed_ms + timeout_ms, try_next_channel, name))
+    if case.stage in ("restricted", "suspended"):
+        return timers + _restricted_timers(dossier, policy, name, case)
+    memory_ms = policy.ladder.memory_days * DAY_MS
+    if case.stage == "released":
+        return [*timers, (case.released_ms + memory_ms, _forget, name)]
+    kept_back = dossier.kept_back(name)
+    if case.stage == "notified" and kept_back is None and _climbs_by_itself(case, rule):
+        end_ms = notice_end_ms(case, rule, policy)
+        timers.append((max(end_ms, case.snoozed_until_ms), climb, name))
+    if case.stage == "acted":
+        timers.append((over_ms(case, rule, policy), _end_act, name))
+    if case.stage != "open" or kept_back is None:
+        since_ms = max(case.last_breach_ms, case.closed_ms)
+        forgotten_ms = max(since_ms + memory_ms, case.snoozed_until_ms)
+        timers.append((forgotten_ms, _forget, name))
+    else:
+        timers.append((over_ms(case, rule, policy), end_episode, name))
+    return timers
+
+
+def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> list[Timer]:
+    timers: list[Timer] = [(over_ms(case, policy.rules[name], policy), relieve, name)]
+    held = dossier.hold_of(name)
+    if held and held[1].kind == "suspend" and not case.termination:
+        end_ms = held[1].since_ms + policy.ladder.suspension_days_max * DAY_MS
+        timers.append((max(end_ms, case.snoozed_until_ms), propose_termination, name))
+    return timers
+
+
+def _climbs_by_itself(case: Case, rule: RuleParameters) -> bool:
+    """Whether a state that was announced lasts, so that no further finding has to come."""
+    is_new = case.window_ms > case.spent_ms
+    return case.holds and bool(case.delivered_ms) and is_new and not needs_regular(rule)
+
+
+def _end_act(turn: Turn, rule: str) -> None:
+    """The cause of what was done once is gone; the notice of it still stands."""
+    case = turn.dossier.cases[rule]
+    case.stage, case.spent_ms = "notified", case.window_ms
+
+
+def _forget(turn: Turn, rule: str) -> None:
+    """The ladder begins anew."""
+    del turn.dossier.cases[rule]
+    turn.drop_where(rule, lambda order: True)
+
+
+def _retire(turn: Turn, rule: str) -> None:
+    """The policy no longer has the rule: nothing rests on it any more."""
+    end_episode(turn, rule)
+    _forget(turn, rule)
+
+
+def _forget_hold(turn: Turn, service: str) -> None:
+    turn.drop(turn.dossier.holds.pop(service).action_id)
+
+
+def _end_exemption(turn: Turn, rule: str) -> None:
+    del turn.dossier.exemptions[rule]

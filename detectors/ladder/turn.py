@@ -1,0 +1,65 @@
+"""The turn of a customer's service: the dossier, the moment, and the actions that come of it."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from detectors.ladder.assumed_enforcement import AssumedEnforcement
+from detectors.ladder.brake import Brake
+from detectors.ladder.dossier import Case, Dossier, Order
+from schemas.policy import Policy
+from schemas.records import Action
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the steps of the ladder work on.
+
+    `now_ms` never falls for a service: what comes late is judged by its own time, but decided at
+    the latest moment known. `unplaced` is what is known of the customer under no service. `counts`
+    are alerts, see `detectors.ladder.ladder.Verdicts.alerts`.
+    """
+
+    key: str
+    customer_id: str
+    dossier: Dossier
+    unplaced: Dossier
+    policy: Policy
+    brake: Brake
+    counts: Counter[str]
+    enforcement: AssumedEnforcement | None = None
+    now_ms: int = 0
+    out: list[Action] = field(default_factory=list)
+
+    @property
+    def answer_due_ms(self) -> int:
+        """By when what goes out now has to be answered."""
+        return self.now_ms + self.policy.ladder.ack_timeout_hours * HOUR_MS
+
+    def case(self, rule: str) -> Case | None:
+        """The case about a rule."""
+        return self.dossier.cases.get(rule)
+
+    def is_exempt(self, rule: str) -> bool:
+        """Whether a rule's findings lead to nothing, by decision or by policy."""
+        by_policy = self.policy.is_exempt(rule, self.customer_id)
+        return by_policy or self.dossier.is_exempt(rule)
+
+    def service_of(self, rule: str) -> str:
+        """The service that a rule's case restricts, or would; none once the rule is gone."""
+        held, parameters = self.dossier.hold_of(rule), self.policy.rules.get(rule)
+        return held[0] if held else parameters.service if parameters else ""
+
+    def drop(self, action_id: str) -> None:
+        """Let go of an action: it is answered, superseded, or not wanted any more."""
+        order = self.dossier.orders.pop(action_id, None)
+        if order is not None and order.state == "held":
+            self.brake.held.pop(order.number, None)
+
+    def drop_where(self, rule: str, is_meant: Callable[[Order], bool]) -> None:
+        """Let go of a rule's actions; what says what is in force of a service stays."""
+        for action_id, order in list(self.dossier.orders.items()):
+            if order.rule == rule and is_meant(order) and not self.dossier.governs(action_id):
+                self.drop(action_id)

@@ -1,0 +1,1 @@
+"""Policy documents: editions of them, and which one holds at an event time."""

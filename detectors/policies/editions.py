@@ -1,0 +1,149 @@
+"""Policies: the document in force when none is named, and documents that take its place later."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from detectors.rules.registry import RULES
+from schemas.policy import Mistake, Policy, PolicyError, RuleParameters, read_policy
+from schemas.records import EVERYBODY_PERCENT, PolicyRecord
+from schemas.toml_lines import line_of
+
+PARAMETERS = {name: rule.Parameters for name, rule in RULES.items()}
+
+LIVE_TABLES = frozenset({"name", "version", "ladder", "exempt", "rules"})
+"""What a document may have otherwise than the one that runs, besides its rules' parameters."""
+
+LIVE_PARAMETERS = frozenset(
+    {
+        # What is done about it; the service itself also says what is counted.
+        *(set(RuleParameters.__struct_fields__) - {"service"}),
+        # Whom it is about, and how often is "regularly".
+        *("applies_to", "regular_periods"),
+        # What use is held against.
+        *("limit", "limit_ms", "limit_kilobytes", "warning_percent", "recipients"),
+        *("answered_percent", "devices", "share_percent", "share_per_mille", "days_min"),
+        *("talk_ms_min", "readable_days", "ratio", "at_least_bytes", "cohort_min"),
+        *("messages_min", "call_ms_min", "bytes_min", "z_min", "eighths_deviation_min"),
+        *("mix_events_min", "share_deviation_min"),
+        *("score_min", "calls_min", "distinct_share", "sims_min", "gaps_min"),
+        *("variation_percent", "rhythm_spread", "human_gaps_min", "weight_ratio"),
+        *("weight_distinct", "weight_one_place", "weight_voice_only", "weight_sims"),
+        *("weight_intervals", "weight_same", "weight_rhythm"),
+        *("vertical_ports", "horizontal_hosts", "ports", "target_attempts", "targets"),
+        *("login_ports", "short_bytes", "short_ms", "minute_servers", "hour_servers"),
+        *("transfers", "large_bytes", "packets_per_second", "flows_per_second"),
+        *("syn_per_second", "syn_share_per_mille", "transfer_bytes_per_packet"),
+        *("watch_per_second", "victim_failed_per_second", "victim_customers"),
+        "customer_failed_per_second",
+    }
+)
+"""Parameters that may change while events flow: none of them shapes what is kept."""
+
+RESTART = "restart the workers with --policy to change it"
+
+record_decoder = msgspec.json.Decoder(PolicyRecord)
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """Read a policy file, or the default one; raise `PolicyError` with every mistake."""
+    return read_policy(read_document(path or default_policy_path()), PARAMETERS)
+
+
+def read_document(path: Path) -> str:
+    """The text of a policy file; raise `PolicyError` where it holds none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"can't be read ({error})"
+        raise PolicyError([Mistake(1, str(path), problem, "name a TOML file in UTF-8")]) from None
+
+
+def default_policy_path() -> Path:
+    """Where the default policy is: in the repository, or inside the installed package."""
+    installed = Path(str(files("detectors"))) / "default_policy.toml"
+    return installed if installed.exists() else installed.parents[1] / "deploy/policy/default.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A policy that takes effect while events flow, and the record that told of it."""
+
+    record: PolicyRecord
+    policy: Policy
+
+    @property
+    def effective_ms(self) -> int:
+        """Event time from which on it holds."""
+        return self.record.effective_ms
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it runs beside the policy that holds for everybody else."""
+        return self.record.share_percent < EVERYBODY_PERCENT
+
+
+def decode_edition(value: bytes | None, base: Policy, key: bytes | None = None) -> Edition:
+    """Read a record of the topic `policies`; raise ValueError with what is wrong with it.
+
+    The key, if there is one, has to be the policy's name: the topic keeps the newest of each key.
+    """
+    if not value:
+        raise ValueError("no value: what holds stays until another policy takes its place")
+    try:
+        record = record_decoder.decode(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be read") from None
+    if key is not None and key != record.name.encode():
+        raise ValueError(f"its key is not its name, {record.name!r}: publish it under its name")
+    return read_edition(record, base)
+
+
+def read_edition(record: PolicyRecord, base: Policy) -> Edition:
+    """Read a policy that is to take effect where `base` was started with.
+
+    Raise `PolicyError` with every mistake: in the document, between it and its record, and whatever
+    it changes that can't change while events flow.
+    """
+    text = record.document
+    policy = read_policy(text, PARAMETERS)
+    mistakes = [*_misnamed(record, policy), *_misfits(policy, base, text)]
+    if mistakes:
+        raise PolicyError(sorted(mistakes, key=lambda mistake: mistake.line))
+    return Edition(record, policy)
+
+
+def _misnamed(record: PolicyRecord, policy: Policy) -> Iterator[Mistake]:
+    for field in ("name", "version"):
+        told, there = getattr(record, field), getattr(policy, field)
+        if told != there:
+            line = line_of(record.document, (), field)
+            yield Mistake(line, field, f"the record says {told!r}", "make them the same")
+
+
+def _misfits(policy: Policy, base: Policy, text: str) -> Iterator[Mistake]:
+    """Whatever has another shape than what is kept under `base`."""
+    for field in sorted(set(policy.__struct_fields__) - LIVE_TABLES):
+        if getattr(policy, field) != getattr(base, field):
+            yield Mistake(line_of(text, (), field), field, "can't change live", RESTART)
+    for name in sorted(policy.rules.keys() - base.rules.keys()):
+        line = line_of(text, ("rules", name))
+        yield Mistake(line, f"rules.{name}", "is not among the rules that run", RESTART)
+    for name in sorted(base.rules.keys() - policy.rules.keys()):
+        yield Mistake(1, f"rules.{name}", "runs, and is missing here", RESTART)
+    for name in sorted(policy.rules.keys() & base.rules.keys()):
+        for field in _reshaped(policy.rules[name], base.rules[name]):
+            where = ("rules", name)
+            line = line_of(text, where, field)
+            yield Mistake(line, ".".join((*where, field)), "can't change live", RESTART)
+
+
+def _reshaped(parameters: RuleParameters, base: RuleParameters) -> Iterator[str]:
+    """Names of the parameters that differ and may not."""
+    for field in msgspec.structs.fields(type(base)):
+        is_same = getattr(parameters, field.name) == getattr(base, field.name)
+        if not is_same and field.name not in LIVE_PARAMETERS:
+            yield field.name

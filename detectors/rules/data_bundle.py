@@ -1,0 +1,159 @@
+"""More data used in a month than the plan's bundle holds."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.rules.contract import NEVER, Batch, Closed, Correction, Customers, Hit, Ints, Mask
+from detectors.rules.families.bundle import BundleParameters, BundleRule
+from detectors.rules.families.counting import Pieces
+from detectors.state.columns import Field
+from detectors.state.customers import NONE
+from schemas.policy import Policy
+from schemas.records import Window
+
+REPORTED = "data_bundle_reported"
+
+
+class DataBundleParameters(BundleParameters, kw_only=True, frozen=True):
+    """Past `warning_percent` of the bundle there is an early warning."""
+
+    warning_percent: Annotated[int, Meta(ge=1, le=99)]
+
+
+class DataBundle(ClosesPeriods, BundleRule):
+    """Report the session that uses up the month's bundle, a warning before it, and the new month.
+
+    What it catches: `early` past the policy's share of the plan's `data_bundle_bytes`, `breach`
+    past all of it, `cleared` when the month is over and the bundle is full again.
+    What it misses: sessions count in full when their record comes and in the month in which they
+    start. A bundle that is raised within the month ends the restriction with the month only, and
+    is not reported a second time. Late bytes of a month that is over lead to `breach` and `cleared`
+    together.
+    Delay: none, it is reported with the record of the session that crosses.
+    False alarms: none, the sum is exact; traffic that a plan does not count has to be left out of
+    the records. Of 9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no
+    real data was at hand.
+
+    References
+    ----------
+    Clauses base-plans Internet Anywhere and base-mobile 5.7.
+    """
+
+    name: ClassVar[str] = "data_bundle"
+    Parameters: ClassVar[type[DataBundleParameters]] = DataBundleParameters
+    plan_number: ClassVar[str] = "data_bundle_bytes"
+
+    def __init__(self, parameters: DataBundleParameters, policy: Policy) -> None:
+        super().__init__(parameters, policy)
+        self.closing = Closing(self.periods, 0, self.ring.back)
+        # Twice the newest month that something was reported of, and one more for a breach.
+        self.fields += (Field(REPORTED, "<u2"),)
+
+    def is_included(self, batch: Batch) -> Mask:
+        """Everything; what roams in the Union is used like at home."""
+        return np.ones(len(batch.slot), bool)
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Add a batch to the months' bytes and report the rows that crossed."""
+        hits = super().step(columns, batch, customers)
+        return list(self._news(columns[REPORTED][:, 0], hits))
+
+    def told_above(self, limit: Ints) -> Ints:
+        """What leads to the warning, of each bundle, shape (n,)."""
+        percent = self.parameters.warning_percent
+        # In two parts, which can't overflow.
+        return limit // 100 * percent + limit % 100 * percent // 100
+
+    def _cross(
+        self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
+    ) -> Iterator[Hit]:
+        hits = [
+            *self._warnings(batch, customers, pieces),
+            *super()._cross(cells, batch, customers, pieces),
+        ]
+        yield from sorted(hits, key=lambda hit: hit.offset)
+
+    def _warnings(self, batch: Batch, customers: Customers, pieces: Pieces) -> Iterator[Hit]:
+        bundle = self.limits(pieces.slot, customers)
+        limit, percent = self.told_above(bundle), self.parameters.warning_percent
+        crossed = (pieces.total > limit) & (pieces.total - pieces.amount <= limit)
+        for at in np.flatnonzero(crossed).tolist():
+            more = {"bundle_bytes": int(bundle[at]), "warning_percent": percent}
+            hit = self._breach(batch, pieces, at, int(limit[at]))
+            yield replace(hit, level="early", evidence=more)
+
+    def _news(self, reported: Ints, hits: Iterable[Hit]) -> Iterator[Hit]:
+        """What was not reported before the bundle changed; past months are cleared at once."""
+        for hit in hits:
+            month = self._month_of(hit)
+            this, newest = 2 * month + (hit.level == "breach"), int(reported[hit.slot])
+            if this <= newest <= 2 * month + 1:
+                continue
+            reported[hit.slot] = max(this, newest)
+            yield hit
+            if hit.level == "breach" and month <= self.closing.closed:
+                yield replace(hit, level="cleared")
+
+    def _month_of(self, hit: Hit) -> int:
+        return int(self.periods.period_of(np.array([hit.window.start_ms]))[0])
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Take events off their months; a month that is over was cleared with its end."""
+        hits = super().take_back(columns, batch, correction, customers)
+        hits = [hit for hit in hits if self._month_of(hit) > self.closing.closed]
+        reported = columns[REPORTED][:, 0]
+        for hit in hits:
+            if reported[hit.slot] == 2 * self._month_of(hit) + 1:
+                reported[hit.slot] -= 1
+        return hits
+
+    def close_periods(
+        self, columns: Mapping[str, NDArray], months: range, customers: Customers
+    ) -> Closed:
+        """The end of every breach whose month is over now."""
+        reported = columns[REPORTED][: customers.directory.size, 0]
+        hits = []
+        for month in months:
+            slots = np.flatnonzero(reported == 2 * month + 1)
+            limits = self.limits(slots, customers)
+            held = self.ring.history
+            for slot, limit in zip(slots.tolist(), limits.tolist(), strict=True):
+                observed = held(columns[self.name][slot]).get(month, 0)
+                hits.append(self._end_of(month, slot, observed, limit))
+        return Closed(hits=tuple(hits))
+
+    def _end_of(self, month: int, slot: int, observed: int, limit: int) -> Hit:
+        start_ms, end_ms = self.periods.bounds(month)
+        return Hit(
+            slot=slot,
+            event_time_ms=end_ms,
+            level="cleared",
+            window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
+            observed=observed,
+            limit=NONE if limit == NEVER else limit,
+            unit=self.amount_unit,
+            offset=None,
+            evidence={},
+        )
+
+    def remember(self) -> Any:
+        """What counting remembers, and which months are closed."""
+        return [super().remember(), self.closing.remember()]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        counted, closed = memory
+        super().recall(counted)
+        self.closing.recall(closed)

@@ -1,0 +1,250 @@
+"""What the rules about floods share: what goes between a customer and an address, by minutes.
+
+Nobody has room for every pair of customer and address. So each customer has one small number for
+each minute, the load, and only those whose load is out of the ordinary have their addresses told
+apart, in a bounded number of cells.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from detectors.kernels.rolling import Episodes
+from detectors.periods.ring import PeriodRing
+from detectors.rules.contract import Batch, Ints, Mask
+from detectors.state.cells import Cells
+from detectors.state.columns import Field
+from schemas.fields import ABSENT, ACK, SYN, TCP
+from schemas.hashing import Hashes
+from schemas.policy import Positive, RuleParameters
+from schemas.records import Window
+
+MINUTE_MS = 60_000
+MINUTES = 2
+"""A flood is one that goes on: so many minutes running."""
+
+AMOUNT_MAX = 2**40
+"""No flow counts as more, so that no sum of a minute overflows."""
+
+PACKETS_A_LOAD = 20
+"""So many packets weigh as much as a flow."""
+
+LOAD = np.dtype("<u2")
+MEASURES = ("packets", "flows", "syn_flows")
+
+
+class FloodParameters(RuleParameters, kw_only=True, frozen=True):
+    """What a minute between a customer and an address holds at most; the value is still allowed.
+
+    `syn_per_second` counts where SYNs that nobody acknowledged are more than `syn_share_per_mille`
+    of all flows. Packets of answered transfers count only where they are smaller on average than
+    `transfer_bytes_per_packet`, those of answered TCP connections never. A customer's addresses are
+    told apart from `watch_per_second` flows (or 20 packets for one) on, in `cells_max` cells at
+    most; `retention_minutes` is how late a flow may be.
+    """
+
+    packets_per_second: Positive
+    flows_per_second: Positive
+    syn_per_second: Positive
+    syn_share_per_mille: Annotated[int, Meta(ge=0, lt=1000)]
+    transfer_bytes_per_packet: Annotated[int, Meta(ge=1, le=65_535)]
+    watch_per_second: Annotated[int, Meta(ge=0, le=1000)]
+    retention_minutes: Annotated[int, Meta(ge=1, le=60)]
+    cells_max: Annotated[int, Meta(ge=2)]
+
+
+class Rows(NamedTuple):
+    """Flows that were added to cells: row of the batch, cell, what was added and came of it.
+
+    `group`, `minute` and `floor` have shape (k,), `amount` and `total` have shape (k, amounts).
+    """
+
+    row: Ints
+    group: Hashes
+    minute: Ints
+    amount: Ints
+    total: Ints
+    floor: Ints
+
+
+class MinuteCells:
+    """Amounts by group and minute, and which minutes of a group are above a limit.
+
+    `is_hot` tells of amounts, shape (k, amounts), whether they are above it, shape (k,).
+    """
+
+    def __init__(self, cells: Cells, is_hot: Callable[[Ints], Mask]) -> None:
+        self.cells = cells
+        self.is_hot = is_hot
+
+    def add(self, row: Ints, group: Hashes, minute: Ints, amount: Ints, needed: Ints) -> Rows:
+        """Add flows; those that found no room are left out of what comes back."""
+        added = self.cells.add(group, minute, amount, needed)
+        kept = added.held
+        columns = (row, group, minute, amount, added.total, added.floor)
+        return Rows(*(column[kept] for column in columns))
+
+    def at(self, rows: Rows, group: np.uint64, minute: int, position: int) -> Ints:
+        """What a cell held right after the row at this position, shape (amounts,)."""
+        if minute < rows.floor[position]:
+            return np.zeros(rows.total.shape[1], np.int64)
+        own = np.flatnonzero((rows.group == group) & (rows.minute == minute))
+        past = own[own <= position]
+        if len(past):
+            return rows.total[past[-1]]
+        if len(own):
+            return rows.total[own[0]] - rows.amount[own[0]]
+        return self.cells.get(np.array([group]), np.array([minute]))[0]
+
+    def turning_hot(self, rows: Rows) -> Iterator[tuple[int, list[int]]]:
+        """Positions of rows that take a minute above, and the windows which that makes hot."""
+        before = self.is_hot(rows.total - rows.amount)
+        for position in np.flatnonzero(self.is_hot(rows.total) & ~before).tolist():
+            yield position, self.hot_ends(rows, position)
+
+    def hot_since(self, rows: Rows, group: np.uint64, minute: int) -> int:
+        """Position from which on a cell is hot whose amounts decide it by growing alone.
+
+        It is -1 for one that was hot before, and the number of rows for one that never is.
+        """
+        own = np.flatnonzero((rows.group == group) & (rows.minute == minute))
+        if len(own) == 0:
+            held = self.cells.get(np.array([group]), np.array([minute]))
+            return -1 if self.is_hot(held)[0] else len(rows.row)
+        if self.is_hot((rows.total - rows.amount)[own[:1]])[0]:
+            return -1
+        hot = own[self.is_hot(rows.total[own])]
+        return int(hot[0]) if len(hot) else len(rows.row)
+
+    def hot_ends(self, rows: Rows, position: int) -> list[int]:
+        """Last minutes of the hot windows with a row's minute, which is hot itself."""
+        group, minute = rows.group[position], int(rows.minute[position])
+        neighbours = ((minute, minute - 1), (minute + 1, minute + 1))
+        return [
+            end
+            for end, other in neighbours
+            if self.is_hot(self.at(rows, group, other, position)[None])[0]
+        ]
+
+
+class FloodWatch:
+    """Follows what goes between customers and addresses, of the customers with much of a load."""
+
+    def __init__(self, name: str, parameters: FloodParameters) -> None:
+        self.parameters = parameters
+        self.retained = parameters.retention_minutes
+        self.ring = PeriodRing(self.retained)
+        self.field = Field(f"{name}_load", LOAD.str, self.ring.width)
+        self.limits = [
+            60 * each
+            for each in (
+                parameters.packets_per_second,
+                parameters.flows_per_second,
+                parameters.syn_per_second,
+            )
+        ]
+        self.pairs = MinuteCells(Cells(parameters.cells_max, 4), lambda a: self.above(a).any(1))
+        self.episodes = Episodes(MINUTES)
+
+    def above(self, amounts: Ints) -> Mask:
+        """Which limits amounts are above, shape (k, measures)."""
+        most_are_syn = amounts[:, 2] * 1000 > amounts[:, 1] * self.parameters.syn_share_per_mille
+        above = amounts[:, :3] > self.limits
+        above[:, 2] &= most_are_syn
+        return above
+
+    def add(
+        self,
+        loads: NDArray,
+        batch: Batch,
+        row: Ints,
+        group_of: Callable[[Ints], Hashes],
+    ) -> Rows:
+        """Add the given rows of a batch; `group_of` tells the pairs of those that are watched."""
+        amount = amounts_of(batch, row, self.parameters.transfer_bytes_per_packet)
+        slot, minute = batch.slot[row], batch.time_ms[row] // MINUTE_MS
+        newest = batch.watermark_ms // MINUTE_MS
+        load = amount[:, 1] + amount[:, 0] // PACKETS_A_LOAD
+        total = self.ring.totals(loads, slot, minute, load)
+        self.ring.write(loads, slot, minute, total, int(newest[-1]))
+        watched = total >= 60 * self.parameters.watch_per_second
+        row, minute, amount = row[watched], minute[watched], amount[watched]
+        needed = newest[row] - self.retained - 1
+        return self.pairs.add(row, group_of(row), minute, amount, needed)
+
+    def starts(self, rows: Rows) -> Iterator[tuple[int, int]]:
+        """Positions of the rows that begin a flood, and the last minute of its first window."""
+        for position, ends in self.pairs.turning_hot(rows):
+            end = self.episodes.note(int(rows.group[position]), ends)
+            if end is not None:
+                yield position, end
+
+    def in_time(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
+        """Whether the flow's minute still takes late flows."""
+        return time_ms // MINUTE_MS >= watermark_ms // MINUTE_MS - self.retained
+
+    def forget(self, newest: int) -> None:
+        """Drop what no flow that still counts can reach."""
+        self.pairs.cells.forget(newest - self.retained - 1)
+        self.episodes.forget(newest - self.retained)
+
+    def observed(self, rows: Rows, position: int) -> tuple[int, int, str]:
+        """What a hot minute held, of the first measure above its limit; the limit; the unit."""
+        at = int(self.above(rows.total[position][None])[0].argmax())
+        return int(rows.total[position, at]), self.limits[at], f"{MEASURES[at]}_per_minute"
+
+    def minutes(self, rows: Rows, position: int, end: int) -> list[dict[str, int]]:
+        """For the evidence, what each minute of a window held."""
+        group = rows.group[position]
+        span = range(end - MINUTES + 1, end + 1)
+        held = [self.pairs.at(rows, group, minute, position).tolist() for minute in span]
+        return [
+            {"start_ms": minute * MINUTE_MS, **dict(zip(MEASURES, amounts, strict=False))}
+            for minute, amounts in zip(span, held, strict=True)
+        ]
+
+    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+        """Empty the minutes that later ones took over since a row was written."""
+        self.ring.settle(columns[self.field.name], slots, written_ms // MINUTE_MS)
+
+    def remember(self) -> Any:
+        """The newest minute, the floods that go on, and what the cells know besides their pages."""
+        cells = self.pairs.cells.remember()
+        return [self.ring.newest, cells, list(self.episodes.stretches.items())]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        self.ring.newest, cells, stretches = memory
+        self.pairs.cells.recall(cells)
+        self.episodes.stretches = dict(stretches)
+
+
+def window_of(end: int) -> Window:
+    """The window that ends with a minute."""
+    start_ms, end_ms = (end - MINUTES + 1) * MINUTE_MS, (end + 1) * MINUTE_MS
+    return Window(kind="rolling", start_ms=start_ms, end_ms=end_ms)
+
+
+def amounts_of(batch: Batch, row: Ints, transfer_bytes: int) -> Ints:
+    """Packets that count, flows, SYNs not acknowledged and failed flows, shape (k, 4)."""
+    fields = batch.fields.take(row)
+    sampling, failed = fields["sampling"].astype(float), fields["is_failed"]
+    packets, is_tcp = fields["packets"], fields["protocol"] == TCP
+    packets = np.where(packets == ABSENT, 1, packets)
+    # A large transfer is no flood: neither its packets nor the acknowledgements of a download.
+    small = fields["bytes"] < packets * float(transfer_bytes)
+    flags = fields["tcp_flags"]
+    syn = np.where(flags == ABSENT, failed, ((flags & SYN) != 0) & ((flags & ACK) == 0))
+    seen = np.stack(
+        [
+            np.where(failed | (~is_tcp & small), packets, 0),
+            np.ones(len(row), np.int64),
+            is_tcp & syn,
+            failed,
+        ],
+        axis=1,
+    )
+    return np.minimum(seen * sampling[:, None], AMOUNT_MAX).astype(np.int64)

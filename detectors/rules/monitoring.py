@@ -1,0 +1,309 @@
+"""The phone as a baby phone or a bugging device: hours of calls with one partner."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from detectors.kernels.chains import rounds
+from detectors.kernels.majority import Votes, vote
+from detectors.periods.calendar import LONGEST_DAY_MS, calendar
+from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.regular import Regularly, RegularParameters
+from detectors.periods.ring import PeriodRing
+from detectors.rules.contract import (
+    Batch,
+    Closed,
+    Correction,
+    Customers,
+    Hit,
+    Ints,
+    Mask,
+    Siblings,
+    Standing,
+)
+from detectors.rules.families.calls import split
+from detectors.rules.families.counting import CELL, HOUR_MS, SHORTEST_MS
+from detectors.state.columns import Field
+from schemas.events import CALL_MS_MAX
+from schemas.policy import Policy, Positive
+from schemas.records import Window
+
+AHEAD = 1
+"""Days after the newest event's in which the rest of a call still counts."""
+
+OVERNIGHT_MS = 12 * HOUR_MS
+"""How long before a day a call may start that reaches into it, if the day is to be voted again."""
+
+DAYS_MAX = 64
+"""Days of a customer's row at most."""
+
+HASH_SHIFT = np.uint64(32)
+"""A partner is known by the upper half of its hash."""
+
+
+class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
+    """A partner with `share_per_mille` or more of `talk_ms_min` or more of a day's calling time.
+
+    A day closes when the watermark is `lateness_hours` past its end.
+    """
+
+    share_per_mille: Annotated[int, Meta(gt=500, le=1000)]
+    talk_ms_min: Annotated[int, Meta(ge=1, lt=np.iinfo(CELL).max)]
+    lateness_hours: Positive
+
+    def __post_init__(self) -> None:
+        """Refuse what would not fit."""
+        super().__post_init__()
+        if self.lateness_hours // 23 + self.regular_window > DAYS_MAX:
+            raise ValueError(f"more than {DAYS_MAX} days can't be kept")
+
+
+class Monitoring(ClosesPeriods):
+    """Judge each local day once it is closed: does one partner hold nearly all of hours of calls?
+
+    Calls in both directions count, each day its part; their partial records add up. The leading
+    partner is found by a majority vote over the day's calls in the order they come, and its time is
+    what it talked since it took the lead: never too much, and all of it unless others talked first.
+
+    What it catches: an open line to one number for hours; a share of 95 % or more in any order.
+    What it misses: a share between 90 and 95 % on a day that began with calls to others; an open
+    line that is cut into several numbers; calls that come after their day is closed; the third and
+    later days of a call that comes as one record while no other call is seen for days; a corrected
+    call of a day with one that is not remembered any more, as it started half a day before.
+    Delay: the day's end plus the lateness.
+    False alarms: couples and families far apart, a helper's line; only the partner is compared, not
+    what is said. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) four were wrongly
+    found, all of them among 120 couples apart.
+
+    References
+    ----------
+    Clause base-mobile 6.3.1(viii).
+    """
+
+    name: ClassVar[str] = "monitoring"
+    reads: ClassVar[tuple[str, ...]] = ("voice",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("duration_ms", "other_party")}
+    siblings_ms: ClassVar[int] = LONGEST_DAY_MS + OVERNIGHT_MS
+    Parameters: ClassVar[type[MonitoringParameters]] = MonitoringParameters
+    longest_ms: ClassVar[int] = CALL_MS_MAX
+
+    def __init__(self, parameters: MonitoringParameters, policy: Policy) -> None:
+        self.parameters = parameters
+        self.days = calendar(policy.timezone, "day")
+        lateness_ms = parameters.lateness_hours * HOUR_MS
+        self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
+        back = -(-lateness_ms // SHORTEST_MS["day"])
+        # The votes of the open days, and what came of them in the days that make it regular.
+        self.votes = PeriodRing(back, AHEAD)
+        self.shares = PeriodRing(back + parameters.regular_window - 1, AHEAD)
+        self.closing = Closing(self.days, lateness_ms, back)
+        self.kept = 0
+        self.fields = (
+            Field("monitoring_leader", "<u4", self.votes.width),
+            Field("monitoring_lead_ms", CELL.str, self.votes.width),
+            Field("monitoring_own_ms", CELL.str, self.votes.width),
+            Field("monitoring_total_ms", CELL.str, self.votes.width),
+            Field("monitoring_share", "<u2", self.shares.width),
+        )
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
+        """Whether the day on which the call starts is open."""
+        return self.days.period_of(time_ms) > self.closing_period(watermark_ms)
+
+    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+        """Put each call's part of each day to that day's vote."""
+        self._turn(columns, int(self.days.period_of(batch.watermark_ms[-1:])[0]))
+        is_open = self.days.period_of(batch.time_ms) > self.closing.closed
+        self._vote(columns, batch, *self._parts(batch, is_open))
+        return []
+
+    def _parts(self, batch: Batch, is_open: Mask) -> tuple[Ints, Ints, Ints]:
+        """Row, day and length in ms of each part of a call that counts, shape (k,)."""
+        newest = self.days.period_of(batch.watermark_ms)
+        row = np.flatnonzero(is_open & (batch.fields["duration_ms"] > 0))
+        start = batch.time_ms[row]
+        call, day, weight = split(self.days, start, start + batch.fields["duration_ms"][row])
+        row = row[call]
+        reached = day <= newest[row] + AHEAD
+        return row[reached], day[reached], weight[reached]
+
+    def _vote(
+        self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, day: Ints, weight: Ints
+    ) -> None:
+        """Put parts of calls to the votes of their days, a day's one after the other."""
+        slot = batch.slot[row]
+        partner = (batch.fields["other_party"][row] >> HASH_SHIFT).astype(np.uint32)
+        held = [columns[field.name] for field in self.fields[:4]]
+        place = day % self.votes.width
+        for turn in rounds(slot * self.votes.width + place):
+            cell = slot[turn], place[turn]
+            votes = vote(Votes(*(column[cell] for column in held)), partner[turn], weight[turn])
+            for column, cells in zip(held, votes, strict=True):
+                column[cell] = cells
+            share = self._share(votes)
+            columns["monitoring_share"][slot[turn], day[turn] % self.shares.width] = share
+
+    def _share(self, votes: Votes) -> Ints:
+        """The leader's share per mille, zero where there was too little talk, shape (n,)."""
+        total = votes.total.astype(np.int64)
+        share = votes.own.astype(np.int64) * 1000 // np.maximum(total, 1)
+        return np.where(total >= self.parameters.talk_ms_min, share, 0)
+
+    def take_back(
+        self,
+        columns: Mapping[str, NDArray],
+        batch: Batch,
+        correction: Correction,
+        customers: Customers,
+    ) -> list[Hit]:
+        """Vote again, without the call, on each day that it had a part in."""
+        siblings = correction.siblings
+        days = self._parts(siblings.event, self._was_open(siblings.event))[1]
+        slot = int(batch.slot[0])
+        return [
+            correction.told(hit)
+            for day in days[self.votes.holds(days, self.votes.newest)].tolist()
+            for hit in self._vote_again(columns, slot, day, siblings)
+        ]
+
+    def _was_open(self, batch: Batch) -> Mask:
+        """Whether each call's day was open as it came, shape (n,)."""
+        return self.days.period_of(batch.time_ms) > self.closing_period(batch.watermark_ms)
+
+    def _vote_again(
+        self, columns: Mapping[str, NDArray], slot: int, day: int, siblings: Siblings
+    ) -> list[Hit]:
+        """Judge a day again without a call, if what is remembered is all that was counted of it."""
+        row, of_day, weight = self._parts(siblings.events, self._was_open(siblings.events))
+        on_day = of_day == day
+        row, weight = row[on_day], weight[on_day]
+        place = day % self.votes.width
+        if int(weight.sum()) != int(columns["monitoring_total_ms"][slot, place]):
+            self.kept += 1
+            return []
+        share = (slot, day % self.shares.width)
+        before = columns["monitoring_share"][share] >= self.parameters.share_per_mille
+        columns["monitoring_share"][share] = 0
+        for field in self.fields[:4]:
+            columns[field.name][slot, place] = 0
+        counts = row != siblings.place
+        row, weight = row[counts], weight[counts]
+        self._vote(columns, siblings.events, row, np.full(len(row), day), weight)
+        after = columns["monitoring_share"][share] >= self.parameters.share_per_mille
+        if day > self.closing.closed or before == after:
+            return []
+        if after:
+            return list(self._breach(columns, slot, day))
+        return [self._hit(columns, slot, day, "cleared", {})]
+
+    def _turn(self, columns: Mapping[str, NDArray], newest: int) -> None:
+        """Empty the cells that now stand for later days."""
+        before = self.votes.newest
+        for field in self.fields[:4]:
+            self.votes.newest = before
+            self.votes.turn(columns[field.name], newest)
+        self.shares.turn(columns["monitoring_share"], newest)
+
+    # -- closed days ----------------------------------------------------------------------------
+
+    def close_periods(
+        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+    ) -> Closed:
+        """Judge every day that is closed now and whose votes are still held."""
+        held = np.array(days, np.int64)
+        held = held[self.votes.holds(held, self.votes.newest)].tolist()
+        return Closed(hits=tuple(h for day in held for h in self._judge(columns, day, customers)))
+
+    def _judge(
+        self, columns: Mapping[str, NDArray], day: int, customers: Customers
+    ) -> Iterator[Hit]:
+        """Who is in breach on a closed day, in the order of their names."""
+        share = columns["monitoring_share"][: customers.directory.size, day % self.shares.width]
+        slots = np.flatnonzero(share >= self.parameters.share_per_mille)
+        named = zip(customers.directory.names(slots), slots.tolist(), strict=True)
+        for _, slot in sorted(named):
+            yield from self._breach(columns, slot, day)
+
+    def _breach(self, columns: Mapping[str, NDArray], slot: int, day: int) -> Iterator[Hit]:
+        """A customer's day in breach, and whether it is regular with the days before it."""
+        shares = self.shares.history(columns["monitoring_share"][slot])
+        breaches = {
+            d: share
+            for d, share in shares.items()
+            if d <= day and share >= self.parameters.share_per_mille
+        }
+        yield self._hit(columns, slot, day, "breach", {})
+        for regular in self.regularly.completed_by(breaches, day):
+            more = self.regularly.evidence(breaches, regular, self._start_ms)
+            yield self._hit(columns, slot, day, "regular", more)
+
+    def _start_ms(self, day: int) -> int:
+        return self.days.bounds(day)[0]
+
+    def _hit(
+        self, columns: Mapping[str, NDArray], slot: int, day: int, level: str, more: dict[str, Any]
+    ) -> Hit:
+        start_ms, end_ms = self.days.bounds(day)
+        partner, _, own, total = (
+            int(columns[field.name][slot, day % self.votes.width]) for field in self.fields[:4]
+        )
+        return Hit(
+            slot=slot,
+            event_time_ms=end_ms,
+            level=level,
+            window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+            observed=int(columns["monitoring_share"][slot, day % self.shares.width]),
+            limit=self.parameters.share_per_mille,
+            unit="per mille with one number",
+            offset=None,
+            evidence={
+                "partner_hash": partner,
+                "partner_ms": own,
+                "total_ms": total,
+                "talk_ms_min": self.parameters.talk_ms_min,
+                **more,
+            },
+        )
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def settle(
+        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
+    ) -> None:
+        """Empty the cells that later days took over since a row was written."""
+        written = self.days.period_of(written_ms)
+        for field in self.fields[:4]:
+            self.votes.settle(columns[field.name], slots, written)
+        self.shares.settle(columns["monitoring_share"], slots, written)
+
+    def standing(
+        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
+    ) -> list[Standing]:
+        """The leading partner's share of the newest day, zero while there is too little talk."""
+        if self.shares.newest < 0:
+            return []
+        start_ms, end_ms = self.days.bounds(self.shares.newest)
+        share = self.shares.history(columns["monitoring_share"][slot]).get(self.shares.newest, 0)
+        return [
+            Standing(
+                window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+                observed=share,
+                limit=self.parameters.share_per_mille,
+                unit="per mille with one number",
+            )
+        ]
+
+    def remember(self) -> Any:
+        """The newest day and the last closed one."""
+        return [self.votes.newest, self.closing.remember()]
+
+    def recall(self, memory: Any) -> None:
+        """Take back what `remember` gave."""
+        newest, closing = memory
+        self.votes.newest = self.shares.newest = newest
+        self.closing.recall(closing)

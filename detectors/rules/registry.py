@@ -1,0 +1,81 @@
+"""The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
+
+from detectors.rules.attack import Attack
+from detectors.rules.contract import Rule
+from detectors.rules.data_bundle import DataBundle
+from detectors.rules.data_monthly_ratio import DataMonthlyRatio
+from detectors.rules.ddos import Ddos
+from detectors.rules.deviation import Deviation
+from detectors.rules.gateway import Gateway
+from detectors.rules.inactive import Inactive
+from detectors.rules.inbound_abuse import InboundAbuse
+from detectors.rules.machine import Machine
+from detectors.rules.mail_bomb import MailBomb
+from detectors.rules.mail_spam import MailSpam
+from detectors.rules.monitoring import Monitoring
+from detectors.rules.overload import Overload
+from detectors.rules.portscan import Portscan
+from detectors.rules.portscan_slow import PortscanSlow
+from detectors.rules.roaming_permanent import RoamingPermanent
+from detectors.rules.roaming_volume import RoamingVolume
+from detectors.rules.sharing import Sharing
+from detectors.rules.sms_bulk import SmsBulk
+from detectors.rules.sms_daily import SmsDaily
+from detectors.rules.sms_group import SmsGroup
+from detectors.rules.sms_monthly import SmsMonthly
+from detectors.rules.storage_capacity import StorageCapacity
+from detectors.rules.storage_contacts import StorageContacts
+from detectors.rules.storage_downgrade import StorageDowngrade
+from detectors.rules.storage_ended import StorageEnded
+from detectors.rules.storage_file_size import StorageFileSize
+from detectors.rules.storage_flood import StorageFlood
+from detectors.rules.storage_linked_items import StorageLinkedItems
+from detectors.rules.storage_shared_items import StorageSharedItems
+from detectors.rules.stream_concurrent import StreamConcurrent
+from detectors.rules.stream_devices import StreamDevices
+from detectors.rules.stream_elsewhere import StreamElsewhere
+from detectors.rules.usage_double import UsageDouble
+from detectors.rules.voice_continuous import VoiceContinuous
+from detectors.rules.voice_daily import VoiceDaily
+from detectors.rules.voice_weekly import VoiceWeekly
+
+RULES: dict[str, type[Rule]] = {
+    "sms_daily": SmsDaily,
+    "sms_monthly": SmsMonthly,
+    "voice_daily": VoiceDaily,
+    "data_monthly_ratio": DataMonthlyRatio,
+    "portscan": Portscan,
+    "storage_capacity": StorageCapacity,
+    "voice_weekly": VoiceWeekly,
+    "voice_continuous": VoiceContinuous,
+    "storage_file_size": StorageFileSize,
+    "storage_contacts": StorageContacts,
+    "storage_linked_items": StorageLinkedItems,
+    "storage_shared_items": StorageSharedItems,
+    "storage_flood": StorageFlood,
+    "storage_downgrade": StorageDowngrade,
+    "sms_group": SmsGroup,
+    "mail_spam": MailSpam,
+    "sharing": Sharing,
+    "stream_devices": StreamDevices,
+    "sms_bulk": SmsBulk,
+    "data_bundle": DataBundle,
+    "roaming_volume": RoamingVolume,
+    "overload": Overload,
+    "usage_double": UsageDouble,
+    "roaming_permanent": RoamingPermanent,
+    "storage_ended": StorageEnded,
+    "stream_concurrent": StreamConcurrent,
+    "stream_elsewhere": StreamElsewhere,
+    "inactive": Inactive,
+    "monitoring": Monitoring,
+    "gateway": Gateway,
+    "machine": Machine,
+    "deviation": Deviation,
+    "ddos": Ddos,
+    "portscan_slow": PortscanSlow,
+    "attack": Attack,
+    "inbound_abuse": InboundAbuse,
+    "mail_bomb": MailBomb,
+}
+"""Every rule by its id, which is its file name, metric label and policy table."""

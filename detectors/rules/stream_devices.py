@@ -1,0 +1,69 @@
+"""TV watched on more devices than the plan allows."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import numpy as np
+from msgspec import Meta
+
+from detectors.periods.calendar import DAY_MS
+from detectors.periods.ring import Steps
+from detectors.rules.contract import Batch, Customers
+from detectors.rules.families.distinct import Seen, Span, Windows
+from detectors.rules.families.distinct_corrections import CorrectableDistinct
+from detectors.state.customers import NONE
+from schemas.policy import Natural, Policy, Positive, RuleParameters
+
+Days = Annotated[int, Meta(ge=1, le=366)]
+
+
+class StreamDevicesParameters(RuleParameters, kw_only=True, frozen=True):
+    """`devices` within `length_days` are still allowed where the plan does not set a number.
+
+    `contacts_max` bounds what one partition remembers, `retention_days` is how late viewing may be.
+    """
+
+    devices: Natural
+    length_days: Days
+    retention_days: Days
+    contacts_max: Positive
+
+
+class StreamDevices(CorrectableDistinct):
+    """Report the viewing on one device more than the plan allows, within a rolling window of days.
+
+    What it catches: an account that is used on too many devices, at the first viewing on one too
+    many. As long as the window holds too many it is one finding.
+    What it misses: few devices in many homes; a change of plan shows with the next device or day.
+    Delay: none, it is reported with the view on one device too many.
+    False alarms: a device that takes a new `device_id` when it is reset counts twice. Of 9,000
+    generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at hand.
+
+    References
+    ----------
+    Clause base-tv 2.3(iii).
+    """
+
+    name: ClassVar[str] = "stream_devices"
+    reads: ClassVar[tuple[str, ...]] = ("stream",)
+    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("device_id",)}
+    siblings_ms: ClassVar[int] = DAY_MS
+    Parameters: ClassVar[type[StreamDevicesParameters]] = StreamDevicesParameters
+    units: ClassVar[tuple[str, ...]] = ("devices",)
+
+    def windows(self, policy: Policy) -> Windows:
+        """Steps of a day."""
+        span = Span(self.parameters.length_days)
+        return Windows(Steps(DAY_MS), (span,), self.parameters.retention_days)
+
+    def seen(self, batch: Batch, customers: Customers) -> Seen:
+        """The device of each viewing, against the number of the customer's plan."""
+        number = customers.number("stream_devices", batch.slot)
+        limit = np.where(number == NONE, self.parameters.devices, number)
+        return Seen(
+            row=np.arange(len(batch.slot)),
+            span=np.zeros(len(batch.slot), np.int64),
+            group=customers.directory.hashes(batch.slot),
+            element=batch.fields["device_id"],
+            enough=limit + 1,
+        )

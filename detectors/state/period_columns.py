@@ -1,0 +1,79 @@
+"""Several columns of one kind of event that share a ring of periods."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.running import running_totals
+from detectors.periods.ring import Ints, PeriodRing
+from detectors.state.columns import Field
+
+
+class PeriodColumns:
+    """Columns with one cell for each of the periods `newest - back` to `newest`.
+
+    Parameters
+    ----------
+    rule, kind
+        Whose columns they are, and with which events they are written.
+    back
+        Periods kept before the newest.
+    dtypes
+        What each cell of a column is, by name.
+    """
+
+    def __init__(self, rule: str, kind: str, back: int, dtypes: Mapping[str, str]) -> None:
+        self.ring = PeriodRing(back)
+        self._stored = {name: f"{rule}_{kind}_{name}" for name in dtypes}
+        self.fields = tuple(
+            Field(self._stored[name], dtype, self.ring.width, kind)
+            for name, dtype in dtypes.items()
+        )
+
+    def of(self, columns: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """These columns by their short names, each of shape (slots, width)."""
+        return {name: columns[stored] for name, stored in self._stored.items()}
+
+    def at(self, columns: Mapping[str, NDArray], period: int) -> dict[str, NDArray]:
+        """The cells of one period, which has to be held, each of shape (slots,)."""
+        place = period % self.ring.width
+        return {name: cells[:, place] for name, cells in self.of(columns).items()}
+
+    def holds(self, period: int) -> bool:
+        """Whether a period has cells now."""
+        return 0 <= self.ring.newest - self.ring.back <= period <= self.ring.newest
+
+    def turn(self, columns: Mapping[str, NDArray], newest: int) -> None:
+        """Move on to `newest`: empty the cells that now stand for later periods."""
+        before = self.ring.newest
+        for cells in self.of(columns).values():
+            self.ring.newest = before
+            self.ring.turn(cells, newest)
+
+    def add(
+        self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
+    ) -> None:
+        """Add to cells of held periods; a full cell stays full."""
+        self.ring.add(self.of(columns)[name], slot, period, amount, self.ring.newest)
+
+    def take_off(
+        self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
+    ) -> None:
+        """Take off cells of held periods what was added to them; a full cell stays full."""
+        self.ring.take_off(self.of(columns)[name], slot, period, amount)
+
+    def count(
+        self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
+    ) -> Ints:
+        """Add, and tell the sum after each row, shape (n,)."""
+        cells, place = self.of(columns)[name], period % self.ring.width
+        start = cells[slot, place].astype(np.int64)
+        total = running_totals(slot * self.ring.width + place, amount, start)
+        cells[slot, place] = np.minimum(total, np.iinfo(cells.dtype).max)
+        return total
+
+    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_newest: Ints) -> None:
+        """Empty the cells of rows that were written before later periods took them over."""
+        for cells in self.of(columns).values():
+            self.ring.settle(cells, slots, written_newest)

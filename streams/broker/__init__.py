@@ -1,0 +1,1 @@
+"""Kafka: reading batches, sending, partitions and topics."""

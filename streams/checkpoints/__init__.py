@@ -1,0 +1,1 @@
+"""State that survives a crash: changelog, checkpoints, snapshots and tables."""

@@ -1,0 +1,256 @@
+"""Checkpoints: what was sent is delivered, touched rows and markers are delivered, offsets
+committed.
+
+Any failure on the way ends the worker; it restarts from its last checkpoint.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import Any
+
+from faust.types import TP
+from mode import Service
+from mode.utils.logging import get_logger
+
+from streams.broker.outbox import Outbox
+from streams.checkpoints.changelog import MARKER_KEY
+from streams.checkpoints.snapshots import Snapshots
+from streams.checkpoints.tables import ColumnTable, Shard
+from streams.clock import wall_clock
+from streams.errors import end_worker
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+logger = get_logger(__name__)
+
+MARKER_SECONDS_MAX = 600
+"""A marker is written at least so often, long before compaction could touch an older one."""
+
+
+class WorkerPausedError(Exception):
+    """This process stood still for longer than its session."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCut:
+    """What one shard has to write so that the moment of the cut is durable."""
+
+    table: ColumnTable
+    number: int
+    shard: Shard
+    rows: list[tuple[list[bytes], list[bytes]]]
+    header: bytes
+    memory: bytes
+    next_offset: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One moment of all shards: what was sent by then, what to write, and what it covers."""
+
+    outputs: list[Any]
+    shards: list[ShardCut]
+    events: list[Any]
+    covered: dict[TP, int]
+    started: float
+
+
+TIMES_AS_LONG = 4
+"""The next checkpoint begins so many times as long after the last as that one took to write, so
+that a worker that catches up, and touches every row, has time left for it."""
+
+TIMES_MAX = 10
+"""But no later than so many times the set interval after it."""
+
+
+class Checkpointer(Service):
+    """Makes all active shards of all tables durable, together.
+
+    A checkpoint is cut at one moment, between two batches, and written while the agents go on;
+    one is under way at most. `busy` is held while an agent folds a batch or a cut is made.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        outbox: Outbox,
+        settings: Settings,
+        metrics: Metrics,
+        snapshots: Snapshots,
+        **kwargs: Any,
+    ) -> None:
+        self.app = app
+        self.outbox = outbox
+        self.settings = settings
+        self.metrics = metrics
+        self.snapshots = snapshots
+        self.tables: dict[str, tuple[ColumnTable, dict[str, str]]] = {}
+        self.busy = asyncio.Lock()
+        self.closed = False
+        self._events: list[Any] = []
+        self._counted = 0
+        self._flight: asyncio.Task[None] | None = None
+        self.last = self.committed = self._last_marker = monotonic()
+        self._awake: float | None = None
+        self._interval_seconds = settings.checkpoint_seconds
+        super().__init__(**kwargs)
+
+    def add_table(self, table: ColumnTable, topic_of_kind: dict[str, str]) -> None:
+        """Cover a table; `topic_of_kind` names the topic each of its inputs comes from."""
+        self.tables[table.name] = (table, topic_of_kind)
+
+    def folded(self, event: Any, records: int) -> None:
+        """Note a batch that was folded; it is let go of by the next checkpoint."""
+        self._events.append(event)
+        self._counted += records
+
+    @property
+    def _column_tables(self) -> dict[str, ColumnTable]:
+        return {name: table for name, (table, _) in self.tables.items()}
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return (
+            self._counted >= self.settings.checkpoint_events_max
+            or monotonic() - self.last >= self._interval_seconds
+        )
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything was taken in that no checkpoint covers yet."""
+        shards = (shard for table, _ in self.tables.values() for shard in table.active().values())
+        return any(shard.dirty for shard in shards)
+
+    @Service.task
+    async def _beat(self) -> None:
+        """Checkpoint when no batch comes to do it, and notice when this process stood still."""
+        while not self.should_stop:
+            await self.sleep(min(1.0, self.settings.checkpoint_seconds / 2))
+            try:
+                self._refuse_after_pause()
+                self._awake = monotonic()
+                async with self.busy:
+                    if self.due and not self.closed and not self.app.rebalancing:
+                        await self.begin()
+            except Exception as error:
+                end_worker(error)
+
+    def _refuse_after_pause(self) -> None:
+        if self._awake is None:
+            return
+        paused_seconds = monotonic() - self._awake
+        if paused_seconds > self.settings.session_timeout_seconds:
+            raise WorkerPausedError(
+                f"this process stood still for {paused_seconds:.0f} s, longer than its session: "
+                "another worker may hold its partitions; restart it"
+            )
+
+    async def begin(self) -> None:
+        """Cut a checkpoint and let it be written beside the work; the caller holds `busy`.
+
+        While one is under way this does nothing, but for waiting when too much has come since.
+        """
+        if self._flight is not None and not self._flight.done():
+            if self._counted < self.settings.checkpoint_events_max:
+                return
+            await self._flight
+        snapshot_due = self.snapshots.due(self._column_tables)
+        self._flight = asyncio.create_task(self._guarded(await self._cut()))
+        if snapshot_due:
+            await self._flight
+            self.snapshots.save_due(self._column_tables)
+
+    async def drain(self) -> None:
+        """A last checkpoint before partitions are given up or the worker stops."""
+        async with self.busy:
+            if self._flight is not None:
+                await self._flight
+            if not self.closed:
+                await self._guarded(await self._cut())
+
+    async def close(self) -> None:
+        """Make durable what was taken in, and take in nothing more."""
+        await self.drain()
+        self.closed = True
+        self.snapshots.save_all(self._column_tables)
+
+    async def _guarded(self, cut: Cut) -> None:
+        try:
+            await self.write(cut)
+        except Exception as error:
+            end_worker(error)
+
+    async def _cut(self) -> Cut:
+        """Everything as it is now, packed; the state may go on after it."""
+        await self.outbox.send()
+        beat = monotonic() - self._last_marker > MARKER_SECONDS_MAX
+        shards, covered = [], {}
+        for table, topics in self.tables.values():
+            for number, shard in table.active().items():
+                if shard.dirty or beat or shard.changelog.foreign:
+                    shards.append(_cut_shard(table, number, shard))
+                    for kind, topic in topics.items():
+                        if kind in shard.state.next_offset:
+                            covered[TP(topic, number)] = shard.state.next_offset[kind]
+        events, self._events = self._events, []
+        self._counted = 0
+        self.last = monotonic()
+        if beat:
+            self._last_marker = self.last
+        return Cut(self.outbox.take_waiting(), shards, events, covered, perf_counter())
+
+    async def write(self, cut: Cut) -> None:
+        """Write a checkpoint: outputs delivered, rows and markers delivered, offsets committed."""
+        self._refuse_after_pause()
+        await asyncio.gather(*cut.outputs)
+        await asyncio.gather(*(self._write_shard(part) for part in cut.shards))
+        for event in cut.events:
+            event.ack()
+        self.app.consumer.cover(cut.covered)
+        if cut.covered:
+            await self.app.consumer.commit()
+        self.committed = monotonic()
+        took_seconds = perf_counter() - cut.started
+        times = min(
+            max(TIMES_AS_LONG * took_seconds / self.settings.checkpoint_seconds, 1), TIMES_MAX
+        )
+        self._interval_seconds = times * self.settings.checkpoint_seconds
+        self.metrics.checkpoint.observe(took_seconds)
+
+    async def _write_shard(self, cut: ShardCut) -> None:
+        """Rows first, delivered; then the marker that makes them count, delivered."""
+        changelog, topic, now_ms = cut.shard.changelog, cut.table.changelog_topic_name, wall_clock()
+        sent = []
+        for keys, values in cut.rows:
+            rows = ((k, cut.header + v, now_ms) for k, v in zip(keys, values, strict=True))
+            sent += await self.outbox.send_batches(topic, cut.number, rows)
+            self.metrics.rows_written.labels(cut.table.name).inc(len(keys))
+        places = await _places(sent)
+        marker = [(MARKER_KEY, changelog.next_marker(cut.memory), now_ms)]
+        places += await _places(await self.outbox.send_batches(topic, cut.number, marker))
+        changelog.wrote(places, cut.memory)
+        if changelog.foreign:
+            logger.warning("%s-%d has a lost worker's rows; it is written anew", topic, cut.number)
+        cut.shard.covered = cut.next_offset
+
+
+def _cut_shard(table: ColumnTable, number: int, shard: Shard) -> ShardCut:
+    everything, shard.changelog.foreign = shard.changelog.foreign, False
+    shard.touched = False
+    return ShardCut(
+        table,
+        number,
+        shard,
+        list(shard.state.changes(everything)),
+        shard.changelog.header(),
+        shard.state.remember(),
+        dict(shard.state.next_offset),
+    )
+
+
+async def _places(sent: Iterable[tuple[Any, int]]) -> list[tuple[int, int]]:
+    """First offset and number of records of each delivered batch."""
+    return [((await future).offset, records) for future, records in sent]

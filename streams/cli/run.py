@@ -1,0 +1,205 @@
+"""What the commands do, once the command line is read."""
+
+import logging
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pyarrow.parquet as pq
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from detectors.policies.editions import load_policy, read_document
+from schemas.events import Event
+from schemas.policy import Policy
+from schemas.records import Customer, Decision, EnforcementResult
+from streams.files.parquet_events import arrow_schema, table_of
+from streams.files.sinks import Sink, writable
+from streams.files.sources import files_of, read_records
+from streams.replay.replay import ASSUMED, Replay
+from streams.settings import Settings, SettingsError
+from streams.synthetic.generator import Operator, OperatorShape
+from streams.synthetic.scoreboard import Scoreboard, read_planted
+from streams.worker.collector import calm_collector
+
+EVENTS_AT_ONCE = 131_072
+
+
+def run_worker(settings: Settings, log_level: str) -> int:
+    """Run a worker until it is stopped; its exit code."""
+    from streams.broker.topics import TopicsError, check_topics  # noqa: PLC0415
+    from streams.worker.app import create_app  # noqa: PLC0415
+    from streams.worker.process import Worker  # noqa: PLC0415
+
+    load_policy(Path(settings.policy) if settings.policy else None)
+    _refuse_taken(settings.host, settings.port)
+    problems = check_topics(settings.broker, settings.app_id)
+    if problems:
+        raise TopicsError("; ".join(problems))
+    app = create_app(settings)
+    return Worker(app, loglevel=log_level.upper(), console_port=None, quiet=True).run()
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """A worker finds out only after its start, and would end with a traceback."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise SettingsError(
+            f"port {port} of {host} can't be used ({error.strerror}): give another --port or --host"
+        ) from None
+
+
+def run_enforcement(settings: Settings, dry_run: bool, log_level: str) -> None:
+    """Carry out actions until stopped."""
+    from streams.enforce.consumer import run_enforce  # noqa: PLC0415
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    # What its errors mean for the user is said in a sentence of ours.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    run_enforce(settings, dry_run)
+
+
+def progress(title: str) -> Progress:
+    """A progress bar on a terminal, silence in a pipe."""
+    return Progress(
+        TextColumn(title),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=Terminal(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Files, besides usage, that a replay is told; `planted` says who should be found."""
+
+    customers: Path | None
+    policies: Path | None
+    results: Path | None
+    decisions: Path | None
+    planted: Path | None
+
+
+def run_replay(
+    inputs: list[Path],
+    known: Known,
+    findings: str | None,
+    actions: str | None,
+    dead_letters: str | None,
+    settings: Settings,
+) -> None:
+    """Replay files and write what was asked for."""
+    planted = known.planted
+    scores = Scoreboard(read_planted(planted) if planted else {})
+    policy = load_policy(Path(settings.policy) if settings.policy else None)
+    files = files_of(inputs)
+    calm_collector()
+    replay = _replay_of(policy, known, settings)
+    found = decided = 0
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
+        bar = stack.enter_context(progress("replay"))
+        task = bar.add_task("", total=sum(file.stat().st_size for file in files))
+        told = [replay.hear_files(_answers(known))]
+        if known.policies:
+            told.append(replay.announce_policies(known.policies))
+        for results in chain(told, replay.run(files)):
+            for sink, records in zip(
+                sinks, (results.findings, results.actions, results.dead_letters), strict=True
+            ):
+                sink.write(records)
+            scores.see(results.findings)
+            found += len(results.findings)
+            decided += len(results.actions)
+            bar.update(task, completed=results.read_bytes or None)
+    counts = replay.counts
+    refused = ", ".join(f"{reason} {n}" for reason, n in sorted(replay.reasons.items())) or "none"
+    click.echo(
+        f"{counts['events']} events counted, {counts['duplicates']} duplicates, "
+        f"{counts['late']} late; {found} findings, {decided} actions; dead letters: {refused}",
+        err=True,
+    )
+    held = sum(verdicts.brake.counts().total() for verdicts in replay.verdicts)
+    if held:
+        click.echo(
+            f"the brake holds {held} more actions: look at them, then release it in --decisions",
+            err=True,
+        )
+    if planted is not None:
+        Terminal(stderr=True).print(scores.table())
+
+
+def run_publish(file: Path, begins: datetime, share_percent: int, settings: Settings) -> None:
+    """Check a policy and put it on its topic."""
+    from streams.broker.publish import publish, record_of  # noqa: PLC0415
+
+    base = load_policy(Path(settings.policy) if settings.policy else None)
+    record = record_of(read_document(file), begins, share_percent, base)
+    publish(settings.broker, record)
+    starts = datetime.fromtimestamp(record.effective_ms / 1000, UTC).isoformat()
+    click.echo(
+        f"{record.name} {record.version} holds from {starts} on "
+        f"for {share_percent} % of the customers"
+    )
+
+
+def _replay_of(policy: Policy, known: Known, settings: Settings) -> Replay:
+    """A replay that knows plans; without a file of results, enforcement is assumed to obey."""
+    enforcement = ASSUMED if known.results is None else None
+    replay = Replay(policy, settings.partitions, settings.dedup_entries_max, enforcement)
+    if known.customers is not None:
+        replay.announce(read_records(known.customers, msgspec.json.Decoder(Customer)))
+    return replay
+
+
+def _answers(known: Known) -> Iterator[tuple[Path, Any]]:
+    """The files of results and of decisions, and what decodes each."""
+    for path, record in ((known.results, EnforcementResult), (known.decisions, Decision)):
+        if path is not None:
+            yield path, msgspec.json.Decoder(record)
+
+
+def run_generate(
+    customers: int,
+    days: int,
+    seed: int,
+    events: str,
+    customers_out: str | None,
+    planted_out: str | None,
+) -> None:
+    """Write a synthetic operator."""
+    operator = Operator(OperatorShape(customers=customers, days=days, seed=seed))
+    with Sink(customers_out) as sink:
+        sink.write(operator.customers())
+    if planted_out is not None:
+        planted = {"parts": operator.cast, "rules": operator.expected}
+        with writable(planted_out):
+            Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
+    with progress("generate") as bar:
+        stream = _counted(operator, bar, bar.add_task("", total=operator.event_count_estimate))
+        if Path(events).suffix == ".parquet":
+            with writable(events), pq.ParquetWriter(events, arrow_schema()) as writer:
+                for day in stream:
+                    writer.write_table(table_of(day))
+        else:
+            with Sink(events) as sink:
+                for day in stream:
+                    sink.write(day)
+
+
+def _counted(operator: Operator, bar: Progress, task: Any) -> Iterator[Iterable[Event]]:
+    for day in operator.days():
+        yield day
+        bar.advance(task, len(day))

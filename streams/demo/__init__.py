@@ -1,0 +1,1 @@
+"""Everything on one machine: an embedded broker, a worker and a generated operator."""

@@ -1,0 +1,100 @@
+"""The adapter that the settings ask for."""
+
+from collections.abc import Callable
+from typing import get_args
+
+from schemas.records import Action, ActionKind
+from streams.clock import Clock
+from streams.enforce.account import Order
+from streams.enforce.adapters.contract import Adapter
+from streams.enforce.adapters.policy_counter import PolicyCounter
+from streams.enforce.adapters.radius import Radius
+from streams.enforce.adapters.webhook import Webhook, signing_key
+from streams.settings import Settings, SettingsError
+
+KINDS = get_args(ActionKind)
+
+
+class OnlyKinds:
+    """An adapter that is to see to some kinds of action only.
+
+    Parameters
+    ----------
+    adapter
+        The one that does them.
+    kinds
+        Those it is to do.
+    """
+
+    def __init__(self, adapter: Adapter, kinds: frozenset[str]) -> None:
+        self.announces = adapter.announces
+        self._adapter = adapter
+        self._kinds = kinds
+
+    def handles(self, action: Action) -> bool:
+        """What the adapter handles, if it is of these kinds."""
+        return action.kind in self._kinds and self._adapter.handles(action)
+
+    def carry_out(self, order: Order) -> str:
+        """Have the adapter do it."""
+        return self._adapter.carry_out(order)
+
+
+def adapter_of(settings: Settings, clock: Clock) -> Adapter:
+    """The adapter that the settings name; `SettingsError` when one of its settings is missing."""
+    if settings.adapter is None:
+        raise SettingsError(f"name an adapter: --adapter {' or '.join(MAKERS)}")
+    adapter = MAKERS[settings.adapter](settings, clock)
+    if settings.kinds is None:
+        return adapter
+    kinds = frozenset(kind.strip() for kind in settings.kinds.split(","))
+    if unknown := sorted(kinds.difference(KINDS)):
+        raise SettingsError(
+            f"no such kind of action: {unknown[0]!r}, name some of {', '.join(KINDS)}"
+        )
+    return OnlyKinds(adapter, kinds)
+
+
+def _webhook(settings: Settings, clock: Clock) -> Adapter:
+    url = _url(settings.webhook_url, "webhook_url")
+    secret = _given(settings.webhook_secret, "webhook_secret")
+    try:
+        key = signing_key(secret)
+    except ValueError as error:
+        raise SettingsError(
+            f"webhook_secret is no base64 after whsec_ ({error}): take the one of the receiver"
+        ) from None
+    return Webhook(url, key, settings.enforce_timeout_seconds, clock)
+
+
+def _radius(settings: Settings, clock: Clock) -> Adapter:
+    host = _given(settings.radius_host, "radius_host")
+    secret = _given(settings.radius_secret, "radius_secret")
+    return Radius(host, settings.radius_port, secret, settings.enforce_timeout_seconds, clock)
+
+
+def _policy_counter(settings: Settings, clock: Clock) -> Adapter:
+    url = _url(settings.policy_counter_url, "policy_counter_url")
+    return PolicyCounter(url, settings.enforce_timeout_seconds)
+
+
+MAKERS: dict[str, Callable[[Settings, Clock], Adapter]] = {
+    "webhook": _webhook,
+    "radius": _radius,
+    "policy-counter": _policy_counter,
+}
+
+
+def _given(value: str | None, name: str) -> str:
+    if value is None:
+        raise SettingsError(
+            f"{name} is missing: set FAIRUSE_{name.upper()}, or {name} in fairuse.toml"
+        )
+    return value
+
+
+def _url(value: str | None, name: str) -> str:
+    url = _given(value, name)
+    if not url.startswith(("https://", "http://")):
+        raise SettingsError(f"{name} is no address: begin it with https:// or http://")
+    return url

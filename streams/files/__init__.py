@@ -1,0 +1,1 @@
+"""Usage and results in files: NDJSON and Parquet."""

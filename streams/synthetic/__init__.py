@@ -1,0 +1,1 @@
+"""The generated operator: customers with habits, and abusers planted among them."""

@@ -1,0 +1,275 @@
+"""Who the synthetic operator's customers are: plans, habits, and the parts that some of them play.
+
+Ordinary customers have habits: a level per kind of use, drawn once, never far from the average. A
+few play a part of the table `streams/parts`: abusers, who break a rule each, and look-alikes, who
+come close to a limit and keep it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from schemas.records import Customer
+from schemas.units import GB, MB, Integers, Numbers
+from streams.synthetic.parts.part import Part
+from streams.synthetic.parts.scene import Player
+from streams.synthetic.parts.schedules import Calendar
+from streams.synthetic.plans import (
+    BUSINESS,
+    MOBILE_UNLIMITED,
+    PACK_UNLIMITED,
+    PLAN_SHARES,
+    PLANS,
+)
+
+FRIENDS = 12
+MEMBERS = 120
+CUSTOMERS_PER_CELL = 25
+CELLS_MIN = 8
+LEVEL_MIN, LEVEL_MAX, LEVEL_SIGMA = 0.5, 1.4, 0.3
+"""Of the mean: nobody uses twice the average by habit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Habits:
+    """Mean use of each customer, each column of shape (customers,); a silent customer's is zero."""
+
+    sms_sent_per_day: Numbers
+    sms_received_per_day: Numbers
+    calls_made_per_day: Numbers
+    calls_received_per_day: Numbers
+    sessions_per_day: Numbers
+    data_bytes_per_day: Numbers
+    flows_per_day: Numbers
+    viewings_per_day: Numbers
+    storage_used_bytes: Numbers
+
+
+class Role(NamedTuple):
+    """A customer on stage: the part, how many days of it were played before, and of how many."""
+
+    part: Part
+    customer: int
+    act: int
+    acts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """Every customer with habits, who plays which part, and who is on stage on each day."""
+
+    customers: list[Customer]
+    ids: list[str]
+    plan: Integers
+    cast: dict[str, Integers]
+    habits: Habits
+    phases: dict[str, Numbers]
+    stage: list[list[Role]]
+
+    @cached_property
+    def cells(self) -> list[str]:
+        """The cells of the home network."""
+        number = max(CELLS_MIN, len(self.ids) // CUSTOMERS_PER_CELL)
+        return [f"206-20-{4_100 + cell}" for cell in range(number)]
+
+    @cached_property
+    def imeis(self) -> list[str]:
+        """Everybody's telephone."""
+        return [f"35{customer:013d}" for customer in range(len(self.ids))]
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """Everybody's telephone, as a data session shows it."""
+        return [imei[-8:] for imei in self.imeis]
+
+    @cached_property
+    def players(self) -> dict[int, Player]:
+        """What the parts know of those who play one."""
+        return {
+            customer: self._player(customer, rank)
+            for players in self.cast.values()
+            for rank, customer in enumerate(players.tolist())
+        }
+
+    def _player(self, customer: int, rank: int) -> Player:
+        circle = friends(np.full(FRIENDS, customer), np.arange(1, FRIENDS + 1), len(self.ids))
+        record = self.customers[customer]
+        return Player(
+            customer_id=self.ids[customer],
+            rank=rank,
+            address=address_of(customer),
+            imei=self.imeis[customer],
+            cell=self.cells[customer % len(self.cells)],
+            friends=[self.ids[friend] for friend in circle.tolist()],
+            members=[f"3248{customer % 10_000:04d}{member:03d}" for member in range(MEMBERS)],
+            capacity_bytes=record.storage_capacity_bytes or 100 * GB,
+            bundle_bytes=record.data_bundle_bytes or 0,
+        )
+
+
+def address_of(customer: int) -> str:
+    """The address of a customer's line."""
+    return f"100.{64 + (customer >> 16)}.{customer >> 8 & 255}.{customer & 255}"
+
+
+def friends(customer: Integers, rank: Integers, count: int) -> Integers:
+    """Each customer's friend of this rank, from 1 on: always the same few people."""
+    friend: Integers = (customer + 1 + (customer * 31 + rank * 101) % (count - 1)) % count
+    return friend
+
+
+def populate(
+    rng: np.random.Generator, count: int, calendar: Calendar, parts: Sequence[Part]
+) -> Population:
+    """Draw a population of `count` customers, some of whom play these parts on these days."""
+    cast = _cast(rng, count, parts)
+    plan = _plans(rng, cast, count, parts)
+    ids = [f"324{70_000_000 + c}" for c in range(count)]
+    return Population(
+        customers=_customers(ids, plan, cast, calendar, parts),
+        ids=ids,
+        plan=plan,
+        cast=cast,
+        habits=_habits(rng, cast, plan, parts),
+        phases={field.name: rng.random(count) for field in fields(Habits)},
+        stage=_stage(rng, cast, calendar, parts),
+    )
+
+
+def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[str, Integers]:
+    """Give out the parts; nobody plays two."""
+    sizes = [part.player_count(count) for part in parts]
+    groups = np.split(rng.permutation(count)[: sum(sizes)], np.cumsum(sizes)[:-1])
+    return {part.name: players for part, players in zip(parts, groups, strict=True)}
+
+
+def _plans(
+    rng: np.random.Generator, cast: dict[str, Integers], count: int, parts: Sequence[Part]
+) -> Integers:
+    """Index into `PLANS` of each customer: by chance, except where the part needs a certain one."""
+    plan = rng.choice(len(PLANS), size=count, p=PLAN_SHARES)
+    for part in parts:
+        players = cast[part.name]
+        if part.plan:
+            plan[players] = np.resize(part.plan, len(players))
+    return plan
+
+
+def _customers(
+    ids: list[str],
+    plan: Integers,
+    cast: dict[str, Integers],
+    calendar: Calendar,
+    parts: Sequence[Part],
+) -> list[Customer]:
+    """Everybody's plan; of those whose contract ends or changes, what holds from that day on."""
+    customers = [
+        msgspec.structs.replace(PLANS[index], customer_id=customer_id)
+        for customer_id, index in zip(ids, plan.tolist(), strict=True)
+    ]
+    for part in parts:
+        if part.valid_from_day:
+            for customer in cast[part.name].tolist():
+                customers[customer] = msgspec.structs.replace(
+                    customers[customer],
+                    contract_state="ended" if part.ends else "active",
+                    valid_from_ms=calendar[min(part.valid_from_day, len(calendar) - 1)].start_ms,
+                )
+    return customers
+
+
+def _habits(
+    rng: np.random.Generator, cast: dict[str, Integers], plan: Integers, parts: Sequence[Part]
+) -> Habits:
+    """Draw everybody's level for each kind of use, then make the silent silent."""
+    count = len(plan)
+    fixed = plan == PACK_UNLIMITED
+    sms = _levels(rng, count, mean=0.7)
+    calls = _levels(rng, count, mean=0.45)
+    habits = Habits(
+        sms_sent_per_day=sms,
+        sms_received_per_day=0.6 * sms,
+        calls_made_per_day=calls,
+        calls_received_per_day=0.9 * calls,
+        sessions_per_day=np.full(count, 1.5),
+        data_bytes_per_day=_data_levels(rng, plan),
+        flows_per_day=fixed * _levels(rng, count, mean=2.5),
+        viewings_per_day=fixed * _levels(rng, count, mean=0.6),
+        storage_used_bytes=_storage_levels(rng, plan),
+    )
+    for part in parts:
+        if part.is_silent:
+            for field in fields(habits):
+                getattr(habits, field.name)[cast[part.name]] = 0
+    _exaggerate_data(rng, cast, plan, habits.data_bytes_per_day, parts)
+    return habits
+
+
+def _levels(rng: np.random.Generator, count: int, *, mean: float) -> Numbers:
+    """Levels about this mean, shape (count,)."""
+    levels = rng.lognormal(-(LEVEL_SIGMA**2) / 2, LEVEL_SIGMA, count)
+    return mean * levels.clip(LEVEL_MIN, LEVEL_MAX)
+
+
+def _data_levels(rng: np.random.Generator, plan: Integers) -> Numbers:
+    """Bytes a day: about the mean if unlimited, at most 62 % of the bundle a month if not."""
+    levels = _levels(rng, len(plan), mean=600 * MB)
+    for index, template in enumerate(PLANS):
+        if template.data_bundle_bytes is not None:
+            bundled = plan == index
+            levels[bundled] *= template.data_bundle_bytes / 50 / (600 * MB * LEVEL_MAX)
+    return levels
+
+
+def _exaggerate_data(
+    rng: np.random.Generator,
+    cast: dict[str, Integers],
+    plan: Integers,
+    levels: Numbers,
+    parts: Sequence[Part],
+) -> None:
+    """Raise those who use many times the mean of all unlimited customers.
+
+    They lift the mean themselves, the more so the fewer customers there are.
+    """
+    unlimited = np.isin(plan, (MOBILE_UNLIMITED, PACK_UNLIMITED, BUSINESS))
+    for part in parts:
+        if part.data_times is not None:
+            players = cast[part.name]
+            levels[players] = rng.uniform(*part.data_times, len(players)) * levels[unlimited].mean()
+
+
+def _storage_levels(rng: np.random.Generator, plan: Integers) -> Numbers:
+    """Bytes stored at the end: below 95 % of the plan's capacity, zero without cloud."""
+    levels = np.empty(len(plan))
+    for index, template in enumerate(PLANS):
+        holders = np.flatnonzero(plan == index)
+        capacity = template.storage_capacity_bytes
+        if capacity is None:
+            levels[holders] = _levels(rng, len(holders), mean=40 * GB)
+        else:
+            levels[holders] = capacity * rng.beta(1.5, 2.5, len(holders)) * 0.95
+    levels[rng.random(len(plan)) < 0.4] = 0
+    return levels
+
+
+def _stage(
+    rng: np.random.Generator,
+    cast: dict[str, Integers],
+    calendar: Calendar,
+    parts: Sequence[Part],
+) -> list[list[Role]]:
+    """Draw who plays on which day."""
+    stage: list[list[Role]] = [[] for _ in calendar]
+    for part in parts:
+        days = part.when(rng, calendar)
+        for customer in cast[part.name].tolist():
+            if not part.together:
+                days = part.when(rng, calendar)
+            for act, day in enumerate(days.tolist()):
+                stage[day].append(Role(part, customer, act, len(days)))
+    return stage

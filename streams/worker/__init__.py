@@ -1,0 +1,1 @@
+"""The Faust worker: its app, agents, clocks, feeds and HTTP server."""

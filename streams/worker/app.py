@@ -1,0 +1,164 @@
+"""The Faust app: topics, tables, agents, and the services beside them.
+
+`create_app` builds it for a worker; `streams/app.py` does for `faust -A streams.app worker`.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.stores import STORES
+from faust.transport.drivers import TRANSPORTS
+from mode.supervisors import CrashingSupervisor
+
+from detectors.fold.partition import Partition
+from detectors.ladder.assumed_enforcement import AssumedEnforcement
+from detectors.ladder.ladder import Verdicts
+from detectors.policies.editions import load_policy
+from streams.broker.lane import BatchScheduler, LaneConsumer, LaneConsumerThread, lane_topic
+from streams.broker.outbox import Outbox
+from streams.broker.partitioner import partition_of
+from streams.broker.topics import (
+    CHANGELOG_BYTES_MAX,
+    CUSTOMERS,
+    DECISIONS,
+    ENFORCEMENT_RESULTS,
+    FINDINGS,
+    USAGE_PREFIX,
+    USAGE_TOPICS,
+)
+from streams.checkpoints.checkpoint import Checkpointer
+from streams.checkpoints.snapshots import Snapshots
+from streams.checkpoints.tables import ColumnTable
+from streams.clock import wall_clock
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.worker.agents import CUSTOMERS_KIND, Detect, Judge
+from streams.worker.cohort_feed import Cohorts
+from streams.worker.collector import calm_collector
+from streams.worker.http import Console
+from streams.worker.idle_clock import IdleCloser
+from streams.worker.ladder_clock import Ticker
+from streams.worker.policy_feed import Policies
+from streams.worker.status import WorkerState
+
+VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
+
+TRANSPORTS.aliases["lane"] = "streams.broker.lane:LaneTransport"
+STORES.aliases["columns"] = "streams.checkpoints.tables:ColumnStore"
+
+
+class FairUse(faust.App):
+    """A Faust app that knows whether its producer is idempotent, and its parts by name."""
+
+    idempotence: bool = True
+    checkpointer: Checkpointer
+    worker_state: WorkerState
+    cohorts: Cohorts
+
+
+def create_app(settings: Settings) -> FairUse:
+    """Build the app of one worker."""
+    policy = load_policy(Path(settings.policy) if settings.policy else None)
+    app = _faust_app(settings)
+    metrics, outbox = Metrics(), Outbox(wall_clock)
+    snapshots = Snapshots(settings)
+    checkpointer = Checkpointer(app, outbox, settings, metrics, snapshots)
+    writer = secrets.randbits(32)
+
+    async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
+        outbox.producer = app.producer.batches
+        await policies.catch_up()
+        policies.hand_over(table, partitions)
+        if table is detect_table:
+            cohorts.partitions = table.partition_count()
+            cohorts.hand_over(partitions)
+
+    def table(name: str, new_state: Any) -> ColumnTable:
+        return app.Table(
+            name,
+            new_state=new_state,
+            writer=writer,
+            on_take_over=taken_over,
+            load_snapshot=snapshots.load,
+        )
+
+    detect_table = table(
+        "detect", lambda number: Partition(number, policy, settings.dedup_entries_max)
+    )
+    enforcement = AssumedEnforcement() if settings.assume_enforcement else None
+    verdict_table = table("verdict", lambda number: Verdicts(number, policy, enforcement))
+    usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
+    checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
+    checkpointer.add_table(verdict_table, {topic: topic for topic in VERDICT_TOPICS})
+
+    parts = (checkpointer, outbox, metrics, wall_clock)
+    detect = Detect(detect_table, *parts)
+    judge = Judge(verdict_table, *parts)
+
+    @app.agent(lane_topic(app, *USAGE_TOPICS, CUSTOMERS), name="detect")
+    async def detect_agent(stream: Any) -> None:
+        await detect.run(stream)
+
+    @app.agent(lane_topic(app, *VERDICT_TOPICS), name="verdict")
+    async def verdict_agent(stream: Any) -> None:
+        await judge.run(stream)
+
+    cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.report)
+    policies = Policies(settings.broker, policy, detect_table, verdict_table, checkpointer, detect)
+    app.checkpointer, app.cohorts = checkpointer, cohorts
+    app.worker_state = WorkerState(
+        app, detect_table, verdict_table, checkpointer, metrics, partition_of
+    )
+    console = Console(app.worker_state, settings.host, settings.port)
+    idle = IdleCloser(app, detect_table, detect, checkpointer, settings)
+    ticker = Ticker(app, detect_table, verdict_table, judge, idle, cohorts)
+    for service in (checkpointer, cohorts, policies, console, idle, ticker):
+        app.service(service)
+    _checkpoint_before_letting_go(app, checkpointer)
+    calm_collector()
+    return app
+
+
+def _faust_app(settings: Settings) -> FairUse:
+    LaneConsumer.leading_topics = frozenset({CUSTOMERS})
+    BatchScheduler.urgent_topics = frozenset({*VERDICT_TOPICS, USAGE_PREFIX + "flow"})
+    LaneConsumerThread.paced_topics = frozenset(USAGE_TOPICS) - BatchScheduler.urgent_topics
+    brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
+    app = FairUse(
+        settings.app_id,
+        broker=";".join(brokers),
+        store="columns://",
+        Table=ColumnTable,
+        ConsumerScheduler=BatchScheduler,
+        agent_supervisor=CrashingSupervisor,
+        web_enabled=False,
+        canonical_url=f"http://{settings.host}:{settings.port}",
+        datadir=settings.data_dir,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=settings.standbys,
+        consumer_group_instance_id=settings.instance_id,
+        consumer_max_fetch_size=settings.fetch_bytes_max,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 6,
+        broker_rebalance_timeout=settings.rebalance_timeout_seconds,
+        broker_request_timeout=max(90.0, settings.session_timeout_seconds),
+        stream_buffer_maxsize=settings.queued_batches_max,
+        stream_recovery_delay=0.0,
+        producer_max_batch_size=settings.send_batch_bytes_max,
+        producer_max_request_size=CHANGELOG_BYTES_MAX,
+    )
+    app.idempotence = settings.idempotence
+    return app
+
+
+def _checkpoint_before_letting_go(app: FairUse, checkpointer: Checkpointer) -> None:
+    @app.on_partitions_assigned.connect
+    async def assigned(app: Any, assigned: Any, **kwargs: Any) -> None:
+        app.consumer.before_revoke = checkpointer.drain
+
+    @app.on_before_shutdown.connect
+    async def stopping(app: Any, **kwargs: Any) -> None:
+        await checkpointer.close()

@@ -1,0 +1,133 @@
+"""Averages over all partitions and workers: partial sums and frozen means on one compacted topic.
+
+Every worker reads the topic whole. A partition that closes a period writes its partial sum; the
+worker that holds partition 0 freezes the mean once every partition's sum is there. Both follow
+from the input alone, so writing one twice changes nothing.
+"""
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import aiokafka
+import msgspec
+from mode import Service
+from mode.utils.logging import get_logger
+
+from detectors.fold.cohort_means import Averages
+from detectors.fold.findings import MEANS_MS
+from detectors.fold.partition import Partition
+from detectors.periods.calendar import DAY_MS
+from schemas.records import CohortAverage, CohortPartial
+from streams.broker.topics import COHORT_AVERAGES
+from streams.checkpoints.checkpoint import Checkpointer
+from streams.checkpoints.tables import ColumnTable
+from streams.errors import end_worker
+
+logger = get_logger(__name__)
+
+record_decoder = msgspec.json.Decoder(CohortPartial | CohortAverage)
+encoder = msgspec.json.Encoder()
+
+RECENT_MS = 40 * DAY_MS
+"""Means of periods that were closed before are not waited for."""
+
+WAIT_SECONDS = 1_800.0
+"""A partition's time waits so long for a mean: a silent partition was closed by the clock then."""
+
+
+class Cohorts(Service):
+    """Reads `cohort-averages` and hands each frozen mean to the partitions this worker holds."""
+
+    def __init__(
+        self,
+        broker: str,
+        table: ColumnTable,
+        checkpointer: Checkpointer,
+        report: Any,
+        **kwargs: Any,
+    ) -> None:
+        self.broker = broker
+        self.table = table
+        self.checkpointer = checkpointer
+        self.report = report
+        self.partitions = 0
+        self.averages = Averages()
+        self._missing: dict[tuple[str, int], float] = {}
+        """Since when the means of a rule's period are waited for."""
+        super().__init__(**kwargs)
+
+    @Service.task
+    async def _follow(self) -> None:
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self.broker, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            consumer.assign([aiokafka.TopicPartition(COHORT_AVERAGES, 0)])
+            while not self.should_stop:
+                fetched = await consumer.getmany(timeout_ms=200)
+                records = [record for part in fetched.values() for record in part]
+                if records:
+                    async with self.checkpointer.busy:
+                        self._take(records)
+                        await self.checkpointer.outbox.send()
+        except Exception as error:
+            end_worker(error)
+        finally:
+            await consumer.stop()
+
+    def _take(self, records: list[Any]) -> None:
+        for record in records:
+            try:
+                read = record_decoder.decode(record.value or b"")
+            except (ValueError, UnicodeError):
+                logger.warning(
+                    "%s@%d is no average; it is passed over", COHORT_AVERAGES, record.offset
+                )
+                continue
+            if isinstance(read, CohortAverage):
+                if self.averages.freeze(read):
+                    self._judge(read, list(self.table.active()))
+            else:
+                self.averages.add(read)
+        if 0 in self.table.active():
+            for average in self.averages.complete(self.partitions):
+                key = f"{average.rule}|{average.cohort}|{average.period_start_ms}".encode()
+                self.checkpointer.outbox.put(COHORT_AVERAGES, 0, key, encoder.encode(average))
+
+    def known_to_ms(self, partition: Partition, reached_ms: int) -> int:
+        """How far a partition's time may go on: to where the first means count that are not in.
+
+        It waits for slower partitions, but not for ever.
+        """
+        now = monotonic()
+        self._missing = {k: since for k, since in self._missing.items() if not self._is_in(*k)}
+        waits = [
+            closes_ms + MEANS_MS
+            for rule, start_ms, closes_ms in self._counting(partition, reached_ms - MEANS_MS)
+            if not self._is_in(rule, start_ms)
+            and now - self._missing.setdefault((rule, start_ms), now) < WAIT_SECONDS
+        ]
+        return min(waits, default=reached_ms)
+
+    def _counting(self, partition: Partition, until_ms: int) -> Iterator[tuple[str, int, int]]:
+        """Rule, start and closing time of each recent period that a partition has closed."""
+        for rule in partition.cohort_rules.values():
+            for start_ms, closes_ms in rule.closed_between(until_ms - RECENT_MS, until_ms):
+                if partition.progress.has_begun(rule.reads, closes_ms):
+                    yield rule.name, start_ms, closes_ms
+
+    def _is_in(self, rule: str, start_ms: int) -> bool:
+        return self.averages.is_settled(rule, start_ms, self.partitions)
+
+    def hand_over(self, partitions: list[int]) -> None:
+        """Tell partitions that were just taken over every mean known so far."""
+        for average in self.averages.frozen:
+            self._judge(average, partitions)
+
+    def _judge(self, average: CohortAverage, partitions: list[int]) -> None:
+        for number in partitions:
+            shard = self.table.shards[number]
+            self.report(number, shard.state.judge(average))
+            shard.touched = True

@@ -1,0 +1,519 @@
+"""Every rule against its slow twin, and the promises that hold for all of them.
+
+A failing example is printed with its blob: `@reproduce_failure(...)` on the test plays it again.
+"""
+
+import itertools
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detectors.fold.cohort_means import Averages
+from detectors.fold.findings import KNOWN_MS
+from detectors.fold.partition import Partition
+from detectors.fold.provenance import Origin
+from detectors.rules.registry import RULES
+from schemas.decode import decode
+from schemas.records import CohortAverage
+from tests.support.reference import naive
+from tests.support.reference.twins.data_monthly_ratio import MONTHS_OF_DATA, Share
+from tests.support.strategies.drawing import ANNOUNCED, EVENTS_MAX, only
+from tests.support.strategies.histories import CASES, EDGES, LOW
+
+ORIGIN = Origin("usage.test", 0)
+IDS_MAX = 1 << 16
+WRITTEN_BYTES = 8
+
+THOROUGHNESS = int(os.environ.get("FAIRUSE_THOROUGHNESS", "1"))
+"""How many times the usual number of examples is tried: each run draws others."""
+
+settings.register_profile(
+    "rules",
+    derandomize=False,
+    print_blob=True,
+    deadline=None,
+    max_examples=5 * THOROUGHNESS,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+PROPERTY = settings(settings.get_profile("rules"))
+TWIN = settings(PROPERTY, max_examples=15 * THOROUGHNESS)
+HABIT = settings(PROPERTY, max_examples=3 * THOROUGHNESS)
+every_case = pytest.mark.parametrize("case", CASES)
+cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
+
+
+@dataclass
+class Run:
+    """A partition and what came of the events handed to it so far."""
+
+    policy: object
+    partition: Partition = None
+    findings: list = field(default_factory=list)
+    partials: list = field(default_factory=list)
+    too_late: list = field(default_factory=list)
+    uncorrectable: list = field(default_factory=list)
+    duplicates: int = 0
+
+    def __post_init__(self):
+        self.partition = Partition(0, self.policy, IDS_MAX)
+        self.partition.announce(ANNOUNCED)
+
+    def take(self, history, start=0, stop=None):
+        """Fold a stretch of a history; the means in it come between batches."""
+        batch, numbers = [], []
+        for number, record in list(enumerate(history))[start:stop]:
+            if isinstance(record, CohortAverage):
+                self.fold(batch, numbers)
+                self.findings += self.partition.judge(record)
+                batch, numbers = [], []
+            else:
+                batch.append(record)
+                numbers.append(number)
+        self.fold(batch, numbers)
+        return self
+
+    def fold(self, events, numbers):
+        for columns in columns_of(events, numbers):
+            outcome = self.partition.fold(columns, ORIGIN)
+            self.findings += outcome.findings
+            self.partials += outcome.partials
+            self.too_late += columns.offset[outcome.too_late].tolist()
+            self.uncorrectable += columns.offset[outcome.uncorrectable].tolist()
+            self.duplicates += outcome.duplicates
+
+    def end(self):
+        """Close what ended before the last event."""
+        outcome = self.partition.end(max(self.partition.watermark_ms.values(), default=0))
+        self.findings += outcome.findings
+        self.partials += outcome.partials
+        return self
+
+    def in_parts(self, history, cuts):
+        for start, stop in stretches(history, cuts):
+            self.take(history, start, stop)
+        return self
+
+
+def columns_of(events, numbers):
+    values = [msgspec.json.encode(event) for event in events]
+    arrived_ms = np.full(len(values), 2**52)
+    columns, rejects = decode(values, np.array(numbers, np.int64), arrived_ms)
+    assert rejects == []
+    return columns
+
+
+def stretches(history, cuts):
+    """Start and end of each part when a history is cut at these places."""
+    places = sorted({0, len(history), *(cut for cut in cuts if cut < len(history))})
+    return list(itertools.pairwise(places))
+
+
+def found(finding):
+    return naive.Found(
+        rule=finding.rule,
+        customer_id=finding.customer_id,
+        level=finding.level,
+        kind=finding.window.kind,
+        start_ms=finding.window.start_ms,
+        event_time_ms=finding.event_time_ms,
+        observed=finding.observed,
+        limit=finding.limit,
+    )
+
+
+def by_rule(findings):
+    """Each rule's findings to the last byte of evidence, in the order they were found.
+
+    Kinds of event come in any order, so what rests on several is compared without its order, and
+    without the positions that were read by then.
+    """
+    ordered = defaultdict(list)
+    for finding in findings:
+        if len(RULES[finding.rule].reads) > 1:
+            evidence = {k: v for k, v in finding.evidence.items() if k != "inputs"}
+            stripped = msgspec.structs.replace(finding, evidence=evidence)
+            ordered[finding.rule].append(msgspec.json.encode(stripped))
+        else:
+            ordered[finding.rule].append(msgspec.json.encode(finding))
+    return {
+        rule: found if len(RULES[rule].reads) == 1 else sorted(found)
+        for rule, found in ordered.items()
+    }
+
+
+def at_once(findings):
+    """What each kind of usage showed with its events, over all rules: as the ladder hears it."""
+    ordered = defaultdict(list)
+    for finding in findings:
+        if KNOWN_MS not in finding.evidence and len(RULES[finding.rule].reads) == 1:
+            ordered[RULES[finding.rule].reads[0]].append(finding.finding_id)
+    return ordered
+
+
+def rule_of(partial):
+    """The rule that handed out a share."""
+    return partial.rule
+
+
+def state_of(partition):
+    """Rows that hold anything, and memory, in whatever order it lists customers."""
+    memory = msgspec.msgpack.decode(partition.remember())
+    rows = {
+        key: value
+        for keys, values in partition.changes(everything=True)
+        for key, value in zip(keys, values, strict=True)
+        if not key.startswith(b"#") and any(value[WRITTEN_BYTES:])
+    }
+    return rows, in_any_order(memory)
+
+
+def in_any_order(memory):
+    if isinstance(memory, dict):
+        return {name: in_any_order(value) for name, value in memory.items()}
+    if isinstance(memory, list):
+        return sorted(map(in_any_order, memory), key=repr)
+    return memory
+
+
+# -- twins ----------------------------------------------------------------------------------------
+
+
+@every_case
+@TWIN
+@given(data=st.data())
+def test_the_fold_finds_what_its_twin_finds(case, data):
+    """No more, no less, and each at the event that crossed the limit."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    twin = naive.Twin(policy, ANNOUNCED)
+    twin.take(history)
+    twin.end()
+
+    run = Run(policy).take(history).end()
+
+    assert Counter(twin.found) == Counter(map(found, run.findings))
+    assert (twin.too_late, twin.duplicates) == (sorted(run.too_late), run.duplicates)
+
+
+@PROPERTY
+@given(
+    histories=st.lists(MONTHS_OF_DATA, min_size=2, max_size=3),
+    turns=st.randoms(use_true_random=False),
+)
+def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
+    """Each closes its months by its own watermark; the last one to close makes the mean."""
+    policy = only(LOW, "data_monthly_ratio")
+    runs = [Run(policy) for _ in histories]
+    for number, run in enumerate(runs):
+        run.partition.number = number
+    twins = [naive.Twin(policy, ANNOUNCED) for _ in histories]
+    averages = Averages()
+    queue = [(n, row) for n, history in enumerate(histories) for row in range(len(history))]
+    turns.shuffle(queue)
+    queue.sort(key=lambda turn: turn[1])
+
+    def settle(partials):
+        for partial in partials:
+            averages.add(partial)
+        for average in averages.complete(len(runs)):
+            averages.freeze(average)
+            shares = [s for t in twins for s in t.rules["data"][0].shares]
+            month = [s for s in shares if s.start_ms == average.period_start_ms]
+            expected = (sum(s.total for s in month), sum(s.customers for s in month))
+            assert expected == (average.total, average.customers)
+            for run, twin in zip(runs, twins, strict=True):
+                twin.found += twin.rules["data"][0].judge(average)
+                run.findings += run.partition.judge(average)
+
+    for number, row in queue:
+        twins[number].feed(row, histories[number][row])
+        before = len(runs[number].partials)
+        runs[number].take(histories[number], row, row + 1)
+        settle(runs[number].partials[before:])
+    last_ms = max(max(run.partition.watermark_ms.values()) for run in runs)
+    for run, twin in zip(runs, twins, strict=True) if queue else ():
+        (ratio,) = twin.rules["data"]
+        ratio.close(ratio.months.of(last_ms) - 1)
+        run.partials += (partials := run.partition.end(last_ms).partials)
+        settle(partials)
+
+    for run, twin in zip(runs, twins, strict=True):
+        shares = [
+            Share(partial.period_start_ms, each.total, each.customers)
+            for partial in run.partials
+            for each in partial.sums
+        ]
+        assert twin.rules["data"][0].shares == shares
+        assert Counter(twin.found) == Counter(map(found, run.findings))
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_edges_hold_every_promise(edge):
+    """What chance finds too seldom: each history once gave, or could give, a wrong answer."""
+    policy, history = EDGES[edge]
+    twin = naive.Twin(policy, ANNOUNCED)
+    twin.take(history)
+    whole = Run(policy).take(history)
+    assert Counter(twin.found) == Counter(map(found, whole.findings))
+    assert (twin.too_late, twin.duplicates) == (sorted(whole.too_late), whole.duplicates)
+    assert twin.found, "an edge that nothing is found at shows nothing"
+
+    every = range(len(history))
+    few = every if len(history) < 20 else (len(history) // 2, len(history) - 1)
+    pairs = combinations(every, 2) if len(history) < 8 else ()
+    for cuts in ([], *([cut] for cut in few), *pairs, few):
+        for run in (Run(policy).in_parts(history, cuts), moved(policy, history, cuts)):
+            assert by_rule(whole.findings) == by_rule(run.findings)
+            assert state_of(whole.partition) == state_of(run.partition)
+
+
+# -- promises -------------------------------------------------------------------------------------
+
+
+@every_case
+@PROPERTY
+@given(data=st.data(), cuts=cuts)
+def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
+    """One batch or many: the same findings to the last byte, in order, and the same rows."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+
+    whole, parts = Run(policy).take(history), Run(policy).in_parts(history, cuts)
+    single = Run(policy).in_parts(history, range(len(history)))
+
+    for other in (parts, single):
+        assert by_rule(whole.findings) == by_rule(other.findings)
+        assert at_once(whole.findings) == at_once(other.findings)
+        # Kinds come in any order, so a rule's shares are compared with its own.
+        assert sorted(whole.partials, key=rule_of) == sorted(other.partials, key=rule_of)
+        assert (sorted(whole.too_late), whole.duplicates) == (
+            sorted(other.too_late),
+            other.duplicates,
+        )
+        assert state_of(whole.partition) == state_of(other.partition)
+
+
+@every_case
+@PROPERTY
+@given(data=st.data(), cuts=cuts)
+def test_state_survives_the_wire(case, data, cuts):
+    """A partition that moves on at every checkpoint finds what one that stays finds."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    run = moved(policy, history, cuts)
+    whole = Run(policy).take(history)
+
+    assert by_rule(whole.findings) == by_rule(run.findings)
+    assert state_of(whole.partition) == state_of(run.partition)
+
+
+@every_case
+@PROPERTY
+@given(data=st.data(), cuts=cuts, where=st.integers(0, EVENTS_MAX))
+def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, where):
+    """Later rows go over earlier ones; the last checkpoint's memory makes them one state."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    where = min(where, len(history))
+    run, standby = Run(policy), Partition(0, policy, IDS_MAX)
+    for start, stop in stretches(history[:where], cuts):
+        run.take(history, start, stop)
+        log = {}
+        checkpoint(run.partition, log)
+        standby.restore(list(log), list(log.values()))
+    if where:
+        standby.recall(run.partition.remember())
+        run.partition = standby
+    run.take(history, where)
+
+    whole = Run(policy).take(history)
+
+    assert by_rule(whole.findings) == by_rule(run.findings)
+    assert state_of(whole.partition) == state_of(run.partition)
+
+
+@every_case
+@PROPERTY
+@given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 2), saved=st.booleans())
+def test_a_partition_that_comes_back_takes_in_what_another_wrote(case, data, places, saved):
+    """Held on to or saved on disk, it stands as it stood, and later rows go over its own."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    first, second = sorted(min(place, len(history)) for place in places)
+    run, log = Run(policy).take(history, 0, first), {}
+    checkpoint(run.partition, log)
+    memory, back = run.partition.remember(), run.partition
+    if saved:
+        back = Partition(0, policy, IDS_MAX)
+        back.take_arrays({name: a.copy() for name, a in run.partition.arrays().items()})
+        back.recall(memory)
+    back.set_aside()
+    other, later = run_of(policy, log, memory).take(history, first, second), {}
+    checkpoint(other.partition, later)
+    back.restore(list(later), list(later.values()))
+    back.recall(other.partition.remember())
+    last = Run(policy)
+    last.partition = back
+    last.take(history, second)
+
+    whole = Run(policy).take(history)
+
+    assert by_rule(whole.findings) == by_rule(run.findings + other.findings + last.findings)
+    assert state_of(whole.partition) == state_of(last.partition)
+
+
+@every_case
+@PROPERTY
+@given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 3))
+def test_rows_of_a_lost_writer_are_written_over(case, data, places):
+    """A writer dies after rows that no marker made count; no trace of them is left."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    first, second, lost = sorted(min(place, len(history)) for place in places)
+    run, log = Run(policy).take(history, 0, first), {}
+    checkpoint(run.partition, log)
+    memory = run.partition.remember()
+    stray = {}
+    checkpoint(Run.take(run_of(policy, log, memory), history, first, lost).partition, stray)
+
+    heir = run_of(policy, log, memory)
+    heir.partition.rewrite(list(stray))
+    heir.take(history, first, second)
+    log |= stray
+    checkpoint(heir.partition, log)
+    last = run_of(policy, log, heir.partition.remember()).take(history, second)
+
+    whole = Run(policy).take(history)
+    findings = run.findings + heir.findings + last.findings
+    assert by_rule(whole.findings) == by_rule(findings)
+
+
+def checkpoint(partition, log):
+    """Write a partition's changes to a compacted log: each key's newest value, as written."""
+    for keys, values in partition.changes():
+        for key, value in zip(keys, values, strict=True):
+            log.pop(key, None)
+            log[key] = value
+
+
+def moved(policy, history, cuts):
+    """A run that another partition goes on with after each part."""
+    run, log = Run(policy), {}
+    for start, stop in stretches(history, cuts):
+        run.take(history, start, stop)
+        checkpoint(run.partition, log)
+        run.partition = run_of(policy, log, run.partition.remember()).partition
+    return run
+
+
+def run_of(policy, log, memory):
+    """A run that goes on from what was stored."""
+    run = Run(policy)
+    run.partition = Partition(0, policy, IDS_MAX)
+    run.partition.restore(list(log), list(log.values()))
+    run.partition.recall(memory)
+    return run
+
+
+@every_case
+@HABIT
+@given(data=st.data())
+def test_input_columns_are_untouched(case, data):
+    """The driver may hand the same columns to several partitions or policies."""
+    policy, histories = CASES[case]
+    history = [r for r in data.draw(histories) if not isinstance(r, CohortAverage)]
+    run = Run(policy)
+    for columns in columns_of(history, range(len(history))):
+        arrays = [columns.record, columns.offset, columns.event_hash, columns.time_ms]
+        arrays += columns.fields.values()
+        for array in arrays:
+            array.flags.writeable = False
+        before = [array.copy() for array in arrays], [*columns.customer_id]
+
+        run.partition.fold(columns, ORIGIN)
+
+        after = arrays, [*columns.customer_id]
+        assert before[1:] == after[1:]
+        assert all((one == other).all() for one, other in zip(before[0], after[0], strict=True))
+
+
+@every_case
+@HABIT
+@given(data=st.data())
+def test_an_empty_batch_changes_nothing(case, data):
+    """A fetch may hold nothing that is left."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    run = Run(policy).take(history)
+    before = state_of(run.partition)
+    none = np.zeros(0, np.int64)
+    events = [record for record in history if not isinstance(record, CohortAverage)]
+    for columns in columns_of(events, range(len(events))):
+        outcome = run.partition.fold(columns.take(none), ORIGIN)
+        assert (
+            outcome.counted,
+            outcome.findings,
+            outcome.partials,
+            outcome.too_late,
+        ) == (0, [], [], [])
+    assert before == state_of(run.partition)
+
+
+@every_case
+@HABIT
+@given(data=st.data(), again=st.integers(0, EVENTS_MAX))
+def test_a_second_pass_behind_the_fence_adds_nothing(case, data, again):
+    """Records that come again after a crash are left out by their offsets."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    history = [record for record in history if not isinstance(record, CohortAverage)]
+    run = Run(policy).take(history)
+    before, found_before = state_of(run.partition), len(run.findings)
+
+    for columns in columns_of(history[:again], range(len(history[:again]))):
+        outcome = run.partition.fold(columns, ORIGIN)
+        assert len(columns) == outcome.redelivered
+        assert (
+            outcome.counted,
+            outcome.duplicates,
+            outcome.too_late,
+            outcome.partials,
+        ) == (0, 0, [], [])
+    assert found_before == len(run.findings)
+    assert before == state_of(run.partition)
+
+
+@every_case
+@PROPERTY
+@given(data=st.data())
+def test_findings_come_in_the_order_of_their_rows_and_once(case, data):
+    """In a rule, in the order of the events that crossed; each id once; evidence ends with them."""
+    policy, histories = CASES[case]
+    history = data.draw(histories)
+    history = [record for record in history if not isinstance(record, CohortAverage)]
+    findings = Run(policy).take(history).findings
+
+    assert by_rule(findings) == by_rule(Run(policy).take(history).findings)
+    assert len(findings) == len({finding.finding_id for finding in findings})
+    closing = set(Partition(0, policy, IDS_MAX).closing_rules)
+    for rule in set(policy.rules) - closing:
+        own = [finding for finding in findings if finding.rule == rule]
+        last = [finding.evidence["inputs"][0]["last_offset"] for finding in own]
+        for finding, offset in zip(own, last, strict=True):
+            assert finding.event_time_ms == history[offset].event_time_ms
+            assert finding.customer_id == history[offset].customer_id
+        for kind in RULES[rule].reads:
+            of_kind = [offset for offset in last if kind_of(history[offset]) == kind]
+            assert sorted(of_kind) == of_kind
+
+
+def kind_of(event):
+    """The tag of an event."""
+    return type(event).__name__.lower()

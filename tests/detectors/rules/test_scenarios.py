@@ -1,0 +1,126 @@
+"""Each scenario folder leads to the findings and actions worked out for it, and to no others.
+
+See tests/scenarios/README.md for what is in a folder.
+"""
+
+import json
+from itertools import chain
+
+import msgspec
+import pytest
+
+from detectors.policies.editions import load_policy
+from schemas.records import Customer, Decision, EnforcementResult
+from streams.files import sources
+from streams.files.sources import read_records
+from streams.replay.replay import ASSUMED, Replay
+from tests.support.paths import SCENARIOS
+from tests.support.strategies.drawing import only
+
+FOLDERS = sorted(path.parent for path in SCENARIOS.glob("*/*/expected.json"))
+FILE_BYTES_MAX = 300_000
+IDS_MAX = 1 << 16
+NOW_MS = 1_900_000_000_000
+"""When the records came, by the replay's clock: after everything they tell of."""
+
+FINDING = ("rule", "customer_id", "level", "window", "observed", "limit", "event_time_ms")
+ACTION = ("kind", "customer_id", "service", "clause", "effective_ms", "rule")
+
+
+def name_of(folder):
+    return "/".join(folder.parts[-2:])
+
+
+def input_of(folder):
+    """The one input file of a scenario."""
+    (path,) = folder.glob("input.ndjson*")
+    return path
+
+
+def expected_of(folder):
+    return json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+
+
+def policy_of(folder):
+    """The scenario's own policy, or of the default one the rule that the scenario is about."""
+    own = folder / "policy.toml"
+    return load_policy(own) if own.exists() else only(load_policy(), folder.parent.name)
+
+
+def replayed(folder, partitions):
+    """Findings, actions and dead letters of a scenario, in the shape of `expected.json`."""
+    enforcement = None if (folder / "results.ndjson").exists() else ASSUMED
+    replay = Replay(policy_of(folder), partitions, IDS_MAX, enforcement)
+    replay.hear(answers_in(folder))
+    if (customers := folder / "customers.ndjson").exists():
+        replay.announce(read_records(customers, msgspec.json.Decoder(Customer)))
+    results = list(replay.run([input_of(folder)], clock=lambda: NOW_MS))
+    found = chain.from_iterable(result.findings for result in results)
+    decided = chain.from_iterable(result.actions for result in results)
+    return {
+        "findings": [told(finding, FINDING) for finding in found],
+        "actions": [told(action, ACTION) for action in decided],
+        "dead_letters": dict(replay.reasons),
+    }
+
+
+def answers_in(folder):
+    """What enforcement and people say in a scenario."""
+    for name, record in (("results", EnforcementResult), ("decisions", Decision)):
+        if (path := folder / f"{name}.ndjson").exists():
+            yield from read_records(path, msgspec.json.Decoder(record))
+
+
+def told(record, fields):
+    """What a scenario says of a record."""
+    whole = msgspec.to_builtins(record)
+    return {field: whole[field] for field in fields}
+
+
+def lines(records):
+    """One line for each record, sorted."""
+    return sorted(json.dumps(record, sort_keys=True) for record in records)
+
+
+def difference(expected, actual):
+    """What is missing and what is too much, a line for each."""
+    missing = [f"  missing  {line}" for line in counted_out(expected, actual)]
+    surplus = [f"  too much {line}" for line in counted_out(actual, expected)]
+    return "\n".join(missing + surplus)
+
+
+def counted_out(some, others):
+    rest = list(others)
+    for line in some:
+        if line in rest:
+            rest.remove(line)
+        else:
+            yield line
+
+
+@pytest.mark.parametrize(
+    ("partitions", "lines_at_once"), [(1, 65_536), (8, 65_536), (1, 50), (8, 50)]
+)
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_a_scenario_leads_to_what_was_worked_out_for_it(
+    folder, partitions, lines_at_once, monkeypatch
+):
+    """However the topics are split, and wherever the batches end."""
+    monkeypatch.setattr(sources, "LINES_AT_ONCE", lines_at_once)
+    expected, actual = expected_of(folder), replayed(folder, partitions)
+    for kind in ("findings", "actions"):
+        differs = difference(lines(expected[kind]), lines(actual[kind]))
+        story = f"{name_of(folder)} in {partitions} partitions: {expected['story']}"
+        assert not differs, f"{story}\n{kind}:\n{differs}"
+    assert expected.get("dead_letters", {}) == actual["dead_letters"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_a_scenario_says_what_it_is_about_and_stays_small(folder):
+    expected = expected_of(folder)
+    assert expected["story"].endswith("."), "tell the story in a sentence"
+    for kind, fields in (("findings", FINDING), ("actions", ACTION)):
+        for record in expected[kind]:
+            assert set(fields) == set(record), f"{kind} have these fields"
+    for path in folder.iterdir():
+        assert path.stat().st_size <= FILE_BYTES_MAX, f"make {path} smaller"

@@ -1,0 +1,113 @@
+"""What every adapter has to keep, those to come included."""
+
+import json
+import re
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyrad.client import Timeout
+
+from schemas.records import Service
+from streams.enforce.account import Order, Restriction
+from streams.enforce.adapters.contract import AdapterError
+from streams.enforce.adapters.policy_counter import spending_limit_status
+from streams.enforce.adapters.radius import Radius
+from streams.enforce.adapters.registry import MAKERS, adapter_of
+from streams.enforce.adapters.webhook import payload
+from streams.settings import Settings
+from tests.support.harness.enforcing import MINIMUM, NOW_MS, Clock, action
+
+SETTINGS = {
+    "webhook_url": "http://127.0.0.1:9",
+    "webhook_secret": "whsec_YWJj",
+    "radius_host": "127.0.0.1",
+    "radius_secret": "secret",
+    "policy_counter_url": "http://127.0.0.1:9",
+}
+
+
+def adapter(name):
+    return adapter_of(Settings(adapter=name, **SETTINGS), Clock())
+
+
+def radius_bytes(order):
+    """What the RADIUS adapter would put on the wire."""
+    sent = []
+    radius = Radius("127.0.0.1", 9, "secret", 1, Clock())
+
+    def send(packet):
+        sent.append(packet.RequestPacket())
+        raise Timeout
+
+    radius._client.SendPacket = send
+    with pytest.raises(AdapterError):
+        radius.carry_out(order)
+    return b"".join(sent)
+
+
+SAID = {
+    "webhook": payload,
+    "radius": radius_bytes,
+    "policy-counter": lambda order: json.dumps(spending_limit_status(order)).encode(),
+}
+"""What each adapter says to the outside for an order."""
+
+
+def restriction(kind, parameters, service="mobile"):
+    return Restriction("m", kind, service, parameters, NOW_MS)
+
+
+WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(more=st.dictionaries(WORDS, WORDS | st.integers(0, 9) | st.lists(WORDS, max_size=3)))
+@pytest.mark.parametrize("name", MAKERS)
+def test_no_adapter_drops_a_parameter_of_a_minimum_service(name, more):
+    """Emergency and free numbers first of all; a new adapter has to be named in `SAID`."""
+    parameters = dict(list(more.items())[:4]) | MINIMUM
+    one = action("m", "minimum_service", service="mobile", parameters=parameters)
+    held = (restriction("minimum_service", parameters),)
+    said = SAID[name](Order(one, held)).decode("latin-1")
+    for parameter, values in parameters.items():
+        assert parameter in said
+        for value in values if isinstance(values, list) else [values]:
+            assert re.search(rf"(?<![a-z_]){re.escape(str(value))}(?![a-z_])", said)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=300),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None)
+@given(
+    parameters=st.dictionaries(st.sampled_from(["rate_kbps", "outgoing", "x"]), ANYTHING),
+    kind=st.sampled_from(["throttle", "minimum_service", "suspend", "restrict_storage"]),
+    customer_id=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64),
+)
+@pytest.mark.parametrize("name", MAKERS)
+def test_nothing_in_an_action_can_break_an_adapter(name, parameters, kind, customer_id):
+    """It says so in an error of its own, or does it; the stream goes on either way."""
+    one = action("m", kind, customer_id=customer_id, parameters=parameters)
+    with suppress(AdapterError):
+        SAID[name](Order(one, (restriction(kind, parameters, "data"),) * 2))
+
+
+@pytest.mark.parametrize("name", ["radius", "policy-counter"])
+@pytest.mark.parametrize("service", ["tv", "storage"])
+@pytest.mark.parametrize("kind", ["suspend", "release"])
+def test_no_network_adapter_touches_television_or_storage(name, service, kind):
+    assert service in msgspec.inspect.type_info(Service).values
+    assert not adapter(name).handles(action("s", kind, service=service))
+
+
+def test_an_adapter_can_be_kept_to_some_kinds():
+    only = adapter_of(Settings(adapter="webhook", kinds="notify, release", **SETTINGS), Clock())
+    kinds = ["notify", "release", "throttle", "suspend"]
+    assert [only.handles(action("a", kind)) for kind in kinds] == [True, True, False, False]

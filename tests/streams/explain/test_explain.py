@@ -1,0 +1,698 @@
+"""`fairuse explain`: each action's evidence can be computed again, and what was changed shows."""
+
+import gzip
+import json
+import re
+from collections import Counter
+from html import unescape
+from itertools import chain
+from typing import get_args
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from detectors.policies.editions import load_policy
+from detectors.rules.registry import RULES
+from schemas.records import (
+    ActionKind,
+    Customer,
+    Notice,
+    Service,
+    Window,
+    WindowKind,
+)
+from streams.explain.case import Case, ExplainError, case_of
+from streams.explain.html import html_of
+from streams.explain.page import Explanation, PageWriter
+from streams.explain.recompute import Policies, recompute
+from streams.explain.spans import InputGone, Why, read_files, spans_of
+from streams.explain.terminal import show
+from streams.explain.texts import LANGUAGES, texts_in
+from streams.explain.wording import Wording
+from streams.files.sinks import Sink
+from streams.files.sources import read_records
+from streams.replay.replay import Replay
+from tests.detectors.rules.test_scenarios import (
+    FOLDERS,
+    IDS_MAX,
+    NOW_MS,
+    expected_of,
+    input_of,
+    name_of,
+    policy_of,
+)
+from tests.streams.cli.test_cli import assert_one_sentence, fairuse
+from tests.support.paths import SCENARIOS
+from tests.support.strategies.drawing import only
+
+FIRING = [folder for folder in FOLDERS if expected_of(folder)["actions"]]
+CLEARED = [
+    folder
+    for folder in FOLDERS
+    if any(found["level"] == "cleared" for found in expected_of(folder)["findings"])
+]
+ZONE = "Europe/Brussels"
+MARCH_MS = 1_772_319_600_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+
+
+def now():
+    return NOW_MS
+
+
+def customers_of(folder):
+    path = folder / "customers.ndjson"
+    return list(read_records(path, msgspec.json.Decoder(Customer))) if path.exists() else []
+
+
+def results_of(folder, partitions):
+    """Actions and findings of a scenario."""
+    replay = Replay(policy_of(folder), partitions, IDS_MAX)
+    replay.announce(customers_of(folder))
+    results = list(replay.run([input_of(folder)], clock=now))
+    return [
+        list(chain.from_iterable(getattr(result, name) for result in results))
+        for name in ("actions", "findings")
+    ]
+
+
+def replayed(folder, partitions):
+    """Every action of a scenario with its findings."""
+    actions, findings = results_of(folder, partitions)
+    return [case_of(action.action_id, lambda: actions, lambda _: findings) for action in actions]
+
+
+def computed(folder, case, files=(), partitions=1, policy=None):
+    """The explanation of a case, from a scenario's own input or from the files given."""
+    outcomes = []
+    policy = policy or policy_of(folder)
+    for finding in case.findings:
+        chunks = read_files(spans_of(finding.evidence), files, now)
+        outcomes.append(
+            recompute(finding, Policies(policy), customers_of(folder), chunks, partitions, IDS_MAX)
+        )
+    return Explanation(case, outcomes, f"{policy.name} {policy.version}")
+
+
+def rewritten(folder, tmp_path, keep):
+    """A scenario's input under its own name with each event as `keep` gives it, or without it."""
+    path = tmp_path / input_of(folder).name
+    events = read_records(input_of(folder), msgspec.json.Decoder())
+    kept = (json.dumps(event) for event in map(keep, events) if event is not None)
+    written = "".join(f"{line}\n" for line in kept).encode()
+    path.write_bytes(gzip.compress(written) if path.suffix == ".gz" else written)
+    return path
+
+
+# -- computing again --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+@pytest.mark.parametrize("folder", FIRING, ids=name_of)
+def test_every_action_of_a_scenario_agrees_with_its_input(folder, partitions):
+    """Whatever the rule: from what the evidence names, and nothing else."""
+    cases = replayed(folder, partitions)
+    assert cases
+    for case in cases:
+        explained = computed(folder, case, partitions=partitions)
+        differing = [outcome.differences for outcome in explained.outcomes]
+        assert explained.verdict == "agrees", (case.action, case.findings, differing)
+        for language in LANGUAGES:
+            page = PageWriter(language, ZONE).page(explained)
+            assert page.verdict == "agrees"
+            assert page.title in unescape(html_of(page))
+
+
+def contacts(start_ms, every_ms, hosts, state="unanswered", who="eve"):
+    """One host after the other over TCP: when, whose, where to, and whether it answered."""
+    return [(start_ms + n * every_ms, who, f"10.0.{h >> 8}.{h & 255}", state) for n, h in hosts]
+
+
+def new_hosts(first, number):
+    return list(enumerate(range(first, first + number)))
+
+
+SLOWLY, KNOWN = 20 * 60_000, list(enumerate(n % 10 for n in range(600)))
+SLOW_SCANS = {
+    "twice": (
+        contacts(0, SLOWLY, new_hosts(100, 30)) + contacts(9 * DAY_MS, SLOWLY, new_hosts(500, 30)),
+        2,
+    ),
+    "without_end": (contacts(0, 3 * SLOWLY, new_hosts(100, 300)), 5),
+    "honest_before": (
+        contacts(0, SLOWLY, new_hosts(100, 60), "established")
+        + contacts(5 * DAY_MS, SLOWLY, new_hosts(500, 30)),
+        1,
+    ),
+    "with_hosts_spoken_to_all_the_time": (
+        contacts(0, 21 * 60_000, KNOWN, "established")
+        + contacts(4 * DAY_MS + 77, SLOWLY, new_hosts(500, 60))
+        + contacts(7 * DAY_MS + 77, SLOWLY, new_hosts(900, 60)),
+        2,
+    ),
+    "with_dead_hosts_asked_all_the_time": (
+        contacts(0, 21 * 60_000, KNOWN)
+        + contacts(4 * DAY_MS + 77, SLOWLY, new_hosts(500, 60))
+        + contacts(7 * DAY_MS + 77, SLOWLY, new_hosts(900, 60)),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("story", SLOW_SCANS)
+def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path):
+    """From the lines that the evidence names, though a walk may be much older than they are."""
+    rows, number = SLOW_SCANS[story]
+    fields = ("event_time_ms", "customer_id", "destination_address", "state")
+    common = {"type": "flow", "source_address": "192.0.2.7", "destination_port": 23, "protocol": 6}
+    events = [
+        common | {"event_id": f"e{n}"} | dict(zip(fields, (MARCH_MS + at, *rest), strict=True))
+        for n, (at, *rest) in enumerate(sorted(rows))
+    ]
+    path = tmp_path / "input.ndjson"
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    policy = only(load_policy(), "portscan_slow")
+    results = list(Replay(policy, 1, IDS_MAX).run([path], clock=now))
+    actions = [action for result in results for action in result.actions]
+    findings = [finding for result in results for finding in result.findings]
+    assert len(findings) == number
+    assert actions
+    cases = [case_of(action.action_id, lambda: actions, lambda _: findings) for action in actions]
+    told = {finding.finding_id for case in cases for finding in case.findings}
+    cases += [Case(actions[0], None, [f]) for f in findings if f.finding_id not in told]
+    for case in cases:
+        outcomes = [
+            recompute(
+                finding,
+                Policies(policy),
+                [],
+                read_files(spans_of(finding.evidence), [path], now),
+                1,
+                IDS_MAX,
+            )
+            for finding in case.findings
+        ]
+        assert [outcome.differences for outcome in outcomes] == [[]] * len(outcomes), case.findings
+
+
+@pytest.mark.parametrize("folder", FIRING, ids=name_of)
+def test_an_action_does_not_agree_once_the_input_tells_another_story(folder, tmp_path):
+    """Without the customer's events; of those who used nothing, with use of their own."""
+    for case in replayed(folder, 1):
+        who, start_ms = case.action.customer_id, case.findings[0].window.start_ms
+
+        def keep(event, who=who, start_ms=start_ms, is_silence=case.action.rule == "inactive"):
+            if is_silence:
+                return event | {"customer_id": who, "event_time_ms": start_ms + DAY_MS}
+            return event if event["customer_id"] != who else None
+
+        path = rewritten(folder, tmp_path, keep)
+        try:
+            verdict = computed(folder, case, [path]).verdict
+        except InputGone:
+            verdict = "gone"
+        assert verdict in ("differs", "gone"), case.findings
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+@pytest.mark.parametrize("folder", CLEARED, ids=name_of)
+def test_what_says_that_a_breach_is_over_agrees_too(folder, partitions):
+    """Whether or not anything was in force by then that it ends."""
+    policy, customers = policy_of(folder), customers_of(folder)
+    _, findings = results_of(folder, partitions)
+    cleared = [f for f in findings if f.level == "cleared" and "corrects" not in f.evidence]
+    for finding in cleared:
+        chunks = read_files(spans_of(finding.evidence), (), now)
+        outcome = recompute(finding, Policies(policy), customers, chunks, partitions, IDS_MAX)
+        assert outcome.differences == [], finding
+    assert cleared
+
+
+FIRST_SMS = SCENARIOS / "sms_daily/the_351st_message"
+
+
+def terminal_text(explained):
+    """The page as a terminal shows it, without colours."""
+    console = Console(width=100, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        show(PageWriter("en", ZONE).page(explained), console)
+    return captured.get()
+
+
+def html_text(explained, language="en"):
+    """The page as HTML, with its characters as they are shown."""
+    return unescape(html_of(PageWriter(language, ZONE).page(explained)))
+
+
+def the_first_case():
+    return replayed(FIRST_SMS, 1)[0]
+
+
+def test_one_message_less_and_another_one_passes_the_limit(tmp_path):
+    """The count is the same, but it is reached by the next message, a minute later."""
+    case = the_first_case()
+    events = list(read_records(input_of(FIRST_SMS), msgspec.json.Decoder()))
+    ids = Counter(event["event_id"] for event in events)
+    taken = next(
+        event["event_id"]
+        for event in events
+        if event["customer_id"] == case.action.customer_id
+        and ids[event["event_id"]] == 1
+        and not {"direction", "segment_total", "service"} & set(event)
+    )
+    path = rewritten(FIRST_SMS, tmp_path, lambda e: e if e["event_id"] != taken else None)
+    explained = computed(FIRST_SMS, case, [path])
+    assert explained.outcomes[0].differences == ["event_time_ms"]
+    assert "Limit passed: Tuesday, 10 March 2026 at" in html_text(explained)
+
+
+def test_sixty_messages_less_and_the_limit_is_not_passed(tmp_path):
+    """The page says how far the customer came by the input."""
+    case, taken = the_first_case(), []
+
+    def keep(event):
+        if event["customer_id"] == case.action.customer_id and len(taken) < 60:
+            taken.append(event)
+            return None
+        return event
+
+    explained = computed(FIRST_SMS, case, [rewritten(FIRST_SMS, tmp_path, keep)])
+    reached = explained.outcomes[0].reached
+    assert 250 < reached <= 350
+    text = html_text(explained)
+    assert "Nothing above the limit is found any more." in text
+    assert f"The input shows {reached}, the action says 351." in text
+
+
+def test_a_changed_amount_is_named_with_both_numbers(tmp_path):
+    """The breach is still there, but not as large as was said."""
+    folder = next(f for f in FIRING if f.parent.name == "storage_capacity")
+    case = replayed(folder, 1)[0]
+    who, observed = case.action.customer_id, case.findings[0].observed
+
+    def keep(event):
+        if event["customer_id"] == who and event.get("used_bytes") == observed:
+            return event | {"used_bytes": observed + 10**9}
+        return event
+
+    explained = computed(folder, case, [rewritten(folder, tmp_path, keep)])
+    assert explained.outcomes[0].differences == ["observed"]
+    amount = Wording(texts_in("en"), ZONE).amount
+    text = html_text(explained)
+    assert f"Counted: {amount(observed + 10**9, 'bytes')}" in text
+    assert f"the action says {amount(observed, 'bytes')}" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "missing"), (b"", "short"), (b"\x1f\x8b broken", "unreadable")]
+)
+def test_input_that_is_gone_is_told_as_gone(tmp_path, content, why):
+    """A file that is not there, holds too few lines, or can't be read."""
+    case = the_first_case()
+    path = tmp_path / ("input.ndjson.gz" if why == "unreadable" else "input.ndjson")
+    if content is not None:
+        path.write_bytes(content)
+    named = [span._replace(file=str(path)) for span in spans_of(case.findings[0].evidence)]
+    with pytest.raises(InputGone) as gone:
+        list(read_files(named, [], now))
+    assert why == gone.value.why
+    explained = Explanation(case, [gone.value], "default 2024-06-03")
+    assert explained.verdict == "gone"
+    assert path.name in html_text(explained)
+
+
+def test_a_file_is_found_by_its_name_but_not_among_two_of_that_name(tmp_path):
+    """Files may have moved since; which of two it was nobody knows."""
+    spans = spans_of(the_first_case().findings[0].evidence)
+    copies = [tmp_path / folder / "input.ndjson" for folder in ("one", "two")]
+    for copy in copies:
+        copy.parent.mkdir()
+        copy.write_bytes(input_of(FIRST_SMS).read_bytes())
+    assert sum(chunk.records for chunk in read_files(spans, copies[:1], now)) > 0
+    with pytest.raises(InputGone) as gone:
+        list(read_files(spans, copies, now))
+    assert gone.value.why == "ambiguous"
+
+
+def test_another_version_of_the_policy_is_named_and_its_ids_are_no_difference():
+    """The numbers are compared all the same."""
+    case, policy = the_first_case(), policy_of(FIRST_SMS)
+    newer = msgspec.structs.replace(policy, version="next")
+    explained = computed(FIRST_SMS, case, policy=newer)
+    assert explained.verdict == "agrees"
+    assert "counted again under default next" in html_text(explained)
+    lower = msgspec.structs.replace(policy.rules["sms_daily"], limit=340)
+    stricter = msgspec.structs.replace(newer, rules={"sms_daily": lower})
+    assert computed(FIRST_SMS, case, policy=stricter).outcomes[0].differences == [
+        "observed",
+        "limit",
+        "event_time_ms",
+    ]
+
+
+def test_a_mean_is_taken_as_given_and_the_page_says_so():
+    """Other partitions' customers are not read again."""
+    (folder,) = (f for f in FIRING if f.name == "ten_times_the_mean_for_two_months")
+    case = replayed(folder, 8)[0]
+    case.findings[0].evidence["cohort_bytes"] //= 2
+    explained = computed(folder, case, partitions=8)
+    assert explained.outcomes[0].differences == ["limit"]
+    assert "What the other customers use on average" in html_text(explained)
+
+
+def test_a_case_has_the_notice_that_came_before_it():
+    """The latest one of the same rule and customer, up to the action."""
+    (folder,) = (f for f in FIRING if name_of(f) == "sms_daily/again_and_again")
+    cases = replayed(folder, 1)
+    later = [case for case in cases if case.action.kind != "notify"]
+    assert later
+    for case in later:
+        assert case.notice.kind == "notify"
+        assert case.notice.customer_id == case.action.customer_id
+        assert case.notice.decided_ms <= case.action.decided_ms
+        assert f"Notice {case.notice.action_id}" in html_text(computed(folder, case))
+
+
+def test_an_action_or_a_finding_that_is_not_there_is_told():
+    """With what to do."""
+    case = the_first_case()
+    with pytest.raises(ExplainError, match="check the number"):
+        case_of("a-0", lambda: [case.action], lambda _: case.findings)
+    with pytest.raises(ExplainError, match="of the same run"):
+        case_of(case.action.action_id, lambda: [case.action], lambda _: [])
+
+
+# -- the page -----------------------------------------------------------------------------------
+
+
+def test_a_hostile_customer_id_is_shown_and_does_nothing():
+    """No markup in HTML, nothing that steers a terminal, nothing that turns a line around."""
+    case = the_first_case()
+    hostile = "<script>alert(1)</script>\x1b[31m[bold]\u202eevil"
+    action = msgspec.structs.replace(case.action, customer_id=hostile, clause=f"{hostile} 1")
+    explained = computed(FIRST_SMS, case)
+    hostile_case = Case(action, case.notice, case.findings)
+    changed = Explanation(hostile_case, explained.outcomes, explained.policy_given)
+    page = html_of(PageWriter("en", ZONE).page(changed))
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    text = terminal_text(changed)
+    assert "<script>alert(1)</script>\ufffd[31m[bold]\ufffdevil" in text
+    assert not {"\x1b", "\u202e"} & {*page, *text}
+
+
+def test_the_html_page_needs_nothing_from_outside():
+    """It may be mailed, kept and printed."""
+    page = html_of(PageWriter("nl", ZONE).page(computed(FIRST_SMS, the_first_case())))
+    assert not re.search(r"https?:|src=|href=|@import|url\(", page)
+    assert '<html lang="nl">' in page
+    assert 'role="img" aria-label="Gebruik opgeteld' in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_the_chart_shows_the_counts_of_the_input_up_to_the_limit():
+    """Rising to what was observed; only what is above the limit is marked."""
+    chart = PageWriter("en", ZONE).page(computed(FIRST_SMS, the_first_case())).parts[0].chart
+    counts = [int(bar.text) for bar in chart.bars]
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 351
+    assert [bar.is_above for bar in chart.bars] == [count > 350 for count in counts]
+    assert chart.bars[-1].percent == 100
+    assert chart.limit_percent == 99.7
+
+
+def test_a_regular_breach_shows_each_period():
+    """And says how many of them there were, and how many make it regular."""
+    (folder,) = (f for f in FIRING if name_of(f) == "voice_daily/three_days_of_seven")
+    actions, findings = results_of(folder, 1)
+    regular = next(finding for finding in findings if finding.level == "regular")
+    case = Case(actions[0], None, [regular])
+    page = PageWriter("en", ZONE).page(computed(folder, case))
+    above = [bar for bar in page.parts[0].chart.bars if bar.is_above]
+    assert len(above) == 3
+    assert "3 days above the limit within 7 days" in page.parts[0].rows[-1].text
+
+
+# -- languages ----------------------------------------------------------------------------------
+
+
+def units_of(rule):
+    """The units that a rule says of itself."""
+    told = (getattr(rule, name, None) for name in ("unit", "amount_unit"))
+    return {*getattr(rule, "units", ()), *filter(None, told)}
+
+
+def signs_told(folder, language="en"):
+    """What a page says that speaks for the newest finding of a scenario."""
+    case = replayed(folder, 1)[-1]
+    page = PageWriter(language, ZONE).page(computed(folder, case))
+    label = texts_in(language).labels["sign"]
+    return [row.text for part in page.parts for row in part.rows if row.label == label]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            "gateway",
+            [
+                "80 calls were made and 4 received (30 points).",
+                "80 different numbers in 80 calls (25 points).",
+                "All calls came from one place (15 points).",
+                "No text message was sent all day (10 points).",
+            ],
+        ),
+        (
+            "machine",
+            [
+                "mobile data: always at nearly the same interval.",
+                "mobile data: by night as by day.",
+            ],
+        ),
+        (
+            "deviation",
+            ["Used 200 times in the week, others mostly 5 times (6.91 times the usual spread)."],
+        ),
+    ],
+)
+def test_a_score_is_told_by_its_signs(rule, told):
+    """So that the agent can say why."""
+    folder = next(folder for folder in FIRING if folder.parent.name == rule)
+    said = signs_told(folder)
+    assert set(told) <= set(said)
+    for language in LANGUAGES[1:]:
+        assert len(signs_told(folder, language)) == len(said)
+
+
+def test_what_only_counts_needs_no_signs():
+    assert signs_told(FIRST_SMS) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_waits_for_a_person_says_by_when_it_is_decided(language):
+    """Not how long it lasts: nothing is in force yet."""
+    folder = next(folder for folder in FIRING if folder.name == "thirty_days_after_the_end")
+    case = next(case for case in replayed(folder, 1) if case.action.human_review)
+    page = PageWriter(language, ZONE).page(computed(folder, case))
+    rows = {row.label: row.text for row in page.rows}
+    texts = texts_in(language)
+    assert texts.labels["until"] not in rows
+    decided = Wording(texts, ZONE).moment(case.action.expires_ms)
+    assert decided == rows[texts.labels["decision"]]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Rule and unit of every finding that the scenarios lead to."""
+    findings = chain.from_iterable(results_of(folder, 1)[1] for folder in FIRING)
+    return {(finding.rule, finding.unit) for finding in findings}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_has_a_sentence_for_every_rule_and_unit(language, found):
+    """Those that rules declare, and those that the scenarios show."""
+    seen = texts_in(language).seen
+    units = {(name, unit) for name, rule in RULES.items() for unit in units_of(rule)}
+    units |= found
+    assert set(RULES) == set(seen)
+    missing = {(rule, unit) for rule, unit in units if unit not in seen[rule]}
+    assert not missing, f"add to streams/explain/texts/{language}.toml"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_has_words_for_every_kind(language):
+    """Of action, service, verdict, loss and document."""
+    texts = texts_in(language)
+    assert set(get_args(ActionKind)) == set(texts.title) == set(texts.follows)
+    assert set(get_args(Service)) == set(texts.service)
+    assert set(get_args(Why)) == set(texts.gone)
+    assert set(texts.periods) == set(texts.windows)
+    words = Wording(texts, ZONE)
+    for rule in load_policy().rules.values():
+        cited = [one.strip().partition(" ")[0] for one in rule.clause.split(";")]
+        assert set(cited) <= set(texts.documents)
+        assert not any(document in words.clauses(rule.clause) for document in cited)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", get_args(WindowKind))
+@pytest.mark.parametrize("end_ms", [MARCH_MS + HOUR_MS, MARCH_MS + 31 * DAY_MS, None])
+def test_every_kind_of_window_is_told(language, kind, end_ms):
+    """Whether it has ended or not."""
+    window = Window(kind=kind, start_ms=MARCH_MS, end_ms=end_ms)
+    assert "2026" in Wording(texts_in(language), ZONE).window(window)
+
+
+def keys_and_places(texts):
+    """Every key of a language with the places that its text leaves to fill in."""
+    flat = [((), msgspec.to_builtins(texts))]
+    told = {}
+    while flat:
+        path, value = flat.pop()
+        if isinstance(value, dict):
+            flat += [((*path, name), inner) for name, inner in value.items()]
+        else:
+            told[path] = sorted(set(re.findall(r"{\w+}", value)))
+    return told
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_languages_have_the_same_keys_and_places(language):
+    """A sentence that forgets the limit, or one that is missing, is a fault."""
+    assert keys_and_places(texts_in("en")) == keys_and_places(texts_in(language))
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (
+            "en",
+            "10,001 | 6 hours 5 minutes | 1 minute | 12.35 GB | 5 MB | 90.5% | 82 | none | "
+            "Sunday, 29 March 2026 at 03:30",
+        ),
+        (
+            "nl",
+            "10.001 | 6 uur 5 minuten | 1 minuut | 12,35 GB | 5 MB | 90,5% | 82 | geen | "
+            "zondag 29 maart 2026 om 03:30",
+        ),
+        (
+            "fr",
+            "10 001 | 6 heures 5 minutes | 1 minute | 12,35 Go | 5 Mo | 90,5 % | 82 | aucune | "
+            "dimanche 29 mars 2026 à 03:30",
+        ),
+    ],
+)
+def test_amounts_and_times_are_told_in_the_languages_manner(language, expected):
+    """The last night of March has no 02:30 in Brussels."""
+    words = Wording(texts_in(language), ZONE)
+    told = [
+        words.amount(10_001, "messages"),
+        words.amount(6 * HOUR_MS + 4 * 60_000 + 1, "ms"),
+        words.amount(1, "ms"),
+        words.amount(12_345_678_901, "bytes"),
+        words.amount(5_000, "kilobytes"),
+        words.amount(905, "per_mille_abroad"),
+        words.amount(820, "gateway per mille"),
+        words.amount(-1, "bytes"),
+        words.moment(1_774_747_800_000),
+    ]
+    assert expected == re.sub(r"\s", " ", " | ".join(told))
+
+
+@pytest.mark.parametrize(
+    ("kind", "notice", "expected"),
+    [
+        ("notify", Notice(required=False), "This is the notice, of"),
+        ("notify", Notice(required=True, delivered_ms=MARCH_MS), "It was delivered on Sunday"),
+        ("throttle", Notice(required=True), "no delivery has been confirmed yet"),
+        ("suspend", Notice(required=True, waived_because="urgency"), "protected at once"),
+        ("suspend", Notice(required=True, waived_because="a flood"), "Not beforehand: a flood."),
+        ("release", Notice(required=False), "None is needed"),
+    ],
+)
+def test_the_page_says_which_notice_there_was(kind, notice, expected):
+    """And when it was delivered, or why there was none."""
+    case = the_first_case()
+    action = msgspec.structs.replace(case.action, kind=kind, notice=notice)
+    changed = Explanation(Case(action, None, case.findings), [InputGone("unnamed")], "p 1")
+    assert expected in html_text(changed)
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A replay's files, and the id of its first action."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "input.ndjson").write_bytes(input_of(FIRST_SMS).read_bytes())
+    (folder / "customers.ndjson").write_bytes((FIRST_SMS / "customers.ndjson").read_bytes())
+    told = ("--customers", "customers.ndjson", "--actions", "a.ndjson", "--findings", "f.ndjson")
+    assert fairuse("replay", "input.ndjson", *told, cwd=folder).returncode == 0
+    first = json.loads((folder / "a.ndjson").read_text().splitlines()[0])
+    return folder, first["action_id"], told
+
+
+def test_the_command_shows_a_page_and_writes_one(run, tmp_path):
+    """In the language asked for; exit code 0."""
+    folder, action_id, told = run
+    page = tmp_path / "page.html"
+    shown = fairuse("explain", action_id, *told, "--language", "fr", "--html", page, cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    assert "351 messages texte ont été envoyés en un jour" in shown.stdout
+    assert "351 messages texte" in page.read_text(encoding="utf-8")
+
+
+def test_records_in_parquet_are_explained_as_those_in_lines(run, tmp_path):
+    """A replay writes both; customers may come so, too."""
+    folder, action_id, told = run
+    expected = fairuse("explain", action_id, *told, cwd=folder).stdout
+    with Sink(str(tmp_path / "customers.parquet")) as sink:
+        sink.write(customers_of(FIRST_SMS))
+    flags = ("--customers", "--actions", "--findings")
+    told = [
+        text
+        for flag, name in zip(flags, ("customers", "actions", "findings"), strict=True)
+        for text in (flag, str(tmp_path / f"{name}.parquet"))
+    ]
+    assert fairuse("replay", "input.ndjson", *told, cwd=folder).returncode == 0
+    shown = fairuse("explain", action_id, *told, cwd=folder)
+    assert (shown.returncode, shown.stdout) == (0, expected), shown.stderr
+
+
+def test_parquet_without_what_an_action_has_is_named(run, tmp_path):
+    """As of usage, where actions were meant."""
+    folder, action_id, told = run
+    pq.write_table(pa.table({"type": ["sms"]}), tmp_path / "usage.parquet")
+    told = (*told, "--actions", tmp_path / "usage.parquet")
+    shown = fairuse("explain", action_id, *told, cwd=folder)
+    assert_one_sentence(shown, 1, "usage.parquet:1", "action_id", "mend the row")
+
+
+def test_the_command_fails_when_the_input_differs_or_is_gone(run, tmp_path):
+    """Exit code 1 and one sentence, after the page."""
+    folder, action_id, told = run
+    lines = (folder / "input.ndjson").read_bytes().splitlines(keepends=True)
+    (tmp_path / "input.ndjson").write_bytes(b"".join(lines[100:]))
+    differs = fairuse("explain", action_id, tmp_path / "input.ndjson", *told, cwd=folder)
+    assert_one_sentence(differs, 1, "does not agree")
+    assert "it does not agree" in differs.stdout
+    (tmp_path / "other.ndjson").write_bytes(b"".join(lines))
+    gone = fairuse("explain", action_id, tmp_path / "other.ndjson", *told, cwd=folder)
+    assert_one_sentence(gone, 1, "input.ndjson is not there", "is gone")
+    assert "A notice about your use" in gone.stdout
+
+
+def test_the_command_says_what_to_do_about_wrong_usage(run):
+    """One sentence, and the exit codes of the other commands."""
+    folder, action_id, told = run
+    assert_one_sentence(fairuse("explain", "a-0", *told, cwd=folder), 1, "a-0", "check the number")
+    alone = fairuse("explain", action_id, "--actions", "a.ndjson", cwd=folder)
+    assert_one_sentence(alone, 2, "--findings")
+    nowhere = fairuse("explain", action_id, *told, "--html", "no/where.html", cwd=folder)
+    assert_one_sentence(nowhere, 1, "no/where.html", "name another")

@@ -1,0 +1,1 @@
+"""Harness code of the tests."""

@@ -1,0 +1,1 @@
+"""Brokers, servers and workers for tests."""

@@ -1,0 +1,1 @@
+"""Slow, obvious implementations that the rules are compared with."""
