@@ -12,8 +12,9 @@ from schemas.columns import Columns, object_column
 from schemas.events import RECORD_BYTES_MAX, USAGE_KINDS, UsageEvent
 from schemas.fields import FIELDS, Fields, Structs, hashed
 from schemas.hashing import Hashes, hash_strings, mix
+from schemas.units import DAY_MS
 
-AHEAD_MS_MAX = 24 * 3_600_000
+AHEAD_MS_MAX = DAY_MS
 """An event, an answer or a decision may be this far ahead of the time at which its record came."""
 
 AHEAD = "time_out_of_range", "more than 24 h ahead of the record's own time"

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from schemas.units import DAY_MS, MIB
+
 TIME_MS_MIN = 946_684_800_000
 """2000-01-01T00:00:00Z: nothing that is still metered is older."""
 
@@ -17,10 +19,10 @@ TIME_MS_MAX = 4_102_444_800_000
 AMOUNT_MAX = 2**53
 """Largest amount any JSON reader keeps exact."""
 
-CALL_MS_MAX = 7 * 86_400_000
+CALL_MS_MAX = 7 * DAY_MS
 """One call record may last seven days; networks cut longer calls into partial records."""
 
-RECORD_BYTES_MAX = 1_048_576
+RECORD_BYTES_MAX = MIB
 """A larger record is refused unread."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]

@@ -1,13 +1,30 @@
-"""Units and array types that the synthetic operator's modules share."""
+"""Units, array types, and times as other systems read them."""
+
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
-Numbers = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-GB = 10**9
-MB = 10**6
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+MB = 10**6
+GB = 10**9
+MIB = 2**20
+
+
+def iso(time_ms: int) -> str:
+    """An instant in RFC 3339, in UTC.
+
+    Examples
+    --------
+    >>> iso(1_717_401_600_000)
+    '2024-06-03T08:00:00Z'
+    """
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from detectors.rules.contract import NEVER, Batch, Siblings
 from detectors.state.chunks import ChunkLog
 from detectors.state.columns import LayoutError
-from detectors.state.event_ids import HOUR_MS
 from schemas.fields import Fields
 from schemas.hashing import Hashes, mix
+from schemas.units import HOUR_MS
 
 REMEMBERED: dict[str, dict[str, str]] = {
     "sms": {

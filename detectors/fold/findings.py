@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from detectors.fold.provenance import Provenance
-from detectors.periods.calendar import DAY_MS
 from detectors.rules.contract import Batch, ClosingRule, CohortRule, Hit, Rule
 from schemas.ids import finding_id
 from schemas.policy import Policy
 from schemas.records import Finding, PolicyRef
+from schemas.units import DAY_MS
 
 KNOWN_MS = "known_ms"
 """In the evidence of a closed period's finding: the event time at which the ladder takes it in."""

@@ -19,10 +19,11 @@ from detectors.fold.rule_set import Found, RuleSet
 from detectors.fold.stored_partition import CUSTOMER_GROUP, StoredPartition
 from detectors.policies.editions import Edition
 from detectors.policies.timeline import TRIALS_MAX
-from detectors.rules.contract import Batch, Closed, Correction, Ints, Rule, Share
+from detectors.rules.contract import Batch, Closed, Correction, Rule, Share
 from schemas.columns import Columns
 from schemas.policy import Policy
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
+from schemas.units import Ints
 
 HELD_TRIALS_MAX = 2 * TRIALS_MAX
 """Trials that run at once: those under way, and those that some kind of event has not left yet."""

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.periods.calendar import DAY_MS
-from detectors.rules.contract import Ints
+from schemas.units import DAY_MS, Ints
 
 DAYS_KEPT = 600
 DAYS_NAMED = 450

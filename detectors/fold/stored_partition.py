@@ -15,9 +15,10 @@ from detectors.rules.contract import ClosingRule, CohortRule, CorrectableRule, R
 from detectors.rules.registry import RULES
 from detectors.state.columns import STATE_VERSION, ColumnGroup, Directory, LayoutError
 from detectors.state.customers import CUSTOMER_FIELDS, NONE, PLAN_NUMBERS, UNLIMITED_BITS, Customers
-from detectors.state.event_ids import HOUR_MS, Duplicates
+from detectors.state.event_ids import Duplicates
 from schemas.policy import Policy
 from schemas.records import CohortAverage
+from schemas.units import HOUR_MS
 
 CUSTOMER_GROUP = "customer"
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts, stable_order
+from schemas.units import Ints
 
-Ints = NDArray[np.int64]
 NEVER = np.iinfo(np.int64).max
 
 

@@ -3,9 +3,8 @@
 from math import isqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 
 class LogBins:

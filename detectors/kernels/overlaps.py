@@ -1,11 +1,9 @@
 """How many intervals hold one instant, group by group."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts
-
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 
 def most_at_once(group: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints]:

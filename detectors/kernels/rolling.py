@@ -7,12 +7,10 @@ at most its length plus one step. Late rows count in every window that holds the
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts
 from schemas.hashing import Hashes
-
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 
 def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[Ints, Ints]:

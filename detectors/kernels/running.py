@@ -1,9 +1,8 @@
 """Running totals and running maxima per group, over columns."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 FEW = 512
 """Rows that are sorted as fast by comparing."""

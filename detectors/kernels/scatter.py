@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 
 def in_one_row(cells: NDArray, slot: Ints, place: Ints | int) -> tuple[NDArray, NDArray[np.int64]]:

@@ -8,11 +8,9 @@ from math import log
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.kernels.running import running_maxima, running_totals
-
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 SCALE = 1_000_000
 """Steps of the walk in a unit of the natural logarithm: whole numbers add up in any batches."""

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from schemas.policy import Ladder
+from schemas.units import HOUR_MS
 
-HOUR_MS = 3_600_000
 EVERYTHING = ""
 """The scope of all rules together."""
 

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from detectors.fold.findings import known_ms
-from detectors.periods.calendar import DAY_MS
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
 from schemas.safeguards import AT_ONCE, CONTRACT
+from schemas.units import DAY_MS
 
 SEEN_MAX = 16
 """Findings a case remembers by id, so that one that comes twice is answered once."""

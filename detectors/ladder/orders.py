@@ -9,9 +9,9 @@ from detectors.ladder.brake import HeldAction
 from detectors.ladder.dossier import ENDED_MAX, ORDERS_MAX, Hold, Order
 from detectors.ladder.reasons import CAME_BACK
 from detectors.ladder.turn import Turn
-from detectors.periods.calendar import DAY_MS
 from schemas import ids as identity
 from schemas.records import Action, ActionKind, Notice
+from schemas.units import DAY_MS
 
 GIVES_BACK: frozenset[ActionKind] = frozenset({"release", "withdraw"})
 """Kinds that lift what is in force: they are handed out at once, whatever the brake says."""

@@ -30,10 +30,10 @@ from detectors.ladder.steps import (
     relieve,
     try_next_channel,
 )
-from detectors.ladder.turn import HOUR_MS, Turn
-from detectors.periods.calendar import DAY_MS
+from detectors.ladder.turn import Turn
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Finding
+from schemas.units import DAY_MS, HOUR_MS
 
 Timer = tuple[int, Callable[[Turn, str], None], str]
 Record = TypeVar("Record")

@@ -9,8 +9,7 @@ from detectors.ladder.brake import Brake
 from detectors.ladder.dossier import Case, Dossier, Order
 from schemas.policy import Policy
 from schemas.records import Action
-
-HOUR_MS = 3_600_000
+from schemas.units import HOUR_MS
 
 
 @dataclass(slots=True)

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-DAY_MS = 86_400_000
-LONGEST_DAY_MS = 25 * 3_600_000
+from schemas.units import HOUR_MS
+
+LONGEST_DAY_MS = 25 * HOUR_MS
 """A day on which the clocks go an hour back."""
 
 FIRST_YEAR, LAST_YEAR = 1999, 2101

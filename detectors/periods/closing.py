@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import Calendar
-from detectors.rules.contract import Closed, Ints
+from detectors.rules.contract import Closed
 from detectors.state.customers import Customers
+from schemas.units import Ints
 
 
 class Closing:

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import running_totals
 from detectors.kernels.scatter import in_one_row
-
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 
 class Periods(Protocol):

@@ -5,12 +5,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch, Customers, Ints
+from detectors.rules.contract import Batch, Customers
 from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
 from schemas.events import Port
 from schemas.fields import ABSENT, TCP
 from schemas.hashing import mix
 from schemas.policy import Positive
+from schemas.units import Ints
 
 VARIANTS = ("one_target", "many_targets")
 AtLeastTwo = Annotated[int, Meta(ge=2)]

@@ -17,9 +17,7 @@ from detectors.state.customers import Customers
 from schemas.fields import Fields
 from schemas.policy import Policy, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Level, Window
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from schemas.units import Ints, Mask
 
 NEVER = int(np.iinfo(np.int64).max)
 """A limit that nobody reaches."""

@@ -9,13 +9,14 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import NEVER, Batch, Closed, Correction, Customers, Hit, Ints, Mask
+from detectors.rules.contract import NEVER, Batch, Closed, Correction, Customers, Hit
 from detectors.rules.families.bundle import BundleParameters, BundleRule
 from detectors.rules.families.counting import Pieces
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.policy import Policy
 from schemas.records import Window
+from schemas.units import Ints, Mask
 
 REPORTED = "data_bundle_reported"
 

@@ -20,17 +20,15 @@ from detectors.rules.contract import (
     Correction,
     Customers,
     Hit,
-    Ints,
-    Mask,
     Share,
     Standing,
 )
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive
 from schemas.records import CohortAverage, CohortSum, Window
+from schemas.units import HOUR_MS, Ints, Mask
 
 COHORT = "unlimited data"
-HOUR_MS = 3_600_000
 MONTHS_MAX = 120
 
 

@@ -7,19 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes
-from detectors.rules.contract import Batch, Customers, Hit, Ints, Mask, Standing
-from detectors.rules.families.flood import (
-    MINUTE_MS,
-    FloodParameters,
-    FloodWatch,
-    MinuteCells,
-    Rows,
-    window_of,
-)
+from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.families.flood import FloodParameters, FloodWatch, MinuteCells, Rows, window_of
 from detectors.state.cells import Cells
 from detectors.state.log import OwnLogs
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive
+from schemas.units import MINUTE_MS, Ints, Mask
 
 FAILED = 3
 """Which of a pair's amounts is its failed flows."""

@@ -17,9 +17,7 @@ from detectors.rules.contract import (
     Correction,
     Customers,
     Hit,
-    Ints,
     Level,
-    Mask,
     Share,
     Standing,
 )
@@ -36,8 +34,8 @@ from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import Policy, Positive
 from schemas.records import CohortAverage, Window
+from schemas.units import HOUR_MS, Ints, Mask
 
-HOUR_MS = 3_600_000
 WEEKS_MAX = 52
 """Weeks whose cohorts are remembered, and how far behind a kind or a cohort's sum may be."""
 

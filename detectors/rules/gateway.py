@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels import sameness, scatter
 from detectors.kernels.bit_maps import ELEMENTS_MAX, distinct, words_of
-from detectors.rules.contract import Batch, Customers, Ints, Standing
+from detectors.rules.contract import Batch, Customers, Standing
 from detectors.rules.families.scored_day import (
     OPEN_BACK,
     PerMille,
@@ -20,6 +20,7 @@ from detectors.rules.families.scored_day import (
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import Positive
 from schemas.records import Window
+from schemas.units import Ints
 
 
 class GatewayParameters(ScoredParameters, kw_only=True, frozen=True):

@@ -13,12 +13,12 @@ from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.periods.calendar import FIRST_YEAR, Calendar, calendar
 from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import Batch, Closed, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Closed, Customers, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
+from schemas.units import HOUR_MS, Ints, Mask
 
-HOUR_MS = 3_600_000
 UNIT = "months without use"
 
 FIRST, LAST = 0, 1

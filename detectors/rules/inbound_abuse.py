@@ -8,18 +8,12 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.ring import Steps
-from detectors.rules.contract import Batch, Customers, Hit, Ints
-from detectors.rules.families.distinct import HOUR_MS, DistinctRule, Seen, Span, Start, Windows
-from detectors.rules.families.flood import (
-    MEASURES,
-    MINUTE_MS,
-    MINUTES,
-    FloodParameters,
-    FloodWatch,
-    Rows,
-)
+from detectors.rules.contract import Batch, Customers, Hit
+from detectors.rules.families.distinct import DistinctRule, Seen, Span, Start, Windows
+from detectors.rules.families.flood import MEASURES, MINUTES, FloodParameters, FloodWatch, Rows
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive
+from schemas.units import HOUR_MS, MINUTE_MS, Ints
 
 
 class InboundAbuseParameters(FloodParameters, kw_only=True, frozen=True):

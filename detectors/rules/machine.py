@@ -11,7 +11,7 @@ from detectors.kernels import sameness, scatter
 from detectors.kernels.log_bins import LogBins
 from detectors.kernels.running import distinct_values, running_maxima, running_totals
 from detectors.periods.regular import Regularly
-from detectors.rules.contract import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.rules.families.scored_day import (
     OPEN_BACK,
     PerMille,
@@ -22,6 +22,7 @@ from detectors.rules.families.scored_day import (
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import Policy, Positive
 from schemas.records import Window
+from schemas.units import Ints, Mask
 
 GAPS_MAX = 65_535
 """Gaps of a kind's day that are looked at; later ones change nothing."""

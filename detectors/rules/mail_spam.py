@@ -8,7 +8,6 @@ from msgspec import Meta
 from detectors.periods.ring import Steps
 from detectors.rules.contract import Batch, Customers
 from detectors.rules.families.distinct import (
-    HOUR_MS,
     DistinctParameters,
     DistinctRule,
     Seen,
@@ -19,6 +18,7 @@ from detectors.rules.families.distinct import (
 from schemas.fields import TCP
 from schemas.hashing import mix
 from schemas.policy import Policy
+from schemas.units import HOUR_MS
 
 MAIL_PORTS = (25, 465, 587)
 VARIANTS = ("minute", "hour")

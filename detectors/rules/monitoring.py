@@ -13,23 +13,14 @@ from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import ClosesPeriods, Closing
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import (
-    Batch,
-    Closed,
-    Correction,
-    Customers,
-    Hit,
-    Ints,
-    Mask,
-    Siblings,
-    Standing,
-)
+from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Siblings, Standing
 from detectors.rules.families.calls import split
-from detectors.rules.families.counting import CELL, HOUR_MS, SHORTEST_MS
+from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
 from schemas.events import CALL_MS_MAX
 from schemas.policy import Policy, Positive
 from schemas.records import Window
+from schemas.units import HOUR_MS, Ints, Mask
 
 AHEAD = 1
 """Days after the newest event's in which the rest of a call still counts."""

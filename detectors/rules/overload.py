@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch, Ints
+from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
+from schemas.units import Ints
 
 DAY_SECONDS = 86_400
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts, stable_order
 from detectors.kernels.sequential import Walk, bounded_walk
-from detectors.rules.contract import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.event_ids import Duplicates
 from detectors.state.log import OwnLogs
@@ -17,8 +17,8 @@ from schemas.fields import TCP
 from schemas.hashing import mix
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
+from schemas.units import HOUR_MS, SECOND_MS, Ints, Mask
 
-HOUR_MS, SECOND_MS = 3_600_000, 1_000
 NEVER = np.iinfo(np.int64).max
 Share = Annotated[float, Meta(gt=0, lt=1)]
 

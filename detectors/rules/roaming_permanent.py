@@ -12,14 +12,14 @@ from detectors.kernels import scatter
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import ClosesPeriods, Closing
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import Window
+from schemas.units import HOUR_MS, Ints, Mask
 
 KINDS = ("sms", "voice", "data")
 PLACES = ("home", "abroad")
-HOUR_MS = 3_600_000
 UNIT = "per_mille_abroad"
 
 

@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from detectors.rules.contract import Batch, Mask
+from detectors.rules.contract import Batch
 from detectors.rules.families.bundle import BundleRule
+from schemas.units import Mask
 
 
 class RoamingVolume(BundleRule):

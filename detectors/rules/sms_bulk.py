@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from detectors.kernels import scatter
 from detectors.kernels.linear_counting import estimates
-from detectors.periods.calendar import DAY_MS
 from detectors.periods.ring import PeriodRing, Steps
-from detectors.rules.contract import Batch, Customers, Hit, Ints, Mask
+from detectors.rules.contract import Batch, Customers, Hit
 from detectors.rules.families.distinct import RollingParameters, Seen, Start
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
 from detectors.state.columns import Field
 from schemas.hashing import mix
 from schemas.policy import Policy, Positive
+from schemas.units import DAY_MS, Ints, Mask
 
 WORD_BITS = 64
 RECIPIENT_WORDS = 4

@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from detectors.rules.contract import Batch, Ints
+from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
+from schemas.units import Ints
 
 
 class SmsParameters(CountingParameters, kw_only=True, frozen=True):

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.rules.contract import Ints, Mask
 from detectors.rules.families.gauge import CapacityGauge, Shown, exceeds
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.policy import Policy, RuleParameters
+from schemas.units import Ints, Mask
 
 ENDLESS = np.iinfo(np.int64).max
 BEFORE = "storage_downgrade_before_ms"

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from detectors.fold.findings import KNOWN_MS
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import Batch, Closed, Customers, Hit, Ints
+from detectors.rules.contract import Batch, Closed, Customers, Hit
 from detectors.rules.families.gauge import Gauge
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
+from schemas.units import Ints
 
 
 class EndedParameters(RuleParameters, kw_only=True, frozen=True):

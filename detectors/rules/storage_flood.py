@@ -13,13 +13,13 @@ from detectors.fold.cohort_means import PERIODS_KEPT
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import ClosesPeriods, Closing
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Customers, Hit, Ints, Mask, Share, Standing
+from detectors.rules.contract import Batch, Closed, Customers, Hit, Share, Standing
 from detectors.state.columns import Field
 from schemas.hashing import Hashes, hash_strings
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window
+from schemas.units import HOUR_MS, Ints, Mask
 
-HOUR_MS = 3_600_000
 SHORTEST_DAY_HOURS = 23
 
 Candidate = tuple[str, int, int]

@@ -13,11 +13,12 @@ from detectors.kernels.running import group_starts
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Correction, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Correction, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.policy import Policy
 from schemas.records import Window
+from schemas.units import Ints, Mask
 
 VIEW_SECONDS_MAX = 64_800
 """A view counts for 18 hours at most: past that nobody watches, a box was left on."""

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from detectors.periods.calendar import DAY_MS
 from detectors.periods.ring import Steps
 from detectors.rules.contract import Batch, Customers
 from detectors.rules.families.distinct import Seen, Span, Windows
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
 from detectors.state.customers import NONE
 from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.units import DAY_MS
 
 Days = Annotated[int, Meta(ge=1, le=366)]
 

@@ -12,12 +12,12 @@ from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import ClosesPeriods, Closing
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import Policy
 from schemas.records import Window
+from schemas.units import HOUR_MS, MINUTE_MS, Ints, Mask
 
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 SHORTEST_DAY_HOURS = 23
 VIEW_MINUTES_MAX = 1_440
 CODES = (1 << 16) - 1

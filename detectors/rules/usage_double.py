@@ -9,22 +9,12 @@ from numpy.typing import NDArray
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import ClosesPeriods, Closing
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import (
-    Batch,
-    Closed,
-    Correction,
-    Customers,
-    Hit,
-    Ints,
-    Mask,
-    Share,
-    Standing,
-)
+from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Share, Standing
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window
+from schemas.units import HOUR_MS, Ints, Mask
 
-HOUR_MS = 3_600_000
 MEANS_MAX = 24
 """Months whose means are remembered."""
 

@@ -8,13 +8,14 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.kernels.chains import Chains, join, rounds
-from detectors.periods.calendar import DAY_MS, calendar
+from detectors.periods.calendar import calendar
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.rules.contract import Batch, Correction, Customers, Hit, Ints, Mask, Standing
-from detectors.rules.families.counting import CELL, HOUR_MS, Limit
+from detectors.rules.contract import Batch, Correction, Customers, Hit, Standing
+from detectors.rules.families.counting import CELL, Limit
 from detectors.state.columns import Field
 from schemas.policy import Policy, Positive
 from schemas.records import Window
+from schemas.units import DAY_MS, HOUR_MS, Ints, Mask
 
 CHAINS = 3
 """Newest chains of a customer that a late call can still join."""

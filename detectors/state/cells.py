@@ -11,9 +11,7 @@ from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import group_starts, running_totals
 from detectors.state.columns import grown
 from schemas.hashing import Hashes, mix
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from schemas.units import Ints, Mask
 
 PAGE_CELLS = 1_024
 FEW = 64

@@ -13,8 +13,7 @@ from detectors.kernels.running import group_sizes, group_starts, stable_order
 from detectors.state.chunks import ChunkLog
 from detectors.state.columns import grown
 from schemas.hashing import Hashes, mix
-
-Ints = NDArray[np.int64]
+from schemas.units import Ints
 
 ENTRY = np.dtype([("group", "<u8"), ("element", "<u8"), ("expiry", "<i4"), ("is_gone", "?")])
 """In a chunk, one that is gone takes back an entry of an earlier chunk."""

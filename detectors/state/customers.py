@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.state.columns import ColumnGroup, Directory, Field
 from schemas.hashing import Hashes, hash_strings
 from schemas.records import Customer
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from schemas.units import Ints, Mask
 
 UNLIMITED_BITS = {"sms": 1, "voice": 2, "data": 4}
 ANNOUNCED_BIT, PROFESSIONAL_BIT, FIXED_BIT, ENDED_BIT = 8, 16, 32, 64

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.hashing import ABSENT, HashMap
-from detectors.rules.contract import Ints, Mask
 from detectors.state.chunks import ChunkLog
 from schemas.hashing import Hashes
+from schemas.units import HOUR_MS, Ints, Mask
 
-HOUR_MS = 3_600_000
 PRUNED_SIZE_MIN = 1_024
 ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.running import running_totals
-from detectors.periods.ring import Ints, PeriodRing
+from detectors.periods.ring import PeriodRing
 from detectors.state.columns import Field
+from schemas.units import Ints
 
 
 class PeriodColumns:

@@ -14,7 +14,9 @@ import msgspec
 from faust.types import TP
 from msgspec import Struct
 
-AHEAD_MS = 86_400_000
+from schemas.units import DAY_MS
+
+AHEAD_MS = DAY_MS
 """How far a partition's event time may run ahead of another's that has more to read."""
 
 STALLED_SECONDS = 10.0

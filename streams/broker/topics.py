@@ -15,6 +15,8 @@ from kafka.errors import (
     for_code,
 )
 
+from schemas.units import DAY_MS, HOUR_MS, MIB
+
 USAGE_PREFIX = "usage."
 USAGE_TOPICS = (
     "usage.sms",
@@ -36,14 +38,13 @@ COHORT_AVERAGES = "cohort-averages"
 ONE_PARTITION = (POLICIES, COHORT_AVERAGES)
 """Every worker reads these whole; all others are split by customer, alike."""
 
-DAY_MS = 86_400_000
 ANSWER_MS_MAX = 5_000
 """A broker that has not answered by then is taken for unreachable."""
 
-COMPACTION_LAG_MS_MIN = 3_600_000
+COMPACTION_LAG_MS_MIN = HOUR_MS
 """For an hour every version of a changelog row stays, so that a mistake can be looked into."""
 
-CHANGELOG_BYTES_MAX = 8 * 1_048_576
+CHANGELOG_BYTES_MAX = 8 * MIB
 """A marker holds a partition's scans and means, which may be many in bad times."""
 
 CHANGELOG_CONFIG = {
@@ -51,7 +52,7 @@ CHANGELOG_CONFIG = {
     "max.message.bytes": str(CHANGELOG_BYTES_MAX),
 }
 
-DEAD_LETTER_BYTES_MAX = 2 * 1_048_576
+DEAD_LETTER_BYTES_MAX = 2 * MIB
 """A dead letter carries its record, which may have used up the usual 1 MiB, and the reason."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from detectors.policies.editions import default_policy_path, load_policy
 from schemas.events import Voice
 from schemas.records import Customer, PolicyRecord
+from schemas.units import DAY_MS
 
 VERSION = "mishap"
 RULE = "voice_daily"
@@ -14,7 +15,6 @@ LIMIT_MS = 60_000
 """A minute of calls a day, where six hours were meant."""
 
 CALL_MS = 2 * LIMIT_MS
-DAY_MS = 86_400_000
 
 
 def wrong_policy(begins_ms: int) -> PolicyRecord:

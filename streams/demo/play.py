@@ -25,6 +25,7 @@ from rich.table import Table
 
 from schemas.events import Event, Voice
 from schemas.records import Action, Customer, Finding
+from schemas.units import HOUR_MS
 from streams.broker.partitioner import partitions_of
 from streams.broker.topics import (
     ACTIONS,
@@ -334,7 +335,7 @@ def _actions_table(actions: list[Action], findings: dict[str, Finding]) -> Table
 def _amount(value: int, unit: str) -> str:
     if unit == "bytes":
         return f"{value / 1e9:.2f} GB"
-    return f"{value / 3_600_000:.1f} h" if unit == "ms" else f"{value} {unit}"
+    return f"{value / HOUR_MS:.1f} h" if unit == "ms" else f"{value} {unit}"
 
 
 def _summary(

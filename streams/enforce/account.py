@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from schemas.records import Action, ActionKind, EnforcementResult, Service
 from schemas.safeguards import CALLING, NEVER_BARRED
-from streams.enforce.times import iso
+from schemas.units import iso
 
 HELD_MAX = 64
 """Actions waiting and restrictions in force of one customer; what comes on top is refused.

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from schemas.records import Action, ActionKind, Finding, Window
+from schemas.units import HOUR_MS
 from streams.explain.case import Case
-from streams.explain.recompute import HOUR_MS, Recomputation
+from streams.explain.recompute import Recomputation
 from streams.explain.signs import signs_of
 from streams.explain.spans import InputGone, spans_of
 from streams.explain.texts import texts_in

@@ -15,11 +15,11 @@ from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.policy import Policy
 from schemas.records import CohortPartial, Customer, Finding, PolicyRef
+from schemas.units import DAY_MS, HOUR_MS
 from streams.broker.partitioner import partition_of, partitions_of
 from streams.files.sources import Chunk
 from streams.replay.replay import CUSTOMERS_AT_ONCE, Replay, Results
 
-DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 CLOSING_MS = 2 * DAY_MS
 """A timer that ends within a day is looked at once that day is over."""
 

@@ -14,9 +14,9 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from detectors.fold.provenance import Origin
-from detectors.periods.calendar import DAY_MS
 from schemas.decode import decode
 from schemas.records import Action, Customer, Finding
+from schemas.units import DAY_MS
 from streams.broker.partitioner import partition_of
 from streams.broker.topics import (
     ACTIONS,

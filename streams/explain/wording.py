@@ -10,9 +10,9 @@ from babel.numbers import format_decimal, format_percent
 from babel.units import format_unit
 
 from schemas.records import Window
+from schemas.units import MINUTE_MS
 from streams.explain.texts import Texts
 
-MINUTE_MS = 60_000
 DIGITS = "#,##0.##"
 
 GIGABYTE, MEGABYTE = 10**9, 10**6

@@ -33,6 +33,7 @@ from schemas.records import (
     EnforcementResult,
     Finding,
 )
+from schemas.units import DAY_MS
 from streams.broker.partitioner import partitions_of
 from streams.clock import Clock, wall_clock
 from streams.dead_letters import POLICY_REASON, dead_letter
@@ -48,7 +49,7 @@ EVERYBODY = ""
 
 NEVER_MS = 2**62
 
-SLICE_MS = 3 * 86_400_000
+SLICE_MS = 3 * DAY_MS
 """How far one kind of event may run ahead of the others within a chunk."""
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from schemas.events import Data, Event, Flow, Sms, Storage, Stream, Voice
-from schemas.units import GB, HOUR_MS, MB, MINUTE_MS, Integers, Numbers
+from schemas.units import GB, HOUR_MS, MB, MINUTE_MS, Floats, Ints
 from streams.synthetic.local_day import LocalDay
 from streams.synthetic.parts.scene import FIRST_LIVING_HOST, HOSTS, SYN, TCP, UDP, WHOLE_CONNECTION
 from streams.synthetic.population import FRIENDS, Habits, Population, address_of, friends
@@ -50,8 +50,8 @@ class Today(NamedTuple):
 class Due(NamedTuple):
     """How often each customer does something today, and how often they did so before, (n,)."""
 
-    count: Integers
-    before: Integers
+    count: Ints
+    before: Ints
 
 
 def today(day: LocalDay, people: Population) -> Today:
@@ -141,7 +141,7 @@ def calls(rng: np.random.Generator, now: Today) -> list[Event]:
     ]
 
 
-def _call_durations_ms() -> Integers:
+def _call_durations_ms() -> Ints:
     """Durations of calls from the shortest to the longest: half are shorter than 90 s."""
     normal = NormalDist()
     quantiles = [normal.inv_cdf((step + 0.5) / CALL_STEPS) for step in range(CALL_STEPS)]
@@ -152,7 +152,7 @@ def _call_durations_ms() -> Integers:
 CALL_DURATIONS_MS = _call_durations_ms()
 
 
-def _durations_ms(now: Today, due: Due) -> Integers:
+def _durations_ms(now: Today, due: Due) -> Ints:
     """Each customer's calls go round the golden ratio, so that a few already have the mean."""
     caller = _each(due.count)
     turn = due.before[caller] + np.arange(len(caller))
@@ -324,7 +324,7 @@ def events_per_day(habits: Habits) -> float:
 
 
 def _mobile(
-    rng: np.random.Generator, now: Today, customer: Integers
+    rng: np.random.Generator, now: Today, customer: Ints
 ) -> tuple[list[str], list[str], list[str], list[str | None]]:
     """Who used which telephone, in which cell, and in whose network if not in one's own."""
     people = now.people
@@ -342,7 +342,7 @@ def network_abroad(customer: int) -> str:
     return NETWORKS_ABROAD[customer % len(NETWORKS_ABROAD)]
 
 
-def _each(count: Integers) -> Integers:
+def _each(count: Ints) -> Ints:
     """Each customer as often as their count says."""
     return np.repeat(np.arange(len(count)), count)
 
@@ -353,16 +353,16 @@ def _directions(sent: int, received: int) -> list[Literal["mo", "mt"]]:
     return directions
 
 
-def _picked(pool: Sequence[str], index: Integers) -> list[str]:
+def _picked(pool: Sequence[str], index: Ints) -> list[str]:
     return [pool[i] for i in index.tolist()]
 
 
-def _friends(rng: np.random.Generator, customer: Integers, count: int) -> Integers:
+def _friends(rng: np.random.Generator, customer: Ints, count: int) -> Ints:
     """Whom each customer reaches or hears from: the first friend most often."""
     return friends(customer, rng.geometric(0.3, len(customer)).clip(1, FRIENDS), count)
 
 
-def _shared(total: Integers | Numbers, owner: Integers, weight: Numbers) -> Integers:
+def _shared(total: Ints | Floats, owner: Ints, weight: Floats) -> Ints:
     """Split each owner's total over their rows by weight, rounded down."""
     share = weight / np.bincount(owner, weight)[owner]
     return (total[owner] * share).astype(np.int64)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from schemas.units import HOUR_MS, Integers, Numbers
+from schemas.units import HOUR_MS, Floats, Ints
 
 WORKDAY_HOURS = np.array(
     [2, 1, 1, 1, 1, 2, 6, 12, 16, 16, 15, 15, 18, 16, 14, 15, 17, 20, 22, 22, 20, 16, 10, 5]
@@ -29,14 +29,14 @@ class LocalDay:
     date: date
     start_ms: int
     end_ms: int
-    hour_ends: Numbers
+    hour_ends: Floats
 
     @property
     def is_weekend(self) -> bool:
         """Whether it is a Saturday or a Sunday."""
         return self.date.weekday() >= 5
 
-    def moments_ms(self, rng: np.random.Generator, count: int) -> Integers:
+    def moments_ms(self, rng: np.random.Generator, count: int) -> Ints:
         """Draw times of this day, more of them in the busy hours, shape (count,)."""
         hour = np.searchsorted(self.hour_ends, rng.random(count), side="right")
         return self.start_ms + hour * HOUR_MS + rng.integers(0, HOUR_MS, count)
@@ -69,11 +69,11 @@ def _midnight_ms(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
 
 
-def _hour_ends(start_ms: int, end_ms: int, zone: ZoneInfo) -> Numbers:
+def _hour_ends(start_ms: int, end_ms: int, zone: ZoneInfo) -> Floats:
     """Cumulative share of a day's use at the end of each of its whole hours; the last is 1."""
     starts_ms = range(start_ms, end_ms - HOUR_MS + 1, HOUR_MS)
     local = [datetime.fromtimestamp(hour_ms / 1000, zone) for hour_ms in starts_ms]
     weights = WEEKEND_HOURS if local[0].weekday() >= 5 else WORKDAY_HOURS
-    ends: Numbers = np.cumsum(weights[[moment.hour for moment in local]], dtype=np.float64)
+    ends: Floats = np.cumsum(weights[[moment.hour for moment in local]], dtype=np.float64)
     ends /= ends[-1]
     return ends

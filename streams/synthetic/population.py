@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from schemas.records import Customer
-from schemas.units import GB, MB, Integers, Numbers
+from schemas.units import GB, MB, Floats, Ints
 from streams.synthetic.parts.part import Part
 from streams.synthetic.parts.scene import Player
 from streams.synthetic.parts.schedules import Calendar
@@ -38,15 +38,15 @@ LEVEL_MIN, LEVEL_MAX, LEVEL_SIGMA = 0.5, 1.4, 0.3
 class Habits:
     """Mean use of each customer, each column of shape (customers,); a silent customer's is zero."""
 
-    sms_sent_per_day: Numbers
-    sms_received_per_day: Numbers
-    calls_made_per_day: Numbers
-    calls_received_per_day: Numbers
-    sessions_per_day: Numbers
-    data_bytes_per_day: Numbers
-    flows_per_day: Numbers
-    viewings_per_day: Numbers
-    storage_used_bytes: Numbers
+    sms_sent_per_day: Floats
+    sms_received_per_day: Floats
+    calls_made_per_day: Floats
+    calls_received_per_day: Floats
+    sessions_per_day: Floats
+    data_bytes_per_day: Floats
+    flows_per_day: Floats
+    viewings_per_day: Floats
+    storage_used_bytes: Floats
 
 
 class Role(NamedTuple):
@@ -64,10 +64,10 @@ class Population:
 
     customers: list[Customer]
     ids: list[str]
-    plan: Integers
-    cast: dict[str, Integers]
+    plan: Ints
+    cast: dict[str, Ints]
     habits: Habits
-    phases: dict[str, Numbers]
+    phases: dict[str, Floats]
     stage: list[list[Role]]
 
     @cached_property
@@ -116,9 +116,9 @@ def address_of(customer: int) -> str:
     return f"100.{64 + (customer >> 16)}.{customer >> 8 & 255}.{customer & 255}"
 
 
-def friends(customer: Integers, rank: Integers, count: int) -> Integers:
+def friends(customer: Ints, rank: Ints, count: int) -> Ints:
     """Each customer's friend of this rank, from 1 on: always the same few people."""
-    friend: Integers = (customer + 1 + (customer * 31 + rank * 101) % (count - 1)) % count
+    friend: Ints = (customer + 1 + (customer * 31 + rank * 101) % (count - 1)) % count
     return friend
 
 
@@ -140,7 +140,7 @@ def populate(
     )
 
 
-def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[str, Integers]:
+def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[str, Ints]:
     """Give out the parts; nobody plays two."""
     sizes = [part.player_count(count) for part in parts]
     groups = np.split(rng.permutation(count)[: sum(sizes)], np.cumsum(sizes)[:-1])
@@ -148,8 +148,8 @@ def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[s
 
 
 def _plans(
-    rng: np.random.Generator, cast: dict[str, Integers], count: int, parts: Sequence[Part]
-) -> Integers:
+    rng: np.random.Generator, cast: dict[str, Ints], count: int, parts: Sequence[Part]
+) -> Ints:
     """Index into `PLANS` of each customer: by chance, except where the part needs a certain one."""
     plan = rng.choice(len(PLANS), size=count, p=PLAN_SHARES)
     for part in parts:
@@ -161,8 +161,8 @@ def _plans(
 
 def _customers(
     ids: list[str],
-    plan: Integers,
-    cast: dict[str, Integers],
+    plan: Ints,
+    cast: dict[str, Ints],
     calendar: Calendar,
     parts: Sequence[Part],
 ) -> list[Customer]:
@@ -183,7 +183,7 @@ def _customers(
 
 
 def _habits(
-    rng: np.random.Generator, cast: dict[str, Integers], plan: Integers, parts: Sequence[Part]
+    rng: np.random.Generator, cast: dict[str, Ints], plan: Ints, parts: Sequence[Part]
 ) -> Habits:
     """Draw everybody's level for each kind of use, then make the silent silent."""
     count = len(plan)
@@ -209,13 +209,13 @@ def _habits(
     return habits
 
 
-def _levels(rng: np.random.Generator, count: int, *, mean: float) -> Numbers:
+def _levels(rng: np.random.Generator, count: int, *, mean: float) -> Floats:
     """Levels about this mean, shape (count,)."""
     levels = rng.lognormal(-(LEVEL_SIGMA**2) / 2, LEVEL_SIGMA, count)
     return mean * levels.clip(LEVEL_MIN, LEVEL_MAX)
 
 
-def _data_levels(rng: np.random.Generator, plan: Integers) -> Numbers:
+def _data_levels(rng: np.random.Generator, plan: Ints) -> Floats:
     """Bytes a day: about the mean if unlimited, at most 62 % of the bundle a month if not."""
     levels = _levels(rng, len(plan), mean=600 * MB)
     for index, template in enumerate(PLANS):
@@ -227,9 +227,9 @@ def _data_levels(rng: np.random.Generator, plan: Integers) -> Numbers:
 
 def _exaggerate_data(
     rng: np.random.Generator,
-    cast: dict[str, Integers],
-    plan: Integers,
-    levels: Numbers,
+    cast: dict[str, Ints],
+    plan: Ints,
+    levels: Floats,
     parts: Sequence[Part],
 ) -> None:
     """Raise those who use many times the mean of all unlimited customers.
@@ -243,7 +243,7 @@ def _exaggerate_data(
             levels[players] = rng.uniform(*part.data_times, len(players)) * levels[unlimited].mean()
 
 
-def _storage_levels(rng: np.random.Generator, plan: Integers) -> Numbers:
+def _storage_levels(rng: np.random.Generator, plan: Ints) -> Floats:
     """Bytes stored at the end: below 95 % of the plan's capacity, zero without cloud."""
     levels = np.empty(len(plan))
     for index, template in enumerate(PLANS):
@@ -259,7 +259,7 @@ def _storage_levels(rng: np.random.Generator, plan: Integers) -> Numbers:
 
 def _stage(
     rng: np.random.Generator,
-    cast: dict[str, Integers],
+    cast: dict[str, Ints],
     calendar: Calendar,
     parts: Sequence[Part],
 ) -> list[list[Role]]:

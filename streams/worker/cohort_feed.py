@@ -17,8 +17,8 @@ from mode.utils.logging import get_logger
 from detectors.fold.cohort_means import Averages
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
-from detectors.periods.calendar import DAY_MS
 from schemas.records import CohortAverage, CohortPartial
+from schemas.units import DAY_MS
 from streams.broker.topics import COHORT_AVERAGES
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable

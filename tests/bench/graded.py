@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from schemas.events import Event
-from schemas.units import HOUR_MS, MB, MINUTE_MS, SECOND_MS, Integers
+from schemas.units import HOUR_MS, MB, MINUTE_MS, SECOND_MS, Ints
 from streams.synthetic.parts.part import EVERYTHING, Part
 from streams.synthetic.parts.scene import FIRST_LIVING_HOST, HOSTS, Scene, one_after_another
 from streams.synthetic.parts.schedules import (
@@ -143,7 +143,7 @@ def lone_worker(scene: Scene) -> list[Event]:
 
 def _steady(
     scene: Scene, first_hour: float, last_hour: float, step_ms: float, variation: float
-) -> Integers:
+) -> Ints:
     """Times whose gaps have this mean and coefficient of variation."""
     number = int(24 * HOUR_MS / step_ms) + 1
     gaps_ms = scene.rng.normal(step_ms, variation * step_ms, number).clip(SECOND_MS)
@@ -240,7 +240,7 @@ def telephone_tester(scene: Scene) -> list[Event]:
     return _devices(scene, np.arange(int(between(3, 9, telephones))))
 
 
-def _devices(scene: Scene, numbers: Integers) -> list[Event]:
+def _devices(scene: Scene, numbers: Ints) -> list[Event]:
     names = [f"{scene.player.customer_id}-device{number}" for number in numbers.tolist()]
     times = scene.within(8, 14 * HOUR_MS, len(names))
     return scene.data(times, 30 * MB, 20 * MINUTE_MS, device_fingerprint=names)

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.events import Data, Event, Flow, Sms, Storage, Voice
+from schemas.units import Ints, Mask
 from streams.broker.partitioner import partitions_of
 from tests.bench.scales import PARTITIONS
 
@@ -32,9 +32,6 @@ SCAN_EVERY, SCAN_FLOWS = 1_000, 40
 
 CAPACITY_BYTES = 1_000_000_000
 """What the default plan holds; two in a hundred snapshots show more."""
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

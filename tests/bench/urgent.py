@@ -11,6 +11,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.events import Flow
+from schemas.units import MINUTE_MS
 from streams.broker.partitioner import partition_of
 from streams.broker.topics import ACTIONS
 from tests.bench.figures import BenchError
@@ -27,8 +28,6 @@ BACKLOG_START_MS = LOAD_START_MS + SPAN_MS
 FLOOD_START_MS = BACKLOG_START_MS + SPAN_MS
 PACKETS = 2_000_000
 """A minute; the policy allows 20,000 a second."""
-
-MINUTE_MS = 60_000
 
 
 async def measure(bootstrap: str, backlog: Traffic) -> Latencies:

@@ -14,6 +14,7 @@ from detectors.policies.editions import load_policy
 from schemas.ids import action_id, finding_id
 from schemas.policy import Policy
 from schemas.records import EnforcementResult, Finding, PolicyRef, Window
+from schemas.units import DAY_MS
 from streams.broker.topics import ENFORCEMENT_RESULTS, FINDINGS
 from streams.clock import wall_clock
 from streams.metrics import Metrics
@@ -23,7 +24,6 @@ from tests.bench.children import say, told
 from tests.bench.traffic import START_MS, customer_id
 
 AT_ONCE = 500
-DAY_MS = 86_400_000
 RULE = "sms_daily"
 UNBRAKED = 1 << 40
 

@@ -10,8 +10,8 @@ from detectors.policies.editions import PARAMETERS, default_policy_path, load_po
 from detectors.rules.registry import RULES
 from schemas.policy import PolicyError, read_policy
 from schemas.toml_lines import line_of as found_line_of
+from schemas.units import HOUR_MS
 
-HOUR_MS = 3_600_000
 GB = 10**9
 DOCUMENT = default_policy_path().read_text(encoding="utf-8")
 LINES = DOCUMENT.splitlines()

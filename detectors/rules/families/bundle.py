@@ -5,9 +5,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from detectors.rules.contract import NEVER, Batch, Customers, Ints, Mask
+from detectors.rules.contract import NEVER, Batch, Customers
 from detectors.rules.families.counting import CountingParameters, CountingRule
 from detectors.state.customers import NONE
+from schemas.units import Ints, Mask
 
 
 class BundleParameters(CountingParameters, kw_only=True, frozen=True):

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from detectors.periods.ring import Periods
-from detectors.rules.contract import Batch, Ints
+from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
 from schemas.events import CALL_MS_MAX
+from schemas.units import Ints
 
 
 def split(periods: Periods, start_ms: Ints, end_ms: Ints) -> tuple[Ints, Ints, Ints]:

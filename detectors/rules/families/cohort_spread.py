@@ -6,8 +6,8 @@ import numpy as np
 
 from detectors.kernels.log_bins import LogBins
 from detectors.kernels.spread import deviation, median
-from detectors.rules.contract import Ints
 from schemas.records import CohortAverage, CohortSum
+from schemas.units import Ints
 
 KINDS = ("data", "sms", "voice")
 FEATURES = ("frequency", "connection", *(f"{kind}_share" for kind in KINDS))

@@ -12,13 +12,13 @@ from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.periods.calendar import calendar
 from detectors.periods.regular import Regularly
 from detectors.periods.ring import PeriodRing, Periods, Steps
-from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
+from schemas.units import HOUR_MS, Ints, Mask
 
 CELL = np.dtype("<u4")
-HOUR_MS = 3_600_000
 
 PERIODS_MAX = 4_096
 """Cells of a customer's row at most: ten million customers have to fit a machine."""

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from detectors.kernels.rolling import Episodes, WindowCounts, distinct_in_windows
 from detectors.kernels.running import group_starts
 from detectors.periods.ring import Periods, Steps
-from detectors.rules.contract import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.contacts import Contacts
 from detectors.state.log import OwnLogs
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
-
-HOUR_MS = 3_600_000
+from schemas.units import HOUR_MS, Ints, Mask
 
 
 class DistinctParameters(RuleParameters, kw_only=True, frozen=True):

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import distinct_in_windows
-from detectors.rules.contract import Batch, Correction, Customers, Hit, Ints
+from detectors.rules.contract import Batch, Correction, Customers, Hit
 from detectors.rules.families.distinct import DistinctRule, Start
 from schemas.hashing import Hashes
 from schemas.policy import Policy
+from schemas.units import Ints
 
 
 class Place(NamedTuple):

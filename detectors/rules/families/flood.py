@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Ints, Mask
+from detectors.rules.contract import Batch
 from detectors.state.cells import Cells
 from detectors.state.columns import Field
 from schemas.fields import ABSENT, ACK, SYN, TCP
 from schemas.hashing import Hashes
 from schemas.policy import Positive, RuleParameters
 from schemas.records import Window
+from schemas.units import MINUTE_MS, Ints, Mask
 
-MINUTE_MS = 60_000
 MINUTES = 2
 """A flood is one that goes on: so many minutes running."""
 

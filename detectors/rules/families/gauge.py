@@ -8,13 +8,14 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts, running_maxima, stable_order
-from detectors.rules.contract import Batch, Customers, Hit, Ints, Mask, Standing
+from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.events import AMOUNT_MAX
 from schemas.fields import ABSENT
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
+from schemas.units import Ints, Mask
 
 
 class GaugeParameters(RuleParameters, kw_only=True, frozen=True):

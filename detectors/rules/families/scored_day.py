@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Ints, Mask
+from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Level, Window
+from schemas.units import HOUR_MS, Ints, Mask
 
-HOUR_MS = 3_600_000
 OPEN_BACK = 1
 """Days before the newest that still take events: less than a day's lateness reaches no further."""
 

@@ -3,9 +3,9 @@
 import click
 
 from schemas.records import Action
+from schemas.units import iso
 from streams.enforce.account import Order
 from streams.enforce.adapters.contract import Adapter, spelled, strictest
-from streams.enforce.times import iso
 
 
 class DryRun:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from schemas.records import Action, Service
+from schemas.units import iso
 from streams.enforce.account import UNDOING, Order, Restriction
 from streams.enforce.adapters.contract import SEVERITY, spelled, strictest
 from streams.enforce.http import post
-from streams.enforce.times import iso
 
 SERVICES = frozenset({"mobile", "sms", "voice", "data", "internet"})
 """Those that a policy control function knows; each has a counter of its own."""

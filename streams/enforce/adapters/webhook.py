@@ -8,10 +8,10 @@ from hashlib import sha256
 import msgspec
 
 from schemas.records import Action
+from schemas.units import iso
 from streams.clock import Clock
 from streams.enforce.account import Order
 from streams.enforce.http import post
-from streams.enforce.times import iso
 
 SECRET_PREFIX = "whsec_"
 

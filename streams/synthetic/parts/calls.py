@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from schemas.events import Event
-from schemas.units import HOUR_MS, MINUTE_MS, SECOND_MS, Integers
+from schemas.units import HOUR_MS, MINUTE_MS, SECOND_MS, Ints
 from streams.synthetic.parts.scene import Scene, one_after_another
 
 CALL_MS = 25 * MINUTE_MS
@@ -107,7 +107,7 @@ def _talk(scene: Scene, total_ms: int, circle: Any = None) -> list[Event]:
     ]
 
 
-def _shared(total: int, weight: Any) -> Integers:
+def _shared(total: int, weight: Any) -> Ints:
     """Split a total by weight, rounded down."""
-    shared: Integers = (total * weight / weight.sum()).astype(np.int64)
+    shared: Ints = (total * weight / weight.sum()).astype(np.int64)
     return shared

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas.events import Data, Event, Flow, Sms, Storage, Stream, Voice
-from schemas.units import HOUR_MS, MINUTE_MS, Integers
+from schemas.units import HOUR_MS, MINUTE_MS, Ints
 from streams.synthetic.local_day import LocalDay
 
 TCP, UDP = 6, 17
@@ -68,7 +68,7 @@ class Scene:
         """A time of the day, by twenty-fourths of it: also a day of 23 hours has all of them."""
         return self.day.start_ms + int(hour / 24 * (self.day.end_ms - self.day.start_ms))
 
-    def within(self, hour: float, length_ms: int, number: int) -> Integers:
+    def within(self, hour: float, length_ms: int, number: int) -> Ints:
         """So many random times from an hour on, in order."""
         return self.at(hour) + np.sort(self.rng.integers(0, length_ms, number))
 
@@ -187,7 +187,7 @@ def _column(value: Any, size: int) -> Any:
     return _listed(value) if _is_column(value) else [value] * size
 
 
-def one_after_another(first_ms: int, duration_ms: Integers, gap_ms: Integers | int) -> Integers:
+def one_after_another(first_ms: int, duration_ms: Ints, gap_ms: Ints | int) -> Ints:
     """Starts of calls, each so long after the end of the one before."""
     steps_ms = duration_ms + gap_ms
     return first_ms + np.cumsum(steps_ms) - steps_ms

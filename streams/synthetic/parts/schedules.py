@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from schemas.units import HOUR_MS, Integers
+from schemas.units import HOUR_MS, Ints
 from streams.synthetic.local_day import LocalDay
 
 Calendar = Sequence[LocalDay]
-Schedule = Callable[[np.random.Generator, Calendar], Integers]
+Schedule = Callable[[np.random.Generator, Calendar], Ints]
 Need = Callable[[Calendar, int], bool]
 """Whether days and customers are enough for the part to show."""
 
@@ -19,17 +19,17 @@ PLAN_COHORT_MIN = 300
 WEEK = 7
 
 
-def every_day(_rng: np.random.Generator, calendar: Calendar) -> Integers:
+def every_day(_rng: np.random.Generator, calendar: Calendar) -> Ints:
     """From the first day to the last."""
     return np.arange(len(calendar))
 
 
-def weekdays(_rng: np.random.Generator, calendar: Calendar) -> Integers:
+def weekdays(_rng: np.random.Generator, calendar: Calendar) -> Ints:
     """From Monday to Friday, each week."""
     return np.array([day.index for day in calendar if not day.is_weekend], np.int64)
 
 
-def weekends(_rng: np.random.Generator, calendar: Calendar) -> Integers:
+def weekends(_rng: np.random.Generator, calendar: Calendar) -> Ints:
     """On Saturdays and Sundays, each week."""
     return np.array([day.index for day in calendar if day.is_weekend], np.int64)
 
@@ -37,7 +37,7 @@ def weekends(_rng: np.random.Generator, calendar: Calendar) -> Integers:
 def some_days(least: int, most: int) -> Schedule:
     """On so many days anywhere, or on all if there are fewer."""
 
-    def draw(rng: np.random.Generator, calendar: Calendar) -> Integers:
+    def draw(rng: np.random.Generator, calendar: Calendar) -> Ints:
         wanted = min(int(rng.integers(least, most + 1)), len(calendar))
         return np.sort(rng.choice(len(calendar), size=wanted, replace=False))
 
@@ -47,7 +47,7 @@ def some_days(least: int, most: int) -> Schedule:
 def some_days_of_a_week(least: int, most: int) -> Schedule:
     """On so many of seven days in a row."""
 
-    def draw(rng: np.random.Generator, calendar: Calendar) -> Integers:
+    def draw(rng: np.random.Generator, calendar: Calendar) -> Ints:
         first = int(rng.integers(0, max(len(calendar) - WEEK + 1, 1)))
         return first + some_days(least, most)(rng, calendar[first : first + WEEK])
 
@@ -57,7 +57,7 @@ def some_days_of_a_week(least: int, most: int) -> Schedule:
 def stretch(length: int) -> Schedule:
     """On so many days in a row."""
 
-    def draw(rng: np.random.Generator, calendar: Calendar) -> Integers:
+    def draw(rng: np.random.Generator, calendar: Calendar) -> Ints:
         first = int(rng.integers(0, max(len(calendar) - length + 1, 1)))
         return np.arange(first, min(first + length, len(calendar)))
 
@@ -67,24 +67,24 @@ def stretch(length: int) -> Schedule:
 def days_between(first: int, end: int) -> Schedule:
     """On the days from `first` up to `end`, which is left out."""
 
-    def draw(_rng: np.random.Generator, calendar: Calendar) -> Integers:
+    def draw(_rng: np.random.Generator, calendar: Calendar) -> Ints:
         return np.arange(min(first, len(calendar)), min(end, len(calendar)))
 
     return draw
 
 
-def a_closed_day(rng: np.random.Generator, calendar: Calendar) -> Integers:
+def a_closed_day(rng: np.random.Generator, calendar: Calendar) -> Ints:
     """On one day that is over for 48 h before the last one begins."""
     return rng.integers(0, max(len(calendar) - 3, 1), 1)
 
 
-def whole_weeks(calendar: Calendar) -> Integers:
+def whole_weeks(calendar: Calendar) -> Ints:
     """First days of the weeks from Monday to Sunday within the calendar."""
     mondays = [day.index for day in calendar if day.date.weekday() == 0]
     return np.array([first for first in mondays if first + WEEK <= len(calendar)], np.int64)
 
 
-def two_weeks(rng: np.random.Generator, calendar: Calendar) -> Integers:
+def two_weeks(rng: np.random.Generator, calendar: Calendar) -> Ints:
     """On every day of two whole weeks in a row that are closed before the last day."""
     first = rng.choice(
         [monday for monday in whole_weeks(calendar) if _ends_twice(monday, calendar)]

@@ -3,8 +3,9 @@
 import pytest
 
 from detectors.ladder import brake as brake_module
-from detectors.ladder.brake import FLOOR, HOUR_MS, HOURS_KEPT, Brake
+from detectors.ladder.brake import FLOOR, HOURS_KEPT, Brake
 from detectors.ladder.ladder import Verdicts
+from schemas.units import HOUR_MS
 from tests.support.harness.ladder_story import (
     PATIENT,
     POLICY,

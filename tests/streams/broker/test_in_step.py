@@ -7,6 +7,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.units import HOUR_MS
 from streams.broker.in_step import (
     AHEAD_MS,
     LEFT_BEHIND_SECONDS,
@@ -16,7 +17,6 @@ from streams.broker.in_step import (
     event_time_ms,
 )
 
-HOUR_MS = 3_600_000
 SMS, VOICE, DATA = (TP(f"usage.{kind}", 0) for kind in ("sms", "voice", "data"))
 OTHER = TP("usage.sms", 1)
 

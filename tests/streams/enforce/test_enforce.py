@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.units import DAY_MS
 from streams.enforce.account import ANSWERS_MAX, HELD_MAX, LASTING, UNDOING
 from streams.enforce.consumer import serve_figures
 from streams.enforce.errors import EnforceError
@@ -28,8 +29,6 @@ from tests.support.harness.enforcing import (
     results,
     work,
 )
-
-DAY_MS = 86_400_000
 
 
 @pytest.fixture(autouse=True)

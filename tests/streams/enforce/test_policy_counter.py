@@ -5,12 +5,12 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from schemas.units import DAY_MS
 from streams.enforce.adapters.policy_counter import PolicyCounter
 from streams.enforce.store import Store
 from tests.support.harness.enforcing import NOW_MS, Clock, Record, action, enforcer, work
 from tests.support.harness.receiver import Receiver
 
-DAY_MS = 86_400_000
 TOMORROW = "2026-01-02T00:00:00Z"
 
 STATUS = {
