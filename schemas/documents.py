@@ -13,7 +13,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from schemas.events import USAGE_KINDS
+from schemas import topics
+from schemas.events import STORAGE_QUANTITIES, USAGE_KINDS
 from schemas.records import (
     Action,
     CohortAverage,
@@ -44,15 +45,6 @@ RECORDS: dict[str, type[Struct]] = {
     "policy": PolicyRecord,
 }
 """Every record that gets a schema. A new one also joins the `records` of its topic below."""
-
-STORAGE_QUANTITIES = (
-    "used_bytes",
-    "largest_file_bytes",
-    "contacts",
-    "linked_items",
-    "shared_items",
-    "written_bytes",
-)
 
 EXTRA_RULES: dict[str, dict[str, Any]] = {
     "storage": {
@@ -87,9 +79,9 @@ class Topic(Struct, kw_only=True, frozen=True):
     records: tuple[str, ...]
 
 
-USAGE_TOPICS = tuple(
+USAGE = tuple(
     Topic(
-        name=f"usage.{kind}",
+        name=topics.USAGE_PREFIX + kind,
         title=f"Usage: {kind}",
         description="Usage events, one per record.",
         key=CUSTOMER_KEY,
@@ -101,9 +93,9 @@ USAGE_TOPICS = tuple(
 )
 
 TOPICS: tuple[Topic, ...] = (
-    *USAGE_TOPICS,
+    *USAGE,
     Topic(
-        name="customers",
+        name=topics.CUSTOMERS,
         title="Customers",
         description="Who has which plan.",
         key=CUSTOMER_KEY,
@@ -112,7 +104,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("customer",),
     ),
     Topic(
-        name="policies",
+        name=topics.POLICIES,
         title="Policies",
         description="Policy documents: a new one takes effect without a restart.",
         key=POLICY_KEY,
@@ -121,7 +113,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("policy",),
     ),
     Topic(
-        name="enforcement.results",
+        name=topics.ENFORCEMENT_RESULTS,
         title="Enforcement results",
         description="What became of each action.",
         key=CUSTOMER_KEY,
@@ -130,7 +122,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("enforcement_result",),
     ),
     Topic(
-        name="decisions",
+        name=topics.DECISIONS,
         title="Decisions",
         description="What a person decided: approve, reject, exempt, release the brake.",
         key=CUSTOMER_KEY,
@@ -139,7 +131,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("decision",),
     ),
     Topic(
-        name="findings",
+        name=topics.FINDINGS,
         title="Findings",
         description="Every breach seen, shadow policies' too.",
         key=CUSTOMER_KEY,
@@ -148,7 +140,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("finding",),
     ),
     Topic(
-        name="actions",
+        name=topics.ACTIONS,
         title="Actions",
         description=(
             "What is to be done: the enforcement systems' only input. "
@@ -160,7 +152,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("action",),
     ),
     Topic(
-        name="dead-letters",
+        name=topics.DEAD_LETTERS,
         title="Dead letters",
         description=(
             "Each input record that could not be used: the bytes as they came, "
@@ -172,7 +164,7 @@ TOPICS: tuple[Topic, ...] = (
         records=("dead_letter",),
     ),
     Topic(
-        name="cohort-averages",
+        name=topics.COHORT_AVERAGES,
         title="Cohort averages",
         description="Frozen averages, and each partition's share of those to come.",
         key=COHORT_KEY,

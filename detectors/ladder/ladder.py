@@ -22,10 +22,7 @@ from detectors.ladder.stored_ladder import StoredCases
 from detectors.ladder.timers import advance, first_waiting, take
 from detectors.ladder.turn import Turn
 from schemas.records import Action, Decision, EnforcementResult, Finding
-
-FINDINGS = "findings"
-RESULTS = "enforcement.results"
-DECISIONS = "decisions"
+from schemas.topics import DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
 
 Record = TypeVar("Record", Finding, EnforcementResult, Decision)
 
@@ -59,7 +56,7 @@ class Verdicts(StoredCases):
 
     def result(self, results: Sequence[EnforcementResult], offsets: Sequence[int]) -> list[Action]:
         """Take in what became of actions."""
-        return self._take_all(RESULTS, results, offsets, self._answer)
+        return self._take_all(ENFORCEMENT_RESULTS, results, offsets, self._answer)
 
     def decided(self, decisions: Sequence[Decision], offsets: Sequence[int]) -> list[Action]:
         """Take in what people decided."""

@@ -11,9 +11,10 @@ from kafka.errors import KafkaError
 
 from detectors.policies.editions import PARAMETERS
 from schemas.records import Decision
+from schemas.topics import DECISIONS
 from schemas.units import DAY_MS
 from streams.broker.partitioner import partition_of
-from streams.broker.topics import DECISIONS, TopicsError
+from streams.broker.topics import TopicsError
 from streams.clock import wall_clock
 
 ANSWER_MS_MAX = 10_000

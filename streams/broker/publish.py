@@ -10,7 +10,8 @@ from kafka.errors import KafkaError
 from detectors.policies.editions import PARAMETERS, read_edition
 from schemas.policy import Mistake, Policy, PolicyError, read_policy
 from schemas.records import PolicyRecord
-from streams.broker.topics import ANSWER_MS_MAX, POLICIES, TopicsError
+from schemas.topics import POLICIES
+from streams.broker.topics import ANSWER_MS_MAX, TopicsError
 
 
 def record_of(document: str, begins: datetime, share_percent: int, base: Policy) -> PolicyRecord:

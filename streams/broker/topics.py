@@ -15,25 +15,18 @@ from kafka.errors import (
     for_code,
 )
 
-from schemas.units import DAY_MS, HOUR_MS, MIB
-
-USAGE_PREFIX = "usage."
-USAGE_TOPICS = (
-    "usage.sms",
-    "usage.voice",
-    "usage.data",
-    "usage.flow",
-    "usage.storage",
-    "usage.stream",
+from schemas.topics import (
+    ACTIONS,
+    COHORT_AVERAGES,
+    CUSTOMERS,
+    DEAD_LETTERS,
+    DECISIONS,
+    ENFORCEMENT_RESULTS,
+    FINDINGS,
+    POLICIES,
+    USAGE_TOPICS,
 )
-CUSTOMERS = "customers"
-POLICIES = "policies"
-ENFORCEMENT_RESULTS = "enforcement.results"
-DECISIONS = "decisions"
-FINDINGS = "findings"
-ACTIONS = "actions"
-DEAD_LETTERS = "dead-letters"
-COHORT_AVERAGES = "cohort-averages"
+from schemas.units import DAY_MS, HOUR_MS, MIB
 
 ONE_PARTITION = (POLICIES, COHORT_AVERAGES)
 """Every worker reads these whole; all others are split by customer, alike."""

@@ -25,16 +25,10 @@ from rich.table import Table
 
 from schemas.events import Event, Voice
 from schemas.records import Action, Customer, Finding
+from schemas.topics import ACTIONS, CUSTOMERS, FINDINGS, POLICIES, USAGE_PREFIX
 from schemas.units import HOUR_MS
 from streams.broker.partitioner import partitions_of
-from streams.broker.topics import (
-    ACTIONS,
-    CUSTOMERS,
-    FINDINGS,
-    POLICIES,
-    USAGE_PREFIX,
-    create_topics,
-)
+from streams.broker.topics import create_topics
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import EmbeddedBroker, ends_with_parent, refuse_taken
 from streams.demo.mishap import LIMIT_MS, RULE, VERSION, ordinary_calls, wrong_policy

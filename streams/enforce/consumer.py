@@ -11,7 +11,8 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
 
-from streams.broker.topics import ACTIONS, TopicsError, check_topics
+from schemas.topics import ACTIONS
+from streams.broker.topics import TopicsError, check_topics
 from streams.clock import Clock, wall_clock
 from streams.enforce.adapters.dry_run import DryRun
 from streams.enforce.adapters.registry import adapter_of

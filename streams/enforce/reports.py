@@ -10,7 +10,7 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from schemas.records import EnforcementResult
-from streams.broker.topics import ACTIONS, ENFORCEMENT_RESULTS
+from schemas.topics import ACTIONS, ENFORCEMENT_RESULTS
 from streams.enforce.store import Store
 from streams.settings import Settings
 

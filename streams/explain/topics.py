@@ -16,17 +16,10 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from detectors.fold.provenance import Origin
 from schemas.decode import decode
 from schemas.records import Action, Customer, Finding
+from schemas.topics import ACTIONS, CUSTOMERS, FINDINGS, POLICIES, USAGE_PREFIX
 from schemas.units import DAY_MS
 from streams.broker.partitioner import partition_of
-from streams.broker.topics import (
-    ACTIONS,
-    ANSWER_MS_MAX,
-    CUSTOMERS,
-    FINDINGS,
-    POLICIES,
-    USAGE_PREFIX,
-    TopicsError,
-)
+from streams.broker.topics import ANSWER_MS_MAX, TopicsError
 from streams.explain.spans import InputGone, TopicSpan
 from streams.files.sources import Chunk
 

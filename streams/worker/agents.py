@@ -20,8 +20,7 @@ from schemas.records import (
     EnforcementResult,
     Finding,
 )
-from streams.broker.outbox import Outbox
-from streams.broker.topics import (
+from schemas.topics import (
     ACTIONS,
     COHORT_AVERAGES,
     CUSTOMERS,
@@ -31,6 +30,7 @@ from streams.broker.topics import (
     FINDINGS,
     USAGE_PREFIX,
 )
+from streams.broker.outbox import Outbox
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import Clock

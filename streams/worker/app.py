@@ -16,11 +16,7 @@ from detectors.fold.partition import Partition
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.ladder import Verdicts
 from detectors.policies.editions import load_policy
-from streams.broker.lane import BatchScheduler, LaneConsumer, LaneConsumerThread, lane_topic
-from streams.broker.outbox import Outbox
-from streams.broker.partitioner import partition_of
-from streams.broker.topics import (
-    CHANGELOG_BYTES_MAX,
+from schemas.topics import (
     CUSTOMERS,
     DECISIONS,
     ENFORCEMENT_RESULTS,
@@ -28,6 +24,10 @@ from streams.broker.topics import (
     USAGE_PREFIX,
     USAGE_TOPICS,
 )
+from streams.broker.lane import BatchScheduler, LaneConsumer, LaneConsumerThread, lane_topic
+from streams.broker.outbox import Outbox
+from streams.broker.partitioner import partition_of
+from streams.broker.topics import CHANGELOG_BYTES_MAX
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.snapshots import Snapshots
 from streams.checkpoints.tables import ColumnTable

@@ -18,8 +18,8 @@ from detectors.fold.cohort_means import Averages
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from schemas.records import CohortAverage, CohortPartial
+from schemas.topics import COHORT_AVERAGES
 from schemas.units import DAY_MS
-from streams.broker.topics import COHORT_AVERAGES
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable
 from streams.errors import end_worker

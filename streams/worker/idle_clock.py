@@ -7,7 +7,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
-from streams.broker.topics import USAGE_PREFIX
+from schemas.topics import USAGE_PREFIX
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import wall_clock

@@ -6,7 +6,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
-from streams.broker.topics import FINDINGS
+from schemas.topics import FINDINGS
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.errors import end_worker
 from streams.worker.agents import Judge

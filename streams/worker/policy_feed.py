@@ -12,7 +12,7 @@ from detectors.policies.editions import decode_edition
 from detectors.policies.timeline import Timeline
 from schemas.decode import Reject
 from schemas.policy import Policy
-from streams.broker.topics import POLICIES
+from schemas.topics import POLICIES
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable
 from streams.dead_letters import POLICY_REASON

@@ -5,7 +5,7 @@ from time import perf_counter
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.broker.topics import USAGE_TOPICS
+from schemas.topics import USAGE_TOPICS
 from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 

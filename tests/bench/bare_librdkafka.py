@@ -4,7 +4,7 @@ from time import perf_counter
 
 from confluent_kafka import Consumer, TopicPartition, libversion
 
-from streams.broker.topics import USAGE_TOPICS
+from schemas.topics import USAGE_TOPICS
 from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 

@@ -14,8 +14,8 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.events import Sms
+from schemas.topics import ACTIONS
 from streams.broker.partitioner import partition_of
-from streams.broker.topics import ACTIONS
 from tests.bench.figures import BenchError
 from tests.bench.policies import LIMIT
 from tests.bench.producing import Feed, feed

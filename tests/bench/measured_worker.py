@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiokafka.consumer.fetcher import Fetcher
 
-from streams.broker.topics import USAGE_PREFIX
+from schemas.topics import USAGE_PREFIX
 from streams.checkpoints.changelog import MARKER_KEY
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnStore, ColumnTable

@@ -11,9 +11,9 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.events import Flow
+from schemas.topics import ACTIONS
 from schemas.units import MINUTE_MS
 from streams.broker.partitioner import partition_of
-from streams.broker.topics import ACTIONS
 from tests.bench.figures import BenchError
 from tests.bench.latency import ANSWER_SECONDS_MAX, LOAD_START_MS, Latencies
 from tests.bench.producing import Feed, feed

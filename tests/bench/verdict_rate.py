@@ -14,8 +14,8 @@ from detectors.policies.editions import load_policy
 from schemas.ids import action_id, finding_id
 from schemas.policy import Policy
 from schemas.records import EnforcementResult, Finding, PolicyRef, Window
+from schemas.topics import ENFORCEMENT_RESULTS, FINDINGS
 from schemas.units import DAY_MS
-from streams.broker.topics import ENFORCEMENT_RESULTS, FINDINGS
 from streams.clock import wall_clock
 from streams.metrics import Metrics
 from streams.worker.agents import Judge

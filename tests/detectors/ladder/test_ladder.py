@@ -11,9 +11,10 @@ from detectors.ladder.dossier import (
     key_of,
     unpack_dossier,
 )
-from detectors.ladder.ladder import DECISIONS, FINDINGS, RESULTS, Verdicts
+from detectors.ladder.ladder import Verdicts
 from detectors.ladder.reasons import reason
 from schemas.ids import action_id
+from schemas.topics import DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
 from tests.support.harness.ladder_story import (
     PATIENT,
     POLICY,
@@ -1043,7 +1044,7 @@ def moved(verdicts, policy=PATIENT):
 def test_what_is_behind_the_fence_is_passed_over():
     story, _ = restricted()
     verdicts = story.verdicts
-    assert verdicts.next_offset == {FINDINGS: 2, RESULTS: 2}
+    assert verdicts.next_offset == {FINDINGS: 2, ENFORCEMENT_RESULTS: 2}
     before = dict(verdicts.cases)
     assert verdicts.fold([finding(9)], [1]) == []
     assert before == verdicts.cases

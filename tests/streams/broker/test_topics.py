@@ -4,12 +4,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from schemas.topics import ACTIONS, COHORT_AVERAGES, CUSTOMERS, DEAD_LETTERS, POLICIES
 from streams.broker.topics import (
-    ACTIONS,
-    COHORT_AVERAGES,
-    CUSTOMERS,
-    DEAD_LETTERS,
-    POLICIES,
     Retention,
     TopicsError,
     changelog_names,

@@ -10,7 +10,8 @@ import time
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from streams.broker.topics import CUSTOMERS, check_topics, create_topics
+from schemas.topics import CUSTOMERS
+from streams.broker.topics import check_topics, create_topics
 from streams.demo.embedded_broker import (
     EmbeddedBroker,
     EmbeddedBrokerError,

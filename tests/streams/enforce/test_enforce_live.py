@@ -16,7 +16,8 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
-from streams.broker.topics import ACTIONS, ENFORCEMENT_RESULTS, create_topics
+from schemas.topics import ACTIONS, ENFORCEMENT_RESULTS
+from streams.broker.topics import create_topics
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import free_ports
 from streams.enforce import member

@@ -9,7 +9,7 @@ from detectors.ladder.dossier import UNPLACED
 from detectors.ladder.ladder import Verdicts
 from schemas.decode import AHEAD_MS_MAX
 from schemas.records import DeadLetter, Decision, EnforcementResult
-from streams.broker.topics import ACTIONS, DEAD_LETTERS, DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
+from schemas.topics import ACTIONS, DEAD_LETTERS, DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
 from streams.metrics import Metrics
 from streams.replay.replay import Replay
 from streams.worker.agents import Judge

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from schemas.topics import FINDINGS
 from streams.broker.outbox import Outbox
-from streams.broker.topics import FINDINGS
 from streams.worker.ladder_clock import Ticker
 
 

@@ -10,7 +10,7 @@ from detectors.ladder.dossier import customer_of, unpack_dossier
 from detectors.policies.editions import load_policy
 from schemas.events import Flow
 from schemas.records import Customer
-from streams.broker.topics import ENFORCEMENT_RESULTS
+from schemas.topics import ENFORCEMENT_RESULTS
 from streams.clock import wall_clock
 from streams.enforce.account import Restriction
 from streams.enforce.adapters.contract import spelled

@@ -21,8 +21,9 @@ from detectors.ladder.ladder import Verdicts
 from detectors.policies.editions import load_policy
 from schemas.policy import Policy
 from schemas.records import Customer
+from schemas.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
 from streams.broker.partitioner import partitions_of
-from streams.broker.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS, create_topics
+from streams.broker.topics import create_topics
 from streams.checkpoints.changelog import Changelog
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import free_ports
