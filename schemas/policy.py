@@ -77,7 +77,7 @@ class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     stream_concurrent: Natural | None = None
 
 
-class Ladder(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class LadderParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How a case goes from notice to restriction to suspension, and what holds all of it back.
 
     A notice counts once it is delivered; one that is not within `delivery_timeout_hours` goes out
@@ -104,7 +104,7 @@ class Ladder(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     brake_surge: Annotated[int, Meta(ge=2, le=1_000)] = 50
 
 
-TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": Ladder}
+TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": LadderParameters}
 """What a policy has besides its rules that is a table of its own."""
 
 
@@ -117,7 +117,7 @@ class Policy(Struct, kw_only=True, frozen=True):
     dedup_window_hours: Hours
     corrections_window_hours: Hours = 24
     default_plan: DefaultPlan
-    ladder: Ladder
+    ladder: LadderParameters
     exempt: dict[str, Exempt] = {}
     """Customers that nothing is done about, by rule; what they do is found all the same."""
     rules: dict[str, RuleParameters]

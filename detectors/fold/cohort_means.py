@@ -41,7 +41,7 @@ class Averages:
             if average.cohort not in self._frozen.get(period, ())
         ]
 
-    def is_settled(self, rule: str, period_start_ms: int, partitions: int) -> bool:
+    def is_complete(self, rule: str, period_start_ms: int, partitions: int) -> bool:
         """Whether every mean of a period is frozen; none is where no cohort has a customer."""
         period = (rule, period_start_ms)
         parts = self._partials.get(period)

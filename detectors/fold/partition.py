@@ -19,7 +19,7 @@ from detectors.fold.rule_set import Found, RuleSet
 from detectors.fold.stored_partition import CUSTOMER_GROUP, StoredPartition
 from detectors.policies.editions import Edition
 from detectors.policies.timeline import TRIALS_MAX
-from detectors.rules.contract import Batch, Closed, Correction, Rule, Share
+from detectors.rules.contract import Batch, Correction, PeriodSums, Rule, RuleOutput
 from schemas.columns import Columns
 from schemas.policy import Policy
 from schemas.records import CohortAverage, CohortPartial, Customer, Finding
@@ -186,11 +186,11 @@ class Partition(StoredPartition):
                 self._report(rules, rules.close(kind, int(part.watermark_ms[0])), None, outcome)
             self.provenance[kind].note(origin, part.time_ms, part.offset)
             for rules in rule_sets:
-                self._report(rules, rules.step(rules.closing, part), part, outcome)
+                self._report(rules, rules.fold(rules.closing, part), part, outcome)
             self.progress.began_ms.setdefault(kind, int(part.watermark_ms[0]))
             self.progress.stepped_ms[kind] = part.newest_ms
         for rules in rule_sets:
-            self._report(rules, rules.step(rules.others, batch), batch, outcome)
+            self._report(rules, rules.fold(rules.others, batch), batch, outcome)
         if kind in self.groups:
             self.groups[kind].touch(batch.slot)
 
@@ -222,16 +222,16 @@ class Partition(StoredPartition):
 
     # -- closed periods -------------------------------------------------------------------------
 
-    def judge(self, average: CohortAverage) -> list[Finding]:
+    def take_mean(self, average: CohortAverage) -> list[Finding]:
         """Take in the mean of a closed period, and report who it puts in breach."""
         outcome = Outcome()
         if average.rule in self.main.cohort:
             closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
             for rules in self._rule_sets(closes_ms):
-                self._report(rules, rules.judge(average), None, outcome)
+                self._report(rules, rules.take_mean(average), None, outcome)
         return outcome.findings
 
-    def judge_given(
+    def judge_by_given_means(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
@@ -239,8 +239,8 @@ class Partition(StoredPartition):
         findings = []
         for rules in self._rule_sets(closes_ms):
             asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
-            hits = asked.judge_given(columns, period_start_ms, given, self.customers)
-            found = Found(rule, closes_ms, Closed(hits=tuple(hits)))
+            hits = asked.judge_by_given_means(columns, period_start_ms, given, self.customers)
+            found = Found(rule, closes_ms, RuleOutput(hits=tuple(hits)))
             findings += [finding for _, finding in self._findings(rules, found, None)]
         return findings
 
@@ -273,14 +273,14 @@ class Partition(StoredPartition):
         for each in found:
             outcome.placed += self._findings(rules, each, batch)
             if rules.trial is None:
-                outcome.partials += [self._partial(each.rule, s) for s in each.closed.shares]
+                outcome.partials += [self._partial(each.rule, s) for s in each.output.sums]
                 # A rule may note in their rows whom it reported.
-                slots = np.array([hit.slot for hit in each.closed.hits], np.int64)
+                slots = np.array([hit.slot for hit in each.output.hits], np.int64)
                 for read in self.rules[each.rule].reads:
                     if read in self.groups:
                         self.groups[read].touch(slots)
 
-    def _partial(self, rule: str, share: Share) -> CohortPartial:
+    def _partial(self, rule: str, share: PeriodSums) -> CohortPartial:
         return CohortPartial(
             rule=rule,
             partition=self.number,
@@ -363,10 +363,10 @@ class Partition(StoredPartition):
         Those of a trial only while it is under way.
         """
         time_ms, trial = found.time_ms, rules.trial
-        if not found.closed.hits or (trial and trial not in self.timeline.trials_at(time_ms)):
+        if not found.output.hits or (trial and trial not in self.timeline.trials_at(time_ms)):
             return
         policy = rules.policy_at(time_ms)
-        for hit in found.closed.hits:
+        for hit in found.output.hits:
             customer = self.directory.hashes(np.array([hit.slot]))
             acting = self.timeline.acting_trial(time_ms, customer)
             name = self.directory.name(hit.slot).decode()

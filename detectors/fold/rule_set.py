@@ -12,13 +12,13 @@ from detectors.policies.editions import Edition
 from detectors.policies.timeline import Timeline
 from detectors.rules.contract import (
     Batch,
-    Closed,
     ClosingRule,
     CohortRule,
     CorrectableRule,
     Correction,
     Hit,
     Rule,
+    RuleOutput,
 )
 from detectors.rules.registry import RULES
 from detectors.state.columns import ColumnGroup, Field
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
     rule: str
     time_ms: int
-    closed: Closed
+    output: RuleOutput
 
 
 class RuleSet:
@@ -140,13 +140,13 @@ class RuleSet:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def step(self, names: Iterable[str], batch: Batch) -> Iterator[Found]:
+    def fold(self, names: Iterable[str], batch: Batch) -> Iterator[Found]:
         """Fold a batch, which lies between two changes of policy, into some of the rules."""
         time_ms = int(batch.watermark_ms[0])
         for name in names:
             if batch.kind in self.rules[name].reads:
                 rule = self.at(name, time_ms)
-                hits = rule.step(self.columns_of(name), batch, self.customers)
+                hits = rule.fold(self.columns_of(name), batch, self.customers)
                 yield _found(name, time_ms, hits)
 
     def take_back(self, undone: Batch, correction: Correction) -> Iterator[Found]:
@@ -189,7 +189,7 @@ class RuleSet:
             rule = self.at(name, last_event_ms)
             closed = rule.close_ended(self.columns_of(name), last_event_ms, self.customers)
             yield Found(name, last_event_ms, closed)
-            yield from self._judge_early(name)
+            yield from self._take_early_means(name)
 
     def _close_through(self, name: str, reached_ms: int) -> Iterator[Found]:
         yield from self._close_before_changes(name, reached_ms)
@@ -210,9 +210,9 @@ class RuleSet:
         rule = self.at(name, reached_ms)
         closed = rule.close(self.columns_of(name), reached_ms, self.customers)
         yield Found(name, reached_ms, closed)
-        yield from self._judge_early(name)
+        yield from self._take_early_means(name)
 
-    def judge(self, average: CohortAverage) -> Iterator[Found]:
+    def take_mean(self, average: CohortAverage) -> Iterator[Found]:
         """Take in the mean of a period, which counts once the period is closed here.
 
         A partition that goes back to a checkpoint hears of means before it closes their periods.
@@ -225,7 +225,7 @@ class RuleSet:
         while len(self.early) > EARLY_MEANS_MAX:
             del self.early[next(iter(self.early))]
 
-    def _judge_early(self, name: str) -> Iterator[Found]:
+    def _take_early_means(self, name: str) -> Iterator[Found]:
         for key, average in list(self.early.items()):
             if name == average.rule and self.rules[name].has_closed(average.period_start_ms):
                 del self.early[key]
@@ -235,7 +235,7 @@ class RuleSet:
         """Judge by a mean under the policy of the moment at which its period closed."""
         closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
         rule = self.at(average.rule, closes_ms)
-        hits = rule.judge(self.columns_of(average.rule), average, self.customers)
+        hits = rule.take_mean(self.columns_of(average.rule), average, self.customers)
         return _found(average.rule, closes_ms, hits)
 
     # -- state ----------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class RuleSet:
 
 
 def _found(name: str, time_ms: int, hits: list[Hit]) -> Found:
-    return Found(name, time_ms, Closed(hits=tuple(hits)))
+    return Found(name, time_ms, RuleOutput(hits=tuple(hits)))
 
 
 def hand_over(rule: Any, heir: Any) -> None:

@@ -223,7 +223,7 @@ class StoredPartition:
             for kind in rule.reads:
                 if (written := self._written.get(kind)) is not None:
                     slots = np.flatnonzero(written)
-                    rule.settle(kind, self.main.columns_of(name), slots, written[slots])
+                    rule.catch_up(kind, self.main.columns_of(name), slots, written[slots])
         self._written = {}
 
     def arrays(self) -> dict[str, NDArray]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
-from schemas.policy import Ladder
+from schemas.policy import LadderParameters
 from schemas.units import HOUR_MS
 
 EVERYTHING = ""
@@ -38,7 +38,7 @@ class Brake:
     number of a rule is a running mean of its earlier hours with any action.
     """
 
-    def __init__(self, ladder: Ladder) -> None:
+    def __init__(self, ladder: LadderParameters) -> None:
         self.ladder = ladder
         self.customers = 0
         """Customers of the partition; 0 for not known, then there is no share to exceed."""

@@ -18,7 +18,7 @@ from detectors.ladder.dossier import (
     unpack_dossier,
 )
 from detectors.ladder.steps import found
-from detectors.ladder.stored_ladder import StoredCases
+from detectors.ladder.stored_ladder import StoredLadder
 from detectors.ladder.timers import advance, first_waiting, take
 from detectors.ladder.turn import Turn
 from schemas.records import Action, Decision, EnforcementResult, Finding
@@ -45,8 +45,8 @@ class Alerts(Struct, frozen=True):
     unmatched: int
 
 
-class Verdicts(StoredCases):
-    """What the ladder of a partition makes of what comes in; `StoredCases` is what it remembers."""
+class Ladder(StoredLadder):
+    """What a partition's ladder makes of what comes in; `StoredLadder` is what it remembers."""
 
     # -- what comes in ---------------------------------------------------------------------------
 

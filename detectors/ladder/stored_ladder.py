@@ -45,7 +45,7 @@ class Memory(Struct, frozen=True):
     brake: tuple[list[str], dict[str, dict[int, int]], dict[str, float], int]
 
 
-class StoredCases:
+class StoredLadder:
     """Dossiers by customer and service; the same checkpoint interface as a detector partition.
 
     Parameters

@@ -18,7 +18,7 @@ class Turn:
 
     `now_ms` never falls for a service: what comes late is judged by its own time, but decided at
     the latest moment known. `unplaced` is what is known of the customer under no service. `counts`
-    are alerts, see `detectors.ladder.ladder.Verdicts.alerts`.
+    are alerts, see `detectors.ladder.ladder.Ladder.alerts`.
     """
 
     key: str

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import Calendar
-from detectors.rules.contract import Closed
+from detectors.rules.contract import RuleOutput
 from detectors.state.customers import Customers
 from schemas.units import Ints
 
 
-class Closing:
+class PeriodCloser:
     """Closes a period when the watermark is `lateness_ms` past its end, or the input is.
 
     A rule that reads several kinds closes by the lowest of their watermarks, and says of each kind
@@ -74,14 +74,14 @@ class Closing:
         self.began = dict(memory[1])
 
 
-class ClosesPeriods:
+class ClosingRuleBase:
     """How a `ClosingRule` closes: `closing` says which periods, `close_periods` what follows."""
 
-    closing: Closing
+    closing: PeriodCloser
 
     def close_periods(
         self, columns: Mapping[str, NDArray], periods: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """What the periods lead to that are closed now, at least one."""
         raise NotImplementedError
 
@@ -131,19 +131,19 @@ class ClosesPeriods:
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """What every period leads to that the watermark closes now."""
         if not self.may_close(watermark_ms):
-            return Closed()
+            return RuleOutput()
         return self._close(columns, self.closing.reached(watermark_ms), customers)
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """The same for every period that ended before the last event: the input is at its end."""
         return self._close(columns, self.closing.ended(last_event_ms), customers)
 
     def _close(
         self, columns: Mapping[str, NDArray], periods: range, customers: Customers
-    ) -> Closed:
-        return self.close_periods(columns, periods, customers) if periods else Closed()
+    ) -> RuleOutput:
+        return self.close_periods(columns, periods, customers) if periods else RuleOutput()

@@ -121,7 +121,7 @@ class PeriodRing:
                 cells[:, (period + self.ahead) % self.width] = 0
         self.newest = max(self.newest, newest)
 
-    def settle(self, cells: NDArray, slots: Ints, written_newest: Ints) -> None:
+    def catch_up(self, cells: NDArray, slots: Ints, written_newest: Ints) -> None:
         """Empty the cells of rows that were written before later periods took them over."""
         held = self.newest - self.back + np.arange(self.width)
         stale = held[None, :] > (written_newest + self.ahead)[:, None]

@@ -98,7 +98,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PeriodSums:
     """One partition's part of a closed period: what each cohort's customers used."""
 
     period_start_ms: int
@@ -107,11 +107,11 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class RuleOutput:
     """What the closing of periods led to: whom it puts in breach, and shares of cohorts."""
 
     hits: tuple[Hit, ...] = ()
-    shares: tuple[Share, ...] = ()
+    sums: tuple[PeriodSums, ...] = ()
 
 
 class Rule(Protocol):
@@ -132,11 +132,11 @@ class Rule(Protocol):
         """Which events are not too late for this rule, shape (n,)."""
         ...
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Fold a batch into the columns and report what crossed a limit, in the order of rows."""
         ...
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Bring rows of a kind, written under an older watermark, to the one `memory` holds."""
@@ -288,7 +288,7 @@ class ClosingRule(Rule, Protocol):
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """What every period leads to that the watermark closes now.
 
         It writes no columns but those of the customers whom it reports.
@@ -297,7 +297,7 @@ class ClosingRule(Rule, Protocol):
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """The same for every period that ended before the last event: the input is at its end."""
         ...
 
@@ -310,13 +310,13 @@ class CohortRule(ClosingRule, Protocol):
     shares comes back to `judge`.
     """
 
-    def judge(
+    def take_mean(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
         """Take in a period's mean, and report whom it puts in breach."""
         ...
 
-    def judge_given(
+    def judge_by_given_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,

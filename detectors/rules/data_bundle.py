@@ -8,8 +8,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import NEVER, Batch, Closed, Correction, Customers, Hit
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, RuleOutput
 from detectors.rules.families.bundle import BundleParameters, BundleRule
 from detectors.rules.families.counting import Pieces
 from detectors.state.columns import Field
@@ -27,7 +27,7 @@ class DataBundleParameters(BundleParameters, kw_only=True, frozen=True):
     warning_percent: Annotated[int, Meta(ge=1, le=99)]
 
 
-class DataBundle(ClosesPeriods, BundleRule):
+class DataBundle(ClosingRuleBase, BundleRule):
     """Report the session that uses up the month's bundle, a warning before it, and the new month.
 
     What it catches: `early` past the policy's share of the plan's `data_bundle_bytes`, `breach`
@@ -52,7 +52,7 @@ class DataBundle(ClosesPeriods, BundleRule):
 
     def __init__(self, parameters: DataBundleParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
-        self.closing = Closing(self.periods, 0, self.ring.back)
+        self.closing = PeriodCloser(self.periods, 0, self.ring.back)
         # Twice the newest month that something was reported of, and one more for a breach.
         self.fields += (Field(REPORTED, "<u2"),)
 
@@ -60,9 +60,9 @@ class DataBundle(ClosesPeriods, BundleRule):
         """Everything; what roams in the Union is used like at home."""
         return np.ones(len(batch.slot), bool)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the months' bytes and report the rows that crossed."""
-        hits = super().step(columns, batch, customers)
+        hits = super().fold(columns, batch, customers)
         return list(self._news(columns[REPORTED][:, 0], hits))
 
     def told_above(self, limit: Ints) -> Ints:
@@ -122,7 +122,7 @@ class DataBundle(ClosesPeriods, BundleRule):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """The end of every breach whose month is over now."""
         reported = columns[REPORTED][: customers.directory.size, 0]
         hits = []
@@ -133,7 +133,7 @@ class DataBundle(ClosesPeriods, BundleRule):
             for slot, limit in zip(slots.tolist(), limits.tolist(), strict=True):
                 observed = held(columns[self.name][slot]).get(month, 0)
                 hits.append(self._end_of(month, slot, observed, limit))
-        return Closed(hits=tuple(hits))
+        return RuleOutput(hits=tuple(hits))
 
     def _end_of(self, month: int, slot: int, observed: int, limit: int) -> Hit:
         start_ms, end_ms = self.periods.bounds(month)

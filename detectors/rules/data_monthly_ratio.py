@@ -10,17 +10,17 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
     NEVER,
     Batch,
-    Closed,
     Correction,
     Customers,
     Hit,
-    Share,
+    PeriodSums,
+    RuleOutput,
     Standing,
 )
 from detectors.state.columns import Field
@@ -52,7 +52,7 @@ class RatioParameters(RegularParameters, kw_only=True, frozen=True):
             raise ValueError(f"more than {MONTHS_MAX} months can't be kept")
 
 
-class DataMonthlyRatio(ClosesPeriods):
+class DataMonthlyRatio(ClosingRuleBase):
     """Compare each customer's calendar month with the mean of all who have the unlimited offer.
 
     What it catches: months of `ratio` times the mean or more once the mean is known, the months
@@ -82,7 +82,7 @@ class DataMonthlyRatio(ClosesPeriods):
         self.lateness_ms = parameters.lateness_hours * HOUR_MS
         # One more month than late events and "regularly" need: it is judged when its mean comes.
         self.ring = PeriodRing(parameters.retention_periods + parameters.regular_window)
-        self.closing = Closing(self.months, self.lateness_ms, self.ring.back)
+        self.closing = PeriodCloser(self.months, self.lateness_ms, self.ring.back)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.ratio = Fraction(str(parameters.ratio))
         self.averages: dict[int, tuple[int, int]] = {}
@@ -95,20 +95,24 @@ class DataMonthlyRatio(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """This partition's share of every month that is closed now."""
-        return Closed(shares=tuple(self._share(columns, month, customers) for month in months))
+        return RuleOutput(sums=tuple(self._share(columns, month, customers) for month in months))
 
-    def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:
+    def _share(
+        self, columns: Mapping[str, NDArray], month: int, customers: Customers
+    ) -> PeriodSums:
         start_ms, end_ms = self.months.bounds(month)
         used = self._month(columns, month)[: customers.directory.size]
         slot = np.arange(customers.directory.size)
         counted = customers.were_there(slot, end_ms, used > 0)
         counted &= customers.has_unlimited("data", slot)
         total, count = int(used[counted].sum()), int(counted.sum())
-        return Share(start_ms, end_ms, (CohortSum(cohort=COHORT, total=total, customers=count),))
+        return PeriodSums(
+            start_ms, end_ms, (CohortSum(cohort=COHORT, total=total, customers=count),)
+        )
 
-    def judge(
+    def take_mean(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
         """Take in a month's mean, and report who stands at or above the limit it makes."""
@@ -123,7 +127,7 @@ class DataMonthlyRatio(ClosesPeriods):
             hits += self._at_or_above(columns, month + 1, month, customers)
         return hits
 
-    def judge_given(
+    def judge_by_given_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,
@@ -140,7 +144,7 @@ class DataMonthlyRatio(ClosesPeriods):
             total=given["cohort_bytes"],
             customers=given["cohort_customers"],
         )
-        return self.judge(columns, average, customers)
+        return self.take_mean(columns, average, customers)
 
     def _at_or_above(
         self, columns: Mapping[str, NDArray], month: int, mean_month: int, customers: Customers
@@ -160,7 +164,7 @@ class DataMonthlyRatio(ClosesPeriods):
             hits += self._hits(s, month, mean_month, time_ms, None, months)
         return hits
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the months' bytes; report what crosses a limit that is already known."""
         cells = columns[self.name]
         row = np.flatnonzero(batch.fields["bytes"] > 0)
@@ -312,11 +316,11 @@ class DataMonthlyRatio(ClosesPeriods):
             return np.zeros(len(cells), np.int64)
         return cells[:, month % self.ring.width]
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later months took over since a row was written."""
-        self.ring.settle(columns[self.name], slots, self.months.period_of(written_ms))
+        self.ring.catch_up(columns[self.name], slots, self.months.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

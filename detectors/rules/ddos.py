@@ -10,7 +10,7 @@ from detectors.kernels.rolling import Episodes
 from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.rules.families.flood import FloodParameters, FloodWatch, MinuteCells, Rows, window_of
 from detectors.state.cells import Cells
-from detectors.state.log import OwnLogs
+from detectors.state.log import LogsOfRule
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive
 from schemas.units import MINUTE_MS, Ints, Mask
@@ -40,7 +40,7 @@ class Start(NamedTuple):
     end: int
 
 
-class Ddos(OwnLogs):
+class Ddos(LogsOfRule):
     """Report a customer who floods an address, alone or with many others, two minutes running.
 
     What it catches: by source, more packets, flows or unacknowledged SYNs from one customer to one
@@ -88,7 +88,7 @@ class Ddos(OwnLogs):
         """Whether the flow's minute still takes late flows."""
         return self.watch.in_time(time_ms, watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Count what goes out by minutes and report the floods that begin."""
         out = batch.fields["is_outbound"] & ~batch.fields["is_to_group"]
         row = np.flatnonzero(out & self.accepts(batch.time_ms, batch.watermark_ms))
@@ -203,11 +203,11 @@ class Ddos(OwnLogs):
         kept = ((c, [end for end in ends if end >= floor]) for c, ends in self.reported.items())
         self.reported = {customer: ends for customer, ends in kept if ends}
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the minutes that later ones took over since a row was written."""
-        self.watch.settle(columns, slots, written_ms)
+        self.watch.catch_up(columns, slots, written_ms)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

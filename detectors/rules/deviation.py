@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import (
     Batch,
-    Closed,
     Correction,
     Customers,
     Hit,
     Level,
-    Share,
+    PeriodSums,
+    RuleOutput,
     Standing,
 )
 from detectors.rules.families.cohort_spread import (
@@ -68,7 +68,7 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
             raise ValueError(f"more than {WEEKS_MAX} weeks can't be kept")
 
 
-class Deviation(ClosesPeriods):
+class Deviation(ClosingRuleBase):
     """Hold each customer's calendar week against the others' of the same cohort.
 
     Robust z-score: (value - median) / (1.4826 x median absolute deviation), over the customers of
@@ -108,7 +108,7 @@ class Deviation(ClosesPeriods):
         self.weeks = calendar(policy.timezone, "week")
         # One more week than kinds may be ahead: late events reach into the last one.
         back = parameters.retention_periods + 1
-        self.closing = Closing(self.weeks, parameters.lateness_hours * HOUR_MS, back)
+        self.closing = PeriodCloser(self.weeks, parameters.lateness_hours * HOUR_MS, back)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         connected = {"events": "<u2", "connected_ms": "<u4"}
         cells = {"data": connected, "sms": {"events": "<u2"}, "voice": connected}
@@ -130,7 +130,7 @@ class Deviation(ClosesPeriods):
         """Whether the event's week is not closed for its kind."""
         return self.weeks.period_of(time_ms) > self.closing_period(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the weeks' events and connection times."""
         counted = self.counted[batch.kind]
         if counted.ring.newest < 0:
@@ -174,11 +174,11 @@ class Deviation(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], weeks: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """This partition's share of every week that all kinds have passed."""
-        return Closed(shares=tuple(self._share(columns, week, customers) for week in weeks))
+        return RuleOutput(sums=tuple(self._share(columns, week, customers) for week in weeks))
 
-    def _share(self, columns: Mapping[str, NDArray], week: int, customers: Customers) -> Share:
+    def _share(self, columns: Mapping[str, NDArray], week: int, customers: Customers) -> PeriodSums:
         slot, values = self._values(columns, week, np.arange(customers.directory.size))
         cohort = customers.cohort(slot)
         order = np.argsort(cohort, kind="stable")
@@ -186,7 +186,7 @@ class Deviation(ClosesPeriods):
         for rows in np.split(order, group_starts(cohort[order])[1:]) if len(order) else ():
             name = customers.cohort_name(int(cohort[rows[0]]))
             sums += [sum_of(name, feature, values[feature][rows]) for feature in FEATURES]
-        return Share(*self.weeks.bounds(week), tuple(sums))
+        return PeriodSums(*self.weeks.bounds(week), tuple(sums))
 
     def _values(
         self, columns: Mapping[str, NDArray], week: int, slot: Ints
@@ -205,7 +205,7 @@ class Deviation(ClosesPeriods):
         shares = {f"{kind}_share": count[used] * 1000 // total for kind, count in events.items()}
         return slot[used], {"frequency": total, "connection": connected[used] // 1000} | shares
 
-    def judge(
+    def take_mean(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
         """Take in how one feature lies in a cohort; with the last one, judge its customers."""
@@ -223,7 +223,7 @@ class Deviation(ClosesPeriods):
         self._forget(newest - WEEKS_MAX - self.regularly.window)
         return hits
 
-    def judge_given(
+    def judge_by_given_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,
@@ -319,11 +319,11 @@ class Deviation(ClosesPeriods):
 
     # -- state ----------------------------------------------------------------------------------
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later weeks took over since a row was written."""
-        self.counted[kind].settle(columns, slots, self.weeks.period_of(written_ms))
+        self.counted[kind].catch_up(columns, slots, self.weeks.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.periods.calendar import FIRST_YEAR, Calendar, calendar
-from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import Batch, Closed, Customers, Hit, Standing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.rules.contract import Batch, Customers, Hit, RuleOutput, Standing
 from detectors.state.columns import Field
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
@@ -70,7 +70,7 @@ class Gaps:
         self.of = {key: gaps for key, gaps in kept if gaps}
 
 
-class Inactive(ClosesPeriods):
+class Inactive(ClosingRuleBase):
     """Report the customer who used nothing for twelve months, and the use that ends such a silence.
 
     What it catches: silence in every kind of event, of customers who were announced or seen, from
@@ -98,7 +98,7 @@ class Inactive(ClosesPeriods):
     def __init__(self, parameters: InactiveParameters, policy: Policy) -> None:
         self.parameters = parameters
         self.days = calendar(policy.timezone, "day")
-        self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, 1)
+        self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, 1)
         self.last_silent_day = last_silent_days(self.days, parameters.months)
         self.gaps = Gaps(self.last_silent_day)
         self.fields = tuple(Field(_cells(kind), "<u2", 2, kind) for kind in self.reads)
@@ -107,7 +107,7 @@ class Inactive(ClosesPeriods):
         """Whether the event's day is still open for its kind."""
         return self.days.period_of(time_ms) > self.closing.last(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Note the days of first and last use; silence is only known once days are closed."""
         if batch.kind not in self.closing.began:
             self.closing.begin(batch.kind, batch.watermark_ms)
@@ -146,7 +146,7 @@ class Inactive(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """Whose silence has lasted for the months with the days closed now, and whose is over."""
         # The silences that last for the months with one of these days began on one of those.
         first = int(np.searchsorted(self.last_silent_day, days.start, side="left"))
@@ -163,7 +163,7 @@ class Inactive(ClosesPeriods):
             hits += self._cleared(columns, slot, day, customers)
         self.gaps.forget(days.stop - 1)
         name = customers.directory.name
-        return Closed(hits=tuple(sorted(hits, key=lambda h: (h.event_time_ms, name(h.slot)))))
+        return RuleOutput(hits=tuple(sorted(hits, key=lambda h: (h.event_time_ms, name(h.slot)))))
 
     def _after_use(
         self, columns: Mapping[str, NDArray], first: int, last: int, customers: Customers
@@ -314,7 +314,7 @@ class Inactive(ClosesPeriods):
             rests_on_ms=self.days.bounds(before)[0],
         )
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Nothing to do: a day of use stays one."""

@@ -97,7 +97,7 @@ class InboundAbuse(DistinctRule):
         source = batch.fields["source_address"][row]
         return mix(customers.directory.hashes(batch.slot[row]), source)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Count what comes in, by window and by minute, and report what begins."""
         in_time = self.accepts(batch.time_ms, batch.watermark_ms)
         seen = self.seen(batch, customers)
@@ -126,11 +126,11 @@ class InboundAbuse(DistinctRule):
             start = Start(int(pair.row[position]), self.units.index(unit), last, observed, limit)
             yield start, {"minutes": self.watch.minutes(pair, position, end)}
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the minutes that later ones took over since a row was written."""
-        self.watch.settle(columns, slots, written_ms)
+        self.watch.catch_up(columns, slots, written_ms)
 
     def remember(self) -> Any:
         """What the windows and the floods have that is not in logs or columns."""

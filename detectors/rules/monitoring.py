@@ -10,10 +10,18 @@ from numpy.typing import NDArray
 from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Siblings, Standing
+from detectors.rules.contract import (
+    Batch,
+    Correction,
+    Customers,
+    Hit,
+    RuleOutput,
+    Siblings,
+    Standing,
+)
 from detectors.rules.families.calls import split
 from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
@@ -52,7 +60,7 @@ class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
             raise ValueError(f"more than {DAYS_MAX} days can't be kept")
 
 
-class Monitoring(ClosesPeriods):
+class Monitoring(ClosingRuleBase):
     """Judge each local day once it is closed: does one partner hold nearly all of hours of calls?
 
     Calls in both directions count, each day its part; their partial records add up. The leading
@@ -90,7 +98,7 @@ class Monitoring(ClosesPeriods):
         # The votes of the open days, and what came of them in the days that make it regular.
         self.votes = PeriodRing(back, AHEAD)
         self.shares = PeriodRing(back + parameters.regular_window - 1, AHEAD)
-        self.closing = Closing(self.days, lateness_ms, back)
+        self.closing = PeriodCloser(self.days, lateness_ms, back)
         self.kept = 0
         self.fields = (
             Field("monitoring_leader", "<u4", self.votes.width),
@@ -106,7 +114,7 @@ class Monitoring(ClosesPeriods):
         """Whether the day on which the call starts is open."""
         return self.days.period_of(time_ms) > self.closing_period(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Put each call's part of each day to that day's vote."""
         self._turn(columns, int(self.days.period_of(batch.watermark_ms[-1:])[0]))
         is_open = self.days.period_of(batch.time_ms) > self.closing.closed
@@ -204,11 +212,13 @@ class Monitoring(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """Judge every day that is closed now and whose votes are still held."""
         held = np.array(days, np.int64)
         held = held[self.votes.holds(held, self.votes.newest)].tolist()
-        return Closed(hits=tuple(h for day in held for h in self._judge(columns, day, customers)))
+        return RuleOutput(
+            hits=tuple(h for day in held for h in self._judge(columns, day, customers))
+        )
 
     def _judge(
         self, columns: Mapping[str, NDArray], day: int, customers: Customers
@@ -263,14 +273,14 @@ class Monitoring(ClosesPeriods):
 
     # -- state ----------------------------------------------------------------------------------
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later days took over since a row was written."""
         written = self.days.period_of(written_ms)
         for field in self.fields[:4]:
-            self.votes.settle(columns[field.name], slots, written)
-        self.shares.settle(columns["monitoring_share"], slots, written)
+            self.votes.catch_up(columns[field.name], slots, written)
+        self.shares.catch_up(columns["monitoring_share"], slots, written)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

@@ -12,7 +12,7 @@ from detectors.kernels.sequential import Walk, bounded_walk
 from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.event_ids import Duplicates
-from detectors.state.log import OwnLogs
+from detectors.state.log import LogsOfRule
 from schemas.fields import TCP
 from schemas.hashing import mix
 from schemas.policy import Policy, Positive, RuleParameters
@@ -51,7 +51,7 @@ class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError("`retention_hours` has to be less than `memory_hours`")
 
 
-class PortscanSlow(OwnLogs):
+class PortscanSlow(LogsOfRule):
     """Report a customer whose first contacts fail as a scanner's do, however long it takes.
 
     What it catches: by the sequential test, slow scans of many hosts. A first TCP contact with a
@@ -105,7 +105,7 @@ class PortscanSlow(OwnLogs):
         hours = watermark_ms // HOUR_MS - time_ms // HOUR_MS
         return hours <= self.parameters.retention_hours
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Move each customer's walk by the first contacts in the batch."""
         reported = columns["slow_reported_hour"][:, 0]
         row = self._first_contacts(batch, customers)
@@ -223,7 +223,7 @@ class PortscanSlow(OwnLogs):
         start_ms = int(columns["slow_since_s"][slot, 0]) * SECOND_MS
         return Window(kind="state", start_ms=start_ms, end_ms=None)
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Nothing to do: a walk does not age."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from detectors.kernels import scatter
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput, Standing
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -38,7 +38,7 @@ class PermanentParameters(RuleParameters, kw_only=True, frozen=True):
     retention_periods: Annotated[int, Meta(ge=0, le=24)]
 
 
-class RoamingPermanent(ClosesPeriods):
+class RoamingPermanent(ClosingRuleBase):
     """Report the month that completes a row of months, all spent mostly abroad.
 
     What it catches: presence (local days with any event) and use (events of texts, calls and data,
@@ -73,7 +73,7 @@ class RoamingPermanent(ClosesPeriods):
         self.days = calendar(policy.timezone, "day")
         self.first_day = self.days.period_of(self.months.start_ms)
         back = parameters.months + parameters.retention_periods
-        self.closing = Closing(self.months, parameters.lateness_hours * HOUR_MS, back)
+        self.closing = PeriodCloser(self.months, parameters.lateness_hours * HOUR_MS, back)
         # Days of the month are bits.
         cells = {"days": "<u4", "events": "<u2"}
         self.fields = tuple(
@@ -87,7 +87,7 @@ class RoamingPermanent(ClosesPeriods):
         """Whether the event's kind has not closed its month."""
         return self.months.period_of(time_ms) > self.closing.last(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Note days and events of both places; months are judged when they are closed."""
         kind = batch.kind
         if self._newest(kind) < 0:
@@ -146,9 +146,9 @@ class RoamingPermanent(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """Who has spent the months up to each one that is closed now mostly abroad."""
-        return Closed(hits=tuple(hit for last in months for hit in self._hits(columns, last)))
+        return RuleOutput(hits=tuple(hit for last in months for hit in self._hits(columns, last)))
 
     def _hits(self, columns: Mapping[str, NDArray], last: int) -> Iterator[Hit]:
         window = range(last - self.parameters.months + 1, last + 1)
@@ -222,14 +222,14 @@ class RoamingPermanent(ClosesPeriods):
         oldest = self._newest(kind) - self.closing.kept
         return self.closing.began.get(kind, month) < month < oldest
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later months took over since a row was written."""
         written = self.months.period_of(written_ms)
         for field in self.fields:
             if field.kind == kind:
-                self.rings[field.name].settle(columns[field.name], slots, written)
+                self.rings[field.name].catch_up(columns[field.name], slots, written)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

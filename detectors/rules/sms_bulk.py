@@ -100,14 +100,14 @@ class SmsBulk(CorrectableDistinct):
         self.fields = (Field(self.name, "<u8", GENERATIONS * WORDS),)
         self._bits: Bits
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Fold the batch in, one half of the history after the other."""
         cells = columns[self.name].reshape(-1, GENERATIONS, WORDS)
         hits = []
         for part in self._by_generation(batch):
             self.ring.turn(cells, int(self.halves.period_of(part.watermark_ms[-1:])[0]))
             self._bits = self._bits_of(cells, part, customers)
-            hits += super().step(columns, part, customers)
+            hits += super().fold(columns, part, customers)
             _set_bits(self._bits)
         return hits
 
@@ -176,13 +176,13 @@ class SmsBulk(CorrectableDistinct):
         most = max(int(RECIPIENTS[recipients.sum()]), self.parameters.recipients + 1)
         return most, int(ANSWERED[answered.sum()])
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the maps that later halves took over since a row was written."""
         cells = columns[self.name].reshape(-1, GENERATIONS, WORDS)
         for word in range(WORDS):
-            self.ring.settle(cells[:, :, word], slots, self.halves.period_of(written_ms))
+            self.ring.catch_up(cells[:, :, word], slots, self.halves.period_of(written_ms))
 
     def remember(self) -> Any:
         """Stretches of hot windows, what was reported, and the newest half of the history."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from detectors.fold.findings import KNOWN_MS
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import Batch, Closed, Customers, Hit
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.rules.contract import Batch, Customers, Hit, RuleOutput
 from detectors.rules.families.gauge import Gauge
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
@@ -24,7 +24,7 @@ class EndedParameters(RuleParameters, kw_only=True, frozen=True):
     readable_days: Annotated[int, Meta(ge=1, le=3_660)]
 
 
-class StorageEnded(ClosesPeriods, Gauge):
+class StorageEnded(ClosingRuleBase, Gauge):
     """Report once for each contract's end who still stores something `readable_days` after it.
 
     It is cleared with the day by whose end nothing is stored, or when the contract goes on.
@@ -54,7 +54,7 @@ class StorageEnded(ClosesPeriods, Gauge):
     def __init__(self, parameters: EndedParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
         self.days = calendar(policy.timezone, "day")
-        self.closing = Closing(self.days, 0, 1)
+        self.closing = PeriodCloser(self.days, 0, 1)
 
     def limits(self, batch: Batch, row: Ints, customers: Customers) -> Ints:
         """Nothing may be stored in the end."""
@@ -66,14 +66,14 @@ class StorageEnded(ClosesPeriods, Gauge):
         """Nothing once the contract has ended; before that this rule has no limit."""
         return 0 if customers.has_ended(np.array([slot]))[0] else None
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Keep the newest snapshots; nobody is judged before a day is closed."""
         self.note(columns, self.shown(columns, batch, customers))
         return []
 
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """Report who ran out of days by the end of the last day closed now, and who is cleared.
 
         `since` holds the end that was reported; negated, once that is cleared.
@@ -91,7 +91,9 @@ class StorageEnded(ClosesPeriods, Gauge):
         columns[self.since][due, 0] = ended_ms[due]
         hits += [self._hit(columns, s) for s in due.tolist()]
         hits = [self._known_from(self.days.bounds(days[0])[1], hit) for hit in hits]
-        return Closed(hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot))))
+        return RuleOutput(
+            hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot)))
+        )
 
     def _over_ms(self, ended_ms: Ints) -> Ints:
         """When the days after each contract's end are over, shape (n,)."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from detectors.fold.cohort_means import PERIODS_KEPT
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Customers, Hit, Share, Standing
+from detectors.rules.contract import Batch, Customers, Hit, PeriodSums, RuleOutput, Standing
 from detectors.state.columns import Field
 from schemas.hashing import Hashes, hash_strings
 from schemas.policy import Policy, Positive, RuleParameters
@@ -47,7 +47,7 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError("`ratio` has to be a finite number")
 
 
-class StorageFlood(ClosesPeriods):
+class StorageFlood(ClosingRuleBase):
     """Compare what each customer writes in a local day with the mean of the same cohort.
 
     The mean is over all customers of the cohort who are announced and under contract that day,
@@ -76,7 +76,7 @@ class StorageFlood(ClosesPeriods):
         self.parameters = parameters
         self.days = calendar(policy.timezone, "day")
         # A mean of earlier days than these never comes.
-        self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, PERIODS_KEPT)
+        self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, PERIODS_KEPT)
         # Days that are not closed yet; the one before the newest always may be.
         self.ring = PeriodRing(parameters.lateness_hours // SHORTEST_DAY_HOURS + 1)
         self.ratio = Fraction(str(parameters.ratio))
@@ -87,7 +87,7 @@ class StorageFlood(ClosesPeriods):
         """Whether the event's day is not closed yet: what was judged stays as it is."""
         return self.days.period_of(time_ms) > self.closing_period(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the days' bytes; nobody is judged before the day is closed."""
         cells = columns[self.name]
         row = np.flatnonzero(batch.fields["written_bytes"] > 0)
@@ -102,7 +102,7 @@ class StorageFlood(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """This partition's share of every day that is closed now."""
         slot = np.arange(customers.directory.size)
         cohort = customers.cohort(slot)
@@ -113,7 +113,7 @@ class StorageFlood(ClosesPeriods):
             self._remember_candidates(day, written, cohort, customers)
         kept = range(days.stop - PERIODS_KEPT, days.stop)
         self.candidates = {day: c for day, c in self.candidates.items() if day in kept}
-        return Closed(shares=tuple(shares))
+        return RuleOutput(sums=tuple(shares))
 
     def _day(self, columns: Mapping[str, NDArray], day: int) -> Ints:
         cells = columns[self.name]
@@ -121,7 +121,7 @@ class StorageFlood(ClosesPeriods):
             return np.zeros(len(cells), np.int64)
         return cells[:, day % self.ring.width]
 
-    def _share(self, day: int, written: Ints, cohort: Hashes, customers: Customers) -> Share:
+    def _share(self, day: int, written: Ints, cohort: Hashes, customers: Customers) -> PeriodSums:
         start_ms, end_ms = self.days.bounds(day)
         slot = np.arange(len(written))
         since_ms = customers.valid_from_ms(slot)
@@ -138,7 +138,7 @@ class StorageFlood(ClosesPeriods):
                 hashes.tolist(), totals.tolist(), counts.tolist(), strict=True
             )
         ]
-        return Share(start_ms, end_ms, tuple(sorted(sums, key=lambda each: each.cohort)))
+        return PeriodSums(start_ms, end_ms, tuple(sorted(sums, key=lambda each: each.cohort)))
 
     def _remember_candidates(
         self, day: int, written: Ints, cohort: Hashes, customers: Customers
@@ -151,14 +151,14 @@ class StorageFlood(ClosesPeriods):
         if most_first:
             self.candidates[day] = most_first[: self.parameters.candidates_max]
 
-    def judge(
+    def take_mean(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
         """Take in a day's mean, and report which of its candidates flooded."""
         day = int(self.days.period_of(np.array([average.period_start_ms]))[0])
         return list(self._hits(average, day, int(_hash(average.cohort)), customers))
 
-    def judge_given(
+    def judge_by_given_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,
@@ -175,7 +175,7 @@ class StorageFlood(ClosesPeriods):
             total=given["cohort_bytes"],
             customers=given["cohort_customers"],
         )
-        return self.judge(columns, average, customers)
+        return self.take_mean(columns, average, customers)
 
     def _hits(
         self, average: CohortAverage, day: int, cohort: int, customers: Customers
@@ -215,11 +215,11 @@ class StorageFlood(ClosesPeriods):
 
     # -- state ----------------------------------------------------------------------------------
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later days took over since a row was written."""
-        self.ring.settle(columns[self.name], slots, self.days.period_of(written_ms))
+        self.ring.catch_up(columns[self.name], slots, self.days.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

@@ -105,7 +105,7 @@ class StreamConcurrent:
         newest = self.days.period_of(watermark_ms)
         return self.days.period_of(time_ms) >= newest - self.retained
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Lay each customer's new views over the remembered ones, and walk who has too many."""
         newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
         row, slots, new = self._new(batch)
@@ -274,11 +274,11 @@ class StreamConcurrent:
             evidence=more,
         )
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the days that later ones took over since a row was written; views do not age."""
-        self.ring.settle(columns[self.name], slots, self.days.period_of(written_ms))
+        self.ring.catch_up(columns[self.name], slots, self.days.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput, Standing
 from detectors.state.columns import Field
 from schemas.policy import Policy
 from schemas.records import Window
@@ -36,7 +36,7 @@ class ElsewhereParameters(RegularParameters, kw_only=True, frozen=True):
     regular_window: Annotated[int, Meta(ge=1, le=366)]
 
 
-class StreamElsewhere(ClosesPeriods):
+class StreamElsewhere(ClosingRuleBase):
     """Report the day whose viewing was mostly away from the registered address, once it is closed.
 
     What it catches: closed days with the share or more of their viewing away, in two or more
@@ -69,7 +69,7 @@ class StreamElsewhere(ClosesPeriods):
         self.days = calendar(policy.timezone, "day")
         # Days before the newest that may still be open.
         self.late_days = -(-parameters.lateness_hours // SHORTEST_DAY_HOURS)
-        self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, self.late_days)
+        self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, self.late_days)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.limit = parameters.share_percent * 10
         self.places = [f"stream_place_{number}" for number in range(parameters.places)]
@@ -89,7 +89,7 @@ class StreamElsewhere(ClosesPeriods):
         """Whether the view's day is still open."""
         return self.days.period_of(time_ms) > self.closing.last(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the open days; nothing is judged before a day is closed."""
         newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
         day = self.days.period_of(batch.time_ms)
@@ -186,7 +186,7 @@ class StreamElsewhere(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """Who was mostly elsewhere on each of the days, in the order of customer ids."""
         hits: list[Hit] = []
         size = customers.directory.size
@@ -198,7 +198,7 @@ class StreamElsewhere(ClosesPeriods):
             in_breach = np.flatnonzero(self._shares(columns, day, slice(size)) >= self.limit)
             for slot in sorted(in_breach.tolist(), key=customers.directory.name):
                 hits += self._judge(columns, slot, day)
-        return Closed(hits=tuple(hits))
+        return RuleOutput(hits=tuple(hits))
 
     def _judge(self, columns: Mapping[str, NDArray], slot: int, day: int) -> list[Hit]:
         """A customer's day in breach, and whether it makes a regular one."""
@@ -253,13 +253,13 @@ class StreamElsewhere(ClosesPeriods):
             },
         )
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later days took over since a row was written."""
         written = self.days.period_of(written_ms)
         for name, ring in self.rings.items():
-            ring.settle(columns[name], slots, written)
+            ring.catch_up(columns[name], slots, written)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

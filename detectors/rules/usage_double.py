@@ -7,9 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosesPeriods, Closing
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit, Share, Standing
+from detectors.rules.contract import (
+    Batch,
+    Correction,
+    Customers,
+    Hit,
+    PeriodSums,
+    RuleOutput,
+    Standing,
+)
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window
@@ -59,7 +67,7 @@ SERVICES = {
 }
 
 
-class UsageDouble(ClosesPeriods):
+class UsageDouble(ClosingRuleBase):
     """Compare each customer's calendar month with the mean of all, for each service by itself.
 
     What it catches: messages sent, time of calls made, or bytes of `ratio` times the mean of the
@@ -97,7 +105,7 @@ class UsageDouble(ClosesPeriods):
         self.months = calendar(policy.timezone, "month")
         back = parameters.retention_periods + 1
         self.rings = {kind: PeriodRing(back) for kind in SERVICES}
-        self.closing = Closing(self.months, parameters.lateness_hours * HOUR_MS, back)
+        self.closing = PeriodCloser(self.months, parameters.lateness_hours * HOUR_MS, back)
         self.means: dict[int, dict[str, tuple[int, int]]] = {}
         self.fields = tuple(
             Field(_cells(kind), service.cell, back + 1, kind) for kind, service in SERVICES.items()
@@ -107,7 +115,7 @@ class UsageDouble(ClosesPeriods):
         """Whether the event's kind has not closed its month."""
         return self.months.period_of(time_ms) > self.closing.last(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to its kind's months; they are judged when they are closed."""
         ring, cells = self.rings[batch.kind], columns[_cells(batch.kind)]
         if ring.newest < 0:
@@ -137,11 +145,13 @@ class UsageDouble(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], months: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """This partition's shares of every month that is closed now."""
-        return Closed(shares=tuple(self._share(columns, month, customers) for month in months))
+        return RuleOutput(sums=tuple(self._share(columns, month, customers) for month in months))
 
-    def _share(self, columns: Mapping[str, NDArray], month: int, customers: Customers) -> Share:
+    def _share(
+        self, columns: Mapping[str, NDArray], month: int, customers: Customers
+    ) -> PeriodSums:
         start_ms, end_ms = self.months.bounds(month)
         slot = np.arange(customers.directory.size)
         used = {kind: self._month(columns, kind, month)[slot] for kind in SERVICES}
@@ -155,7 +165,7 @@ class UsageDouble(ClosesPeriods):
             )
             for kind in SERVICES
         )
-        return Share(start_ms, end_ms, sums)
+        return PeriodSums(start_ms, end_ms, sums)
 
     def _is_lost(self, kind: str, month: int) -> bool:
         """Whether later months took over what was counted."""
@@ -169,7 +179,7 @@ class UsageDouble(ClosesPeriods):
             return np.zeros(len(cells), np.int64)
         return cells[:, month % ring.width].astype(np.int64)
 
-    def judge(
+    def take_mean(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
         """Take in the mean of a service; the last one of a month brings its findings."""
@@ -184,7 +194,7 @@ class UsageDouble(ClosesPeriods):
             del self.means[oldest]
         return self._above(columns, month, means, customers)
 
-    def judge_given(
+    def judge_by_given_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,
@@ -249,12 +259,12 @@ class UsageDouble(ClosesPeriods):
             evidence={"service": largest, "ratio": self.parameters.ratio, "services": services},
         )
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later months took over since a row was written."""
         written = self.months.period_of(written_ms)
-        self.rings[kind].settle(columns[_cells(kind)], slots, written)
+        self.rings[kind].catch_up(columns[_cells(kind)], slots, written)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

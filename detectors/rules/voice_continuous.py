@@ -116,7 +116,7 @@ class VoiceContinuous:
         """Whether the call starts within the lateness."""
         return time_ms >= watermark_ms - self.lateness_ms
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Put the calls into their customers' chains; a customer's calls one after the other."""
         row = self._counted(batch)
         held = [columns[field.name] for field in self.fields[:4]]
@@ -291,7 +291,7 @@ class VoiceContinuous:
             evidence={"gap_seconds": self.parameters.gap_seconds, **more},
         )
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Nothing to do: a chain is kept until newer ones take its place."""

@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 
-class OwnLogs:
+class LogsOfRule:
     """What a rule does that has logs of its own: of several, each has every so manieth number."""
 
     logs: tuple[Any, ...]

@@ -74,7 +74,7 @@ class PeriodColumns:
         cells[slot, place] = np.minimum(total, np.iinfo(cells.dtype).max)
         return total
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_newest: Ints) -> None:
+    def catch_up(self, columns: Mapping[str, NDArray], slots: Ints, written_newest: Ints) -> None:
         """Empty the cells of rows that were written before later periods took them over."""
         for cells in self.of(columns).values():
-            self.ring.settle(cells, slots, written_newest)
+            self.ring.catch_up(cells, slots, written_newest)

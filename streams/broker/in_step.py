@@ -49,7 +49,7 @@ def event_time_ms(record: Any) -> int:
         return UNKNOWN_MS
 
 
-class Pace:
+class InStep:
     """Says of the partitions that were fetched how much of each may be handed on now.
 
     A partition from which more is to come, but nothing was fetched yet, holds the others at what

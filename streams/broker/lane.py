@@ -18,7 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, Message
 
-from streams.broker.in_step import Pace
+from streams.broker.in_step import InStep
 from streams.errors import StartError
 
 
@@ -125,7 +125,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pace = Pace()
+        self.pace = InStep()
         self._is_behind = False
         """Whether there is more to read than was fetched: what comes first may be far ahead of it,
         so that just a record of it is handed on before it is looked at."""

@@ -19,7 +19,7 @@ from detectors.fold.provenance import Origin
 from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import stable_order
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
-from detectors.ladder.ladder import Verdicts, is_about_brake
+from detectors.ladder.ladder import Ladder, is_about_brake
 from detectors.policies.editions import Edition, decode_edition
 from schemas.columns import Columns
 from schemas.decode import AHEAD, AHEAD_MS_MAX, Reject
@@ -91,7 +91,7 @@ class Replay:
     ) -> None:
         self.policy = policy
         self.partitions = [Partition(n, policy, dedup_entries_max) for n in range(partitions)]
-        self.verdicts = [Verdicts(number, policy, enforcement) for number in range(partitions)]
+        self.verdicts = [Ladder(number, policy, enforcement) for number in range(partitions)]
         self.averages = Averages()
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -311,7 +311,7 @@ class Replay:
         for average in self.averages.complete(len(self.partitions)):
             self.averages.freeze(average)
             for number, partition in enumerate(self.partitions):
-                self._answer(number, partition.judge(average), results)
+                self._answer(number, partition.take_mean(average), results)
 
     def _refuse(self, chunk: Chunk, rejects: list[Reject], results: Results) -> None:
         self.reasons.update(reject.reason for reject in rejects)

@@ -110,7 +110,7 @@ class BatchAgent:
         self.metrics.count_rejects(Counter(reject.reason for reject in rejects))
 
 
-class Detect(BatchAgent):
+class DetectAgent(BatchAgent):
     """Usage and customers in, findings out."""
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
@@ -186,7 +186,7 @@ class Detect(BatchAgent):
         self.refuse(topic, partition, records, rejects)
 
 
-class Judge(BatchAgent):
+class LadderAgent(BatchAgent):
     """Findings, what became of actions, and what people decided in; actions out."""
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:

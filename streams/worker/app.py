@@ -14,7 +14,7 @@ from mode.supervisors import CrashingSupervisor
 
 from detectors.fold.partition import Partition
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.topics import (
     CUSTOMERS,
@@ -34,14 +34,14 @@ from streams.checkpoints.tables import ColumnTable
 from streams.clock import wall_clock
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.worker.agents import CUSTOMERS_KIND, Detect, Judge
-from streams.worker.cohort_feed import Cohorts
+from streams.worker.agents import CUSTOMERS_KIND, DetectAgent, LadderAgent
+from streams.worker.cohort_feed import CohortFeed
 from streams.worker.collector import calm_collector
-from streams.worker.http import Console
-from streams.worker.idle_clock import IdleCloser
-from streams.worker.ladder_clock import Ticker
-from streams.worker.policy_feed import Policies
-from streams.worker.status import WorkerState
+from streams.worker.http import HttpServer
+from streams.worker.idle_clock import IdleClock
+from streams.worker.ladder_clock import LadderClock
+from streams.worker.policy_feed import PolicyFeed
+from streams.worker.status import WorkerStatus
 
 VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
 
@@ -54,8 +54,8 @@ class FairUse(faust.App):
 
     idempotence: bool = True
     checkpointer: Checkpointer
-    worker_state: WorkerState
-    cohorts: Cohorts
+    worker_state: WorkerStatus
+    cohorts: CohortFeed
 
 
 def create_app(settings: Settings) -> FairUse:
@@ -88,14 +88,14 @@ def create_app(settings: Settings) -> FairUse:
         "detect", lambda number: Partition(number, policy, settings.dedup_entries_max)
     )
     enforcement = AssumedEnforcement() if settings.assume_enforcement else None
-    verdict_table = table("verdict", lambda number: Verdicts(number, policy, enforcement))
+    verdict_table = table("verdict", lambda number: Ladder(number, policy, enforcement))
     usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
     checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
     checkpointer.add_table(verdict_table, {topic: topic for topic in VERDICT_TOPICS})
 
     parts = (checkpointer, outbox, metrics, wall_clock)
-    detect = Detect(detect_table, *parts)
-    judge = Judge(verdict_table, *parts)
+    detect = DetectAgent(detect_table, *parts)
+    judge = LadderAgent(verdict_table, *parts)
 
     @app.agent(lane_topic(app, *USAGE_TOPICS, CUSTOMERS), name="detect")
     async def detect_agent(stream: Any) -> None:
@@ -105,15 +105,17 @@ def create_app(settings: Settings) -> FairUse:
     async def verdict_agent(stream: Any) -> None:
         await judge.run(stream)
 
-    cohorts = Cohorts(settings.broker, detect_table, checkpointer, detect.report)
-    policies = Policies(settings.broker, policy, detect_table, verdict_table, checkpointer, detect)
+    cohorts = CohortFeed(settings.broker, detect_table, checkpointer, detect.report)
+    policies = PolicyFeed(
+        settings.broker, policy, detect_table, verdict_table, checkpointer, detect
+    )
     app.checkpointer, app.cohorts = checkpointer, cohorts
-    app.worker_state = WorkerState(
+    app.worker_state = WorkerStatus(
         app, detect_table, verdict_table, checkpointer, metrics, partition_of
     )
-    console = Console(app.worker_state, settings.host, settings.port)
-    idle = IdleCloser(app, detect_table, detect, checkpointer, settings)
-    ticker = Ticker(app, detect_table, verdict_table, judge, idle, cohorts)
+    console = HttpServer(app.worker_state, settings.host, settings.port)
+    idle = IdleClock(app, detect_table, detect, checkpointer, settings)
+    ticker = LadderClock(app, detect_table, verdict_table, judge, idle, cohorts)
     for service in (checkpointer, cohorts, policies, console, idle, ticker):
         app.service(service)
     _checkpoint_before_letting_go(app, checkpointer)

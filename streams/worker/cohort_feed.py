@@ -36,7 +36,7 @@ WAIT_SECONDS = 1_800.0
 """A partition's time waits so long for a mean: a silent partition was closed by the clock then."""
 
 
-class Cohorts(Service):
+class CohortFeed(Service):
     """Reads `cohort-averages` and hands each frozen mean to the partitions this worker holds."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Cohorts(Service):
                     yield rule.name, start_ms, closes_ms
 
     def _is_in(self, rule: str, start_ms: int) -> bool:
-        return self.averages.is_settled(rule, start_ms, self.partitions)
+        return self.averages.is_complete(rule, start_ms, self.partitions)
 
     def hand_over(self, partitions: list[int]) -> None:
         """Tell partitions that were just taken over every mean known so far."""
@@ -129,5 +129,5 @@ class Cohorts(Service):
     def _judge(self, average: CohortAverage, partitions: list[int]) -> None:
         for number in partitions:
             shard = self.table.shards[number]
-            self.report(number, shard.state.judge(average))
+            self.report(number, shard.state.take_mean(average))
             shard.touched = True

@@ -7,15 +7,15 @@ from mode import Service
 from mode.utils.logging import get_logger
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from streams.worker.status import WorkerState
+from streams.worker.status import WorkerStatus
 
 logger = get_logger(__name__)
 
 
-class Console(Service):
+class HttpServer(Service):
     """Serves one worker's figures and its customers' current statistics."""
 
-    def __init__(self, state: WorkerState, host: str, port: int, **kwargs: Any) -> None:
+    def __init__(self, state: WorkerStatus, host: str, port: int, **kwargs: Any) -> None:
         self.worker_state = state
         self.host = host
         self.port = port

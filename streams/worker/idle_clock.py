@@ -12,19 +12,19 @@ from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import wall_clock
 from streams.settings import Settings
-from streams.worker.agents import Detect
+from streams.worker.agents import DetectAgent
 
 CHECK_SECONDS = 20.0
 
 
-class IdleCloser(Service):
+class IdleClock(Service):
     """Watches for partitions that are read to their end and have been silent for long."""
 
     def __init__(
         self,
         app: Any,
         table: ColumnTable,
-        detect: Detect,
+        detect: DetectAgent,
         checkpointer: Checkpointer,
         settings: Settings,
         **kwargs: Any,

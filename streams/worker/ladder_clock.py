@@ -9,9 +9,9 @@ from mode import Service
 from schemas.topics import FINDINGS
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.errors import end_worker
-from streams.worker.agents import Judge
-from streams.worker.cohort_feed import Cohorts
-from streams.worker.idle_clock import IdleCloser
+from streams.worker.agents import LadderAgent
+from streams.worker.cohort_feed import CohortFeed
+from streams.worker.idle_clock import IdleClock
 
 TICK_SECONDS = 1.0
 
@@ -29,7 +29,7 @@ class Moment:
     end: int | None = None
 
 
-class Ticker(Service):
+class LadderClock(Service):
     """Tells each partition's ladder how far time has come: as far as all of its usage was read.
 
     While a worker catches up its ladder lives in the time of the events, so nothing is lifted
@@ -42,9 +42,9 @@ class Ticker(Service):
         app: Any,
         detect: ColumnTable,
         verdict: ColumnTable,
-        judge: Judge,
-        idle: IdleCloser,
-        cohorts: Cohorts,
+        judge: LadderAgent,
+        idle: IdleClock,
+        cohorts: CohortFeed,
         **kwargs: Any,
     ) -> None:
         self.app = app

@@ -17,7 +17,7 @@ from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable
 from streams.dead_letters import POLICY_REASON
 from streams.errors import end_worker
-from streams.worker.agents import Detect
+from streams.worker.agents import DetectAgent
 
 logger = get_logger(__name__)
 
@@ -27,7 +27,7 @@ REFUSED_MAX = 64
 """Refused records that a worker keeps until it holds the partition that tells of them."""
 
 
-class Policies(Service):
+class PolicyFeed(Service):
     """Reads `policies` to its end before usage flows, follows it, and tells every partition.
 
     Every worker reads it whole. The one that holds partition 0 writes the dead letters, each once:
@@ -41,7 +41,7 @@ class Policies(Service):
         detect_table: ColumnTable,
         verdict_table: ColumnTable,
         checkpointer: Checkpointer,
-        detect: Detect,
+        detect: DetectAgent,
         **kwargs: Any,
     ) -> None:
         self.broker = broker

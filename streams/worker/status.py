@@ -17,7 +17,7 @@ EVERY_RULE = "every rule"
 COUNTED = ("dropped", "retried", "drift", "unanswered", "unmatched")
 
 
-class WorkerState:
+class WorkerStatus:
     """One worker's tables and figures, for those who only look."""
 
     def __init__(

@@ -24,17 +24,17 @@ SEED = 3
 
 
 class Timed:
-    """A rule whose steps are timed."""
+    """A rule whose folds are timed."""
 
     def __init__(self, rule: Any) -> None:
         self.nanoseconds = 0
-        self._step = rule.step
-        rule.step = self.step
+        self._fold = rule.fold
+        rule.fold = self.fold
 
-    def step(self, *args: Any) -> Any:
+    def fold(self, *args: Any) -> Any:
         """One batch."""
         started = perf_counter_ns()
-        hits = self._step(*args)
+        hits = self._fold(*args)
         self.nanoseconds += perf_counter_ns() - started
         return hits
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.ids import action_id, finding_id
 from schemas.policy import Policy
@@ -18,7 +18,7 @@ from schemas.topics import ENFORCEMENT_RESULTS, FINDINGS
 from schemas.units import DAY_MS
 from streams.clock import wall_clock
 from streams.metrics import Metrics
-from streams.worker.agents import Judge
+from streams.worker.agents import LadderAgent
 from streams.worker.collector import calm_collector
 from tests.bench.children import say, told
 from tests.bench.traffic import START_MS, customer_id
@@ -48,10 +48,10 @@ class Site:
             policy.ladder, brake_actions_per_hour=UNBRAKED, brake_surge=UNBRAKED
         )
         self.policy = msgspec.structs.replace(policy, ladder=ladder)
-        self.shard: Any = SimpleNamespace(state=Verdicts(0, self.policy))
+        self.shard: Any = SimpleNamespace(state=Ladder(0, self.policy))
         self.sent = Counted()
         table, checkpointer, outbox = (None, None, self.sent)
-        self.judge = Judge(table, checkpointer, outbox, Metrics(), wall_clock)  # type: ignore[arg-type]
+        self.judge = LadderAgent(table, checkpointer, outbox, Metrics(), wall_clock)  # type: ignore[arg-type]
         self.offsets = {FINDINGS: 0, ENFORCEMENT_RESULTS: 0}
 
     def tell(self, topic: str, values: list[bytes]) -> float:

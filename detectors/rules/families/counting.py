@@ -141,7 +141,7 @@ class CountingRule:
         newest = self.periods.period_of(watermark_ms)
         return self.periods.period_of(time_ms) >= newest - self.retained
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the totals and report the rows that crossed."""
         cells = columns[self.name]
         row, period, amount = self.pieces(batch)
@@ -337,11 +337,11 @@ class CountingRule:
                 hits.append(replace(hit, event_time_ms=correction.event_time_ms))
         return hits
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later periods took over since a row was written."""
-        self.ring.settle(columns[self.name], slots, self.periods.period_of(written_ms))
+        self.ring.catch_up(columns[self.name], slots, self.periods.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers

@@ -17,7 +17,7 @@ from detectors.periods.ring import Periods, Steps
 from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.contacts import Contacts
-from detectors.state.log import OwnLogs
+from detectors.state.log import LogsOfRule
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -86,7 +86,7 @@ class Start(NamedTuple):
     group: int = 0
 
 
-class DistinctRule(OwnLogs):
+class DistinctRule(LogsOfRule):
     """Report a group that holds too many distinct elements in a window, at the one that crosses.
 
     A breach that goes on is one finding. Of groups that cross in the same window of a customer the
@@ -149,7 +149,7 @@ class DistinctRule(OwnLogs):
         newest = self.periods.period_of(watermark_ms)
         return self.periods.period_of(time_ms) >= newest - self.retained
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Remember what was seen and look closely at the groups that have enough of it."""
         seen = self.seen(batch, customers)
         # Another rule may take later events than this one does.
@@ -287,7 +287,7 @@ class DistinctRule(OwnLogs):
             end_ms=self.periods.bounds(first + length + stride - 1)[1],
         )
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Nothing to do: contacts carry their step."""

@@ -206,9 +206,9 @@ class FloodWatch:
             for minute, amounts in zip(span, held, strict=True)
         ]
 
-    def settle(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
+    def catch_up(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
         """Empty the minutes that later ones took over since a row was written."""
-        self.ring.settle(columns[self.field.name], slots, written_ms // MINUTE_MS)
+        self.ring.catch_up(columns[self.field.name], slots, written_ms // MINUTE_MS)
 
     def remember(self) -> Any:
         """The newest minute, the floods that go on, and what the cells know besides their pages."""

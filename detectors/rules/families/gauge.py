@@ -105,7 +105,7 @@ class Gauge:
         """Always: an old snapshot is no mistake, it is only not the newest."""
         return np.ones(len(time_ms), bool)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Follow each customer's gauge through the batch and report where it changes sides."""
         shown = self.shown(columns, batch, customers)
         above = self.above(columns, shown)
@@ -170,7 +170,7 @@ class Gauge:
             )
         return hits
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Nothing to do: a gauge does not age."""

@@ -14,8 +14,8 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosesPeriods, Closing
-from detectors.rules.contract import Batch, Closed, Correction, Customers, Hit
+from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import Policy, Positive, RuleParameters
@@ -44,7 +44,7 @@ class ScoredParameters(RuleParameters, kw_only=True, frozen=True):
     applies_to: Literal["consumer", "all"] = "consumer"
 
 
-class ScoredDays(ClosesPeriods):
+class ScoredDays(ClosingRuleBase):
     """Judge a customer's local day by a score, once it is closed for every kind that is read.
 
     A subclass names its columns by kind (`rings`, the one that is still counted first), counts
@@ -66,7 +66,7 @@ class ScoredDays(ClosesPeriods):
         )
         self.candidates: dict[int, dict[str, Seen]] = {}
         self.passed = dict.fromkeys(self.reads, -1)
-        self.closing = Closing(self.days, parameters.lateness_hours * HOUR_MS, 1)
+        self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, 1)
         self.judged = -1
         self.reported: dict[int, list[str]] = {}
         """Who was in breach on the days that may be judged again."""
@@ -100,7 +100,7 @@ class ScoredDays(ClosesPeriods):
         """Whether the event's day is not closed for its kind."""
         return self.days.period_of(time_ms) > self.closing_period(watermark_ms)
 
-    def step(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
+    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Count a batch; find the candidates of the days that its kind has closed."""
         kind, closing = batch.kind, self.closing_period(batch.watermark_ms)
         self._find(columns, kind, int(closing[0]), customers)
@@ -151,11 +151,11 @@ class ScoredDays(ClosesPeriods):
 
     def close_periods(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
-    ) -> Closed:
+    ) -> RuleOutput:
         """Judge every day that all kinds have passed."""
         for kind in self.reads:
             self._find(columns, kind, days[-1], customers)
-        return Closed(hits=tuple(self._judge_through(columns, days[-1], customers)))
+        return RuleOutput(hits=tuple(self._judge_through(columns, days[-1], customers)))
 
     def _judge_through(
         self, columns: Mapping[str, NDArray], last: int, customers: Customers
@@ -314,12 +314,12 @@ class ScoredDays(ClosesPeriods):
 
     # -- state ----------------------------------------------------------------------------------
 
-    def settle(
+    def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
         """Empty the cells that later days took over since a row was written."""
         for ring in self.rings[kind]:
-            ring.settle(columns, slots, self.days.period_of(written_ms))
+            ring.catch_up(columns, slots, self.days.period_of(written_ms))
 
     def remember(self) -> Any:
         """How far each kind and the judging have come, and who is still to be judged."""

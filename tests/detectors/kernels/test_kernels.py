@@ -387,7 +387,7 @@ def test_a_row_written_earlier_settles_to_what_a_ring_that_turned_holds(back, ah
     held.turn(cells, then + later)
 
     stored.newest = then + later
-    stored.settle(read_back, ints([0]), ints([then]))
+    stored.catch_up(read_back, ints([0]), ints([then]))
 
     assert cells.tolist() == read_back.tolist()
 

@@ -4,7 +4,7 @@ import pytest
 
 from detectors.ladder import brake as brake_module
 from detectors.ladder.brake import FLOOR, HOURS_KEPT, Brake
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from schemas.units import HOUR_MS
 from tests.support.harness.ladder_story import (
     PATIENT,
@@ -215,7 +215,7 @@ def test_what_is_held_survives_a_move_in_order():
     story = Story(TIGHT)
     for customer in "zyxwv":
         story.breach(0, customer=customer)
-    heir = Verdicts(0, TIGHT)
+    heir = Ladder(0, TIGHT)
     for keys, values in story.verdicts.changes(everything=True):
         heir.restore(keys, values)
     heir.recall(story.verdicts.remember())

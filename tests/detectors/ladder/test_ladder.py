@@ -11,7 +11,7 @@ from detectors.ladder.dossier import (
     key_of,
     unpack_dossier,
 )
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from detectors.ladder.reasons import reason
 from schemas.ids import action_id
 from schemas.topics import DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
@@ -1034,7 +1034,7 @@ def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():
 
 def moved(verdicts, policy=PATIENT):
     """Another worker's partition, from rows and memory of a checkpoint."""
-    heir = Verdicts(0, policy, verdicts.enforcement)
+    heir = Ladder(0, policy, verdicts.enforcement)
     for keys, values in verdicts.changes(everything=True):
         heir.restore(keys, values)
     heir.recall(verdicts.remember())
@@ -1061,7 +1061,7 @@ def test_a_checkpoint_holds_what_was_touched_since_the_last_one():
             assert keys == [b"case/sms " + customer.encode()]
             stored.update(zip(keys, values, strict=True))
         assert list(story.verdicts.changes()) == []
-    read = Verdicts(0, POLICY)
+    read = Ladder(0, POLICY)
     read.restore(list(stored), list(stored.values()))
     assert story.verdicts.cases == read.cases
 
@@ -1082,7 +1082,7 @@ def test_timers_go_on_after_a_move():
 
 def test_cases_survive_a_snapshot():
     story, _ = restricted()
-    loaded = Verdicts(0, PATIENT)
+    loaded = Ladder(0, PATIENT)
     loaded.take_arrays(story.verdicts.arrays())
     loaded.recall(story.verdicts.remember())
     assert story.verdicts.cases == loaded.cases
@@ -1096,7 +1096,7 @@ def test_cases_that_a_lost_writer_spoiled_are_stored_again():
     story.verdicts.rewrite([b"case/sms 7", b"case/sms 8"])
     ((keys, values),) = story.verdicts.changes()
     assert keys == [b"case/sms 7", b"case/sms 8"]
-    heir = Verdicts(0, POLICY)
+    heir = Ladder(0, POLICY)
     heir.restore(keys, values)
     assert story.verdicts.cases == heir.cases
 

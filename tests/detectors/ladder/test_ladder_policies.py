@@ -5,7 +5,7 @@ import random
 import msgspec
 import pytest
 
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from schemas.hashing import hash_strings
 from tests.support.harness.ladder_histories import moved
 from tests.support.harness.ladder_story import (
@@ -120,7 +120,7 @@ def test_policies_outlive_a_move_though_nobody_announces_them_again():
     story = told(story_with(announced(2, SLOWER)))
     story.verdicts = moved(story.verdicts)
     assert story.breach(6) == []
-    heir = Verdicts(0, PATIENT)
+    heir = Ladder(0, PATIENT)
     heir.take_arrays(story.verdicts.arrays())
     heir.recall(story.verdicts.remember())
     story.verdicts = heir

@@ -62,7 +62,7 @@ def told(run, means):
     """What a run found and handed out by its end, the means last, but for where it was read."""
     run.end()
     for mean in means:
-        run.findings += run.partition.judge(mean)
+        run.findings += run.partition.take_mean(mean)
     findings = []
     for finding in run.findings:
         evidence = {name: said for name, said in finding.evidence.items() if name != "inputs"}
@@ -128,7 +128,7 @@ def test_a_mean_that_is_known_before_its_period_is_closed_changes_nothing(case, 
 
     run = Run(policy).in_parts(events[:known], range(known))
     for mean in means:
-        run.findings += run.partition.judge(mean)
+        run.findings += run.partition.take_mean(mean)
     log = {}
     for start, stop in pairwise(sorted({known, max(known, moves), len(events)})):
         checkpoint(run.partition, log)

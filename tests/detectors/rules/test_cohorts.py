@@ -9,7 +9,7 @@ from detectors.fold.partition import Partition
 from detectors.policies.editions import load_policy
 from schemas.events import Data
 from schemas.records import CohortPartial, CohortSum
-from streams.worker.cohort_feed import WAIT_SECONDS, Cohorts
+from streams.worker.cohort_feed import WAIT_SECONDS, CohortFeed
 from tests.detectors.rules.test_rules import IDS_MAX, Run
 from tests.support.strategies.drawing import only
 
@@ -30,20 +30,20 @@ def partial(partition, *cohorts, start_ms=APRIL_MS, end_ms=MAY_MS):
     )
 
 
-def is_settled(averages):
-    return averages.is_settled(RULE, APRIL_MS, 2)
+def is_complete(averages):
+    return averages.is_complete(RULE, APRIL_MS, 2)
 
 
 def test_a_period_is_settled_with_the_mean_of_its_last_cohort():
     averages = Averages()
     averages.add(partial(0, "gold"))
-    assert not is_settled(averages)
+    assert not is_complete(averages)
     averages.add(partial(1, "gold", "silver"))
     gold, silver = averages.complete(2)
     averages.freeze(silver)
-    assert not is_settled(averages)
+    assert not is_complete(averages)
     averages.freeze(gold)
-    assert is_settled(averages)
+    assert is_complete(averages)
     assert averages.complete(2) == []
 
 
@@ -70,9 +70,9 @@ def test_the_means_of_older_periods_are_handed_out_first():
 def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
     averages = Averages()
     averages.add(partial(0))
-    assert not is_settled(averages)
+    assert not is_complete(averages)
     averages.add(partial(1))
-    assert is_settled(averages)
+    assert is_complete(averages)
 
 
 def test_what_compaction_left_of_a_period_is_enough():
@@ -81,13 +81,13 @@ def test_what_compaction_left_of_a_period_is_enough():
         averages.add(partial(number, "gold"))
     heir.freeze(*averages.complete(2))
     heir.add(partial(1, "gold"))
-    assert is_settled(heir)
+    assert is_complete(heir)
 
 
 @pytest.fixture
 def cohorts():
     """Of a worker in a cluster of two partitions."""
-    made = Cohorts("", None, None, None)
+    made = CohortFeed("", None, None, None)
     made.partitions = 2
     return made
 

@@ -23,7 +23,7 @@ from detectors.rules.registry import RULES
 from schemas.decode import decode
 from schemas.records import CohortAverage
 from tests.support.reference import naive
-from tests.support.reference.twins.data_monthly_ratio import MONTHS_OF_DATA, Share
+from tests.support.reference.twins.data_monthly_ratio import MONTHS_OF_DATA, PeriodSums
 from tests.support.strategies.drawing import ANNOUNCED, EVENTS_MAX, only
 from tests.support.strategies.histories import CASES, EDGES, LOW
 
@@ -71,7 +71,7 @@ class Run:
         for number, record in list(enumerate(history))[start:stop]:
             if isinstance(record, CohortAverage):
                 self.fold(batch, numbers)
-                self.findings += self.partition.judge(record)
+                self.findings += self.partition.take_mean(record)
                 batch, numbers = [], []
             else:
                 batch.append(record)
@@ -219,7 +219,7 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
     turns.shuffle(queue)
     queue.sort(key=lambda turn: turn[1])
 
-    def settle(partials):
+    def catch_up(partials):
         for partial in partials:
             averages.add(partial)
         for average in averages.complete(len(runs)):
@@ -230,23 +230,23 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
             assert expected == (average.total, average.customers)
             for run, twin in zip(runs, twins, strict=True):
                 twin.found += twin.rules["data"][0].judge(average)
-                run.findings += run.partition.judge(average)
+                run.findings += run.partition.take_mean(average)
 
     for number, row in queue:
         twins[number].feed(row, histories[number][row])
         before = len(runs[number].partials)
         runs[number].take(histories[number], row, row + 1)
-        settle(runs[number].partials[before:])
+        catch_up(runs[number].partials[before:])
     last_ms = max(max(run.partition.watermark_ms.values()) for run in runs)
     for run, twin in zip(runs, twins, strict=True) if queue else ():
         (ratio,) = twin.rules["data"]
         ratio.close(ratio.months.of(last_ms) - 1)
         run.partials += (partials := run.partition.end(last_ms).partials)
-        settle(partials)
+        catch_up(partials)
 
     for run, twin in zip(runs, twins, strict=True):
         shares = [
-            Share(partial.period_start_ms, each.total, each.customers)
+            PeriodSums(partial.period_start_ms, each.total, each.customers)
             for partial in run.partials
             for each in partial.sums
         ]

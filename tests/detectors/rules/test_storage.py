@@ -7,7 +7,7 @@ import pytest
 from detectors.fold.partition import Partition
 from detectors.fold.provenance import Origin
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.events import Storage
 from schemas.records import CohortAverage, CohortSum, Customer
@@ -114,7 +114,7 @@ def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
     All by the end of the day on which the time to fetch it was over.
     """
     told, offset = Told("storage_ended"), count()
-    verdicts, actions = Verdicts(0, told.policy, AssumedEnforcement()), []
+    verdicts, actions = Ladder(0, told.policy, AssumedEnforcement()), []
     told.used("eva", -40, 9)
     for days in (-31, 5):
         end_ms = NOON_MS + days * DAY_MS
@@ -162,7 +162,7 @@ def flooded(told, day, cohort, total, customers):
         total=total,
         customers=customers,
     )
-    findings = told.partition.judge(average)
+    findings = told.partition.take_mean(average)
     return [(found.customer_id, found.observed, found.limit) for found in findings]
 
 

@@ -168,9 +168,9 @@ def test_the_median_is_that_of_all_partitions_and_the_order_of_features_is_nothi
     for order in permutations(first_week):
         second = runs_of_two_partitions(LOW_COHORT)[1]
         for average in order[:-1]:
-            assert second.partition.judge(average) == []
-        (finding,) = second.partition.judge(order[-1])
-        assert second.partition.judge(order[-1]) == []
+            assert second.partition.take_mean(average) == []
+        (finding,) = second.partition.take_mean(order[-1])
+        assert second.partition.take_mean(order[-1]) == []
         frequency = finding.evidence["features"]["frequency"]
         # 201 is in eighth 61 of doublings; the others' 2 to 8 are in 8, 12, 16, 18, 20, 22, 24.
         assert (frequency["value"], frequency["median"], frequency["deviation"]) == (200, 18, 4)

@@ -13,7 +13,7 @@ from streams.broker.in_step import (
     LEFT_BEHIND_SECONDS,
     STALLED_AHEAD_MS,
     STALLED_SECONDS,
-    Pace,
+    InStep,
     event_time_ms,
 )
 
@@ -31,21 +31,21 @@ def hours(*times):
 
 def test_what_is_in_step_goes_on_whole():
     fetched = {SMS: hours(0, 5, 23), VOICE: hours(3, 20)}
-    assert Pace().in_step(fetched, set()) == {SMS: 3, VOICE: 2}
+    assert InStep().in_step(fetched, set()) == {SMS: 3, VOICE: 2}
 
 
 def test_who_is_far_ahead_waits_for_the_slowest():
     fetched = {SMS: hours(100, 101), VOICE: hours(0, 1), OTHER: hours(500)}
-    assert Pace().in_step(fetched, set()) == {VOICE: 2}
+    assert InStep().in_step(fetched, set()) == {VOICE: 2}
 
 
 def test_a_batch_is_cut_where_it_runs_ahead():
     fetched = {SMS: hours(0, 10, 24, 25, 90), VOICE: hours(0, 1)}
-    assert Pace().in_step(fetched, set()) == {SMS: 3, VOICE: 2}
+    assert InStep().in_step(fetched, set()) == {SMS: 3, VOICE: 2}
 
 
 def test_what_is_not_fetched_yet_is_waited_for_until_it_stalls():
-    pace = Pace()
+    pace = InStep()
     assert pace.in_step({SMS: hours(0, 1)}, {VOICE}, now=0.0) == {}
     pace.handed_on({VOICE: hours(2)})
     assert pace.in_step({SMS: hours(0, 20, 30)}, {VOICE}, now=1.0) == {SMS: 2}
@@ -63,7 +63,7 @@ def test_what_is_not_fetched_yet_is_waited_for_until_it_stalls():
 
 def test_what_never_came_is_waited_for_from_where_the_others_stand():
     """A worker that begins does not know how far it was before."""
-    pace = Pace()
+    pace = InStep()
     assert pace.in_step({SMS: hours(40)}, {VOICE}, now=0.0) == {}
     furthest = 40 + STALLED_AHEAD_MS // HOUR_MS
     fetched = {SMS: hours(furthest, furthest + 1)}
@@ -72,8 +72,8 @@ def test_what_never_came_is_waited_for_from_where_the_others_stand():
 
 def test_a_record_without_a_time_holds_nobody_up():
     broken = [SimpleNamespace(value=value) for value in (None, b"{", b'{"event_time_ms":"x"}')]
-    assert Pace().in_step({SMS: broken}, set()) == {SMS: 3}
-    assert Pace().in_step({SMS: [*broken, *hours(99)], VOICE: hours(0)}, set())[SMS] == 3
+    assert InStep().in_step({SMS: broken}, set()) == {SMS: 3}
+    assert InStep().in_step({SMS: [*broken, *hours(99)], VOICE: hours(0)}, set())[SMS] == 3
 
 
 @settings(max_examples=100, deadline=None)
@@ -82,7 +82,7 @@ def test_everything_is_handed_on_in_order_and_nobody_runs_ahead(data):
     times = st.lists(st.integers(0, 12 * 24), max_size=30).map(sorted)
     left = {tp: hours(*data.draw(times)) for tp in (SMS, VOICE, DATA)}
     sent = {tp: list(records) for tp, records in left.items()}
-    handed, pace, is_stuck = {tp: [] for tp in left}, Pace(), False
+    handed, pace, is_stuck = {tp: [] for tp in left}, InStep(), False
     while any(left.values()):
         behind = [tp for tp in left if left[tp]]
         some = st.lists(st.sampled_from(behind), min_size=1, unique=True)

@@ -46,7 +46,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.supervisors import CrashingSupervisor
 from mode.utils.queues import FlowControlEvent
 
-from streams.broker.in_step import Pace
+from streams.broker.in_step import InStep
 from streams.broker.lane import (
     BATCHES_AT_ONCE,
     BatchScheduler,
@@ -401,7 +401,7 @@ async def at_their_start(tps):
 def lane_thread():
     """A consumer's thread that never runs."""
     thread = object.__new__(LaneConsumerThread)
-    thread.pace = Pace()
+    thread.pace = InStep()
     return thread
 
 

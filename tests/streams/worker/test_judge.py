@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from detectors.ladder.dossier import UNPLACED
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from schemas.decode import AHEAD_MS_MAX
 from schemas.records import DeadLetter, Decision, EnforcementResult
 from schemas.topics import ACTIONS, DEAD_LETTERS, DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
 from streams.metrics import Metrics
 from streams.replay.replay import Replay
-from streams.worker.agents import Judge
+from streams.worker.agents import LadderAgent
 from tests.support.harness.ladder_story import HOUR_MS, PATIENT, at, dossier_of, finding
 
 NOW_MS = at(0)
@@ -42,9 +42,9 @@ class Bench:
 
     def __init__(self):
         self.sent = []
-        self.verdicts = Verdicts(0, PATIENT)
+        self.verdicts = Ladder(0, PATIENT)
         self.metrics = Metrics()
-        self.judge = Judge(None, None, self, self.metrics, lambda: NOW_MS)
+        self.judge = LadderAgent(None, None, self, self.metrics, lambda: NOW_MS)
         self.offset = 0
 
     def put(self, topic, partition, key, value, came_ms=None):

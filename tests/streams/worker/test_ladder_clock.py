@@ -7,7 +7,7 @@ import pytest
 
 from schemas.topics import FINDINGS
 from streams.broker.outbox import Outbox
-from streams.worker.ladder_clock import Ticker
+from streams.worker.ladder_clock import LadderClock
 
 
 class Batch(list):
@@ -56,7 +56,7 @@ class Site:
         self.ladder = SimpleNamespace(
             state=SimpleNamespace(brake=SimpleNamespace(), next_offset={})
         )
-        self.ticker = Ticker(
+        self.ticker = LadderClock(
             app=SimpleNamespace(consumer=SimpleNamespace(highwater=lambda tp: self.highwater)),
             detect=SimpleNamespace(active=lambda: {3: usage}),
             verdict=SimpleNamespace(active=lambda: {3: self.ladder}),

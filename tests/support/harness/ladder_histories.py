@@ -7,7 +7,7 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 from detectors.fold.findings import known_ms
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, strength
 from detectors.ladder.dossier import KEPT_BACK, UNPLACED, unpack_dossier
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from schemas.records import Decision, EnforcementResult
 from schemas.safeguards import AT_ONCE
 from tests.support.harness.ladder_story import (
@@ -200,7 +200,7 @@ class History:
         self.rules = chance.sample(RULES, chance.randint(1, 4))
         self.now_ms = START_MS
         self.clock_ms = 0
-        self.verdicts = Verdicts(0, self.policy)
+        self.verdicts = Ladder(0, self.policy)
         self.causes = Causes(self.policy)
         self.enforcement = Enforcement(self.policy)
         self.inputs = []
@@ -420,7 +420,7 @@ class History:
 
         But for the brake, which stops whatever comes once it is on: there they look as often.
         """
-        verdicts, clock_ms, actions = Verdicts(0, self.policy), 0, []
+        verdicts, clock_ms, actions = Ladder(0, self.policy), 0, []
         for number, (kind, record) in enumerate(self.inputs, 1):
             if not _is_for_the_brake(kind, record):
                 is_early = number in self.early
@@ -473,7 +473,7 @@ def _is_for_the_brake(kind, record):
 
 def moved(verdicts):
     """Another worker's partition, from rows and memory of a checkpoint."""
-    heir = Verdicts(0, verdicts.timeline.base)
+    heir = Ladder(0, verdicts.timeline.base)
     for keys, values in verdicts.changes(everything=True):
         heir.restore(keys, values)
     heir.recall(verdicts.remember())

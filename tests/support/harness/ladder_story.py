@@ -5,7 +5,7 @@ import msgspec
 from detectors.fold.findings import KNOWN_MS, WATERMARK_MS
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.dossier import Dossier, key_of, unpack_dossier
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.ids import finding_id
 from schemas.records import Decision, EnforcementResult, Finding, PolicyRef, Window
@@ -96,7 +96,7 @@ class Story:
 
     def __init__(self, policy=PATIENT, *, assumed=False, customers=0):
         self.policy = policy
-        self.verdicts = Verdicts(0, policy, AssumedEnforcement() if assumed else None)
+        self.verdicts = Ladder(0, policy, AssumedEnforcement() if assumed else None)
         self.verdicts.brake.customers = customers
         self.actions = []
         self._offsets = {"findings": 0, "results": 0, "decisions": 0}

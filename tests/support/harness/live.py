@@ -17,7 +17,7 @@ import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from detectors.fold.partition import Partition
-from detectors.ladder.ladder import Verdicts
+from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.policy import Policy
 from schemas.records import Customer
@@ -214,10 +214,10 @@ def wait_until_committed(bootstrap: str, group: str, seconds_max: float = 240) -
 
 def recovered(
     bootstrap: str, app_id: str, policy: Policy, partitions: int
-) -> tuple[list[Partition], list[Verdicts]]:
+) -> tuple[list[Partition], list[Ladder]]:
     """The state that the changelogs hold, read as a new worker would."""
     detect = [Partition(n, policy, DEDUP_ENTRIES_MAX) for n in range(partitions)]
-    verdict = [Verdicts(n, policy) for n in range(partitions)]
+    verdict = [Ladder(n, policy) for n in range(partitions)]
     for name, states in (("detect", detect), ("verdict", verdict)):
         logs = [Changelog(state, 1) for state in states]
         records = read_topic(bootstrap, f"{app_id}-{name}-changelog")

@@ -22,7 +22,7 @@ from tests.support.strategies.drawing import (
 LOW = {"ratio": 1.5, "cohort_min": 2}
 
 
-class Share(NamedTuple):
+class PeriodSums(NamedTuple):
     """A partition's part of a closed month."""
 
     start_ms: int
@@ -82,7 +82,7 @@ class Twin:
             there = announced is None or announced.valid_from_ms < end_ms
             if there and "data" in self.plans.of(who).unlimited:
                 total, customers = total + self.used[who, month], customers + 1
-        return Share(self.months.start_ms(month), total, customers)
+        return PeriodSums(self.months.start_ms(month), total, customers)
 
     def judge(self, average):
         """Take in a mean, and report who reaches the limit it makes."""
