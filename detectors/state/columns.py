@@ -1,8 +1,6 @@
 """State of one partition: customers in slots, and columns by slot that are written row by row.
 
-A row of a column group is packed as the little-endian bytes of its columns, one after the other;
-`STATE_VERSION` stands before it on the wire (see streams/checkpoints/changelog.py) and changes with
-the layout.
+A row of a column group is packed as the little-endian bytes of its columns, one after the other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,14 +12,9 @@ from numpy.typing import NDArray
 from detectors.kernels.hashing import HashMap
 from schemas.hashing import hash_strings
 
-STATE_VERSION = 1
 SLOTS_FIRST = 64
 
 Slots = NDArray[np.int64]
-
-
-class LayoutError(Exception):
-    """The stored state was written under windows of another length, or other rules."""
 
 
 @dataclass(frozen=True, slots=True)
