@@ -231,7 +231,7 @@ class Partition(StoredPartition):
                 self._report(rules, rules.take_mean(average), None, outcome)
         return outcome.findings
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
@@ -239,7 +239,7 @@ class Partition(StoredPartition):
         findings = []
         for rules in self._rule_sets(closes_ms):
             asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
-            hits = asked.judge_by_given_means(columns, period_start_ms, given, self.customers)
+            hits = asked.recompute_with_means(columns, period_start_ms, given, self.customers)
             found = Found(rule, closes_ms, RuleOutput(hits=tuple(hits)))
             findings += [finding for _, finding in self._findings(rules, found, None)]
         return findings

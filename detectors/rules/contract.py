@@ -316,7 +316,7 @@ class CohortRule(ClosingRule, Protocol):
         """Take in a period's mean, and report whom it puts in breach."""
         ...
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,

@@ -243,7 +243,7 @@ class Rerun(Replay):
         for partial in partials:
             given = self._given.get(partial.period_start_ms)
             if partial.rule == self.finding.rule and given is not None:
-                found = self.partitions[0].judge_by_given_means(
+                found = self.partitions[0].recompute_with_means(
                     partial.rule, partial.period_start_ms, given
                 )
                 self._answer(0, found, results)
