@@ -24,6 +24,8 @@ ABSENT = -1
 TEXT = "_text"
 SYN, RST, PSH, ACK, FIN = 0x02, 0x04, 0x08, 0x10, 0x01
 TCP = 6
+MAIL_PORTS = (25, 465, 587)
+"""TCP ports of mail servers: SMTP, SMTP over TLS and submission."""
 
 
 class Source(Protocol):
