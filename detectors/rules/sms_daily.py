@@ -1,19 +1,21 @@
 """More text messages sent in a day than the unlimited offer allows."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from detectors.rules.contract import Batch
+from detectors.rules.contract import Batch, Declaration
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
+from schemas.amounts import MESSAGES
+from schemas.policy import LIVE
 from schemas.units import Ints
 
 
 class SmsParameters(CountingParameters, kw_only=True, frozen=True):
     """`limit` is the highest number of messages of a period that is still allowed."""
 
-    limit: Limit
+    limit: Annotated[Limit, LIVE]
 
 
 class SmsDaily(CountingRule):
@@ -32,6 +34,14 @@ class SmsDaily(CountingRule):
     """
 
     name: ClassVar[str] = "sms_daily"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(MESSAGES,),
+        what="texts sent in a day, unlimited offer",
+        limit="{limit:,} messages",
+        misses="the same number spread over midnight; a message whose first segment never came",
+    )
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_sent_sms",)}
     Parameters: ClassVar[type[SmsParameters]] = SmsParameters

@@ -2,7 +2,9 @@
 
 from typing import ClassVar, Literal
 
+from detectors.rules.contract import Declaration
 from detectors.rules.sms_daily import SmsDaily
+from schemas.amounts import MESSAGES
 
 
 class SmsMonthly(SmsDaily):
@@ -20,4 +22,12 @@ class SmsMonthly(SmsDaily):
     """
 
     name: ClassVar[str] = "sms_monthly"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(MESSAGES,),
+        what="texts sent in a month, unlimited offer",
+        limit="{limit:,} messages",
+        misses="the same number spread over two months",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"
