@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from detectors.fold.findings import known_ms
+from detectors.rules.registry import RULES
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
-from schemas.safeguards import AT_ONCE, CONTRACT
 from schemas.units import DAY_MS
 
 SEEN_MAX = 16
@@ -301,7 +301,7 @@ def lasts(finding: Finding, rule: RuleParameters) -> bool:
     A gauge above its limit does, and a bundle that is used up. What is urgent does not: it was met
     at once, and is over when no more of it is seen.
     """
-    if AT_ONCE.get(finding.rule) == CONTRACT:
+    if RULES[finding.rule].declaration.urgency == "contract":
         return True
     return finding.window.kind == "state" and finding.window.end_ms is None and not rule.at_once
 

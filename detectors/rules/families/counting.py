@@ -14,7 +14,7 @@ from detectors.periods.regular import Regularly
 from detectors.periods.ring import PeriodRing, Periods, Steps
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, Standing
 from detectors.state.columns import Field
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -39,11 +39,11 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     """
 
     retention_periods: Positive
-    applies_to: Literal["unlimited", "all"] = "all"
+    applies_to: Annotated[Literal["unlimited", "all"], LIVE] = "all"
     window: Literal["calendar", "rolling"] = "calendar"
     length_seconds: Positive | None = None
     step_seconds: Positive | None = None
-    regular_periods: Positive | None = None
+    regular_periods: Annotated[Positive | None, LIVE] = None
     regular_window: Positive | None = None
 
     def __post_init__(self) -> None:
