@@ -17,7 +17,7 @@ ASSUMED = AssumedEnforcement()
 EVERYBODY = ""
 """In place of a customer id: the record is about the brake."""
 
-Answer = EnforcementResult | Decision
+ResultOrDecision = EnforcementResult | Decision
 """What enforcement or a person says about actions."""
 
 
@@ -42,7 +42,7 @@ class Ladders:
     ) -> None:
         self.of_partition = [Ladder(number, policy, enforcement) for number in range(partitions)]
         self._findings_taken = [0] * partitions
-        self._waiting: dict[tuple[int, str], deque[Answer]] = {}
+        self._waiting: dict[tuple[int, str], deque[ResultOrDecision]] = {}
         self._answers_taken = 0
 
     @property
@@ -61,7 +61,7 @@ class Ladders:
         for ladder in self.of_partition:
             ladder.announce_policy(edition)
 
-    def hear(self, answers: Iterable[Answer]) -> None:
+    def hear(self, answers: Iterable[ResultOrDecision]) -> None:
         """Keep results and decisions until their time has come.
 
         Parameters

@@ -15,7 +15,7 @@ from schemas.records import Action, Customer, DeadLetter, Finding
 from streams.clock import Clock, wall_clock
 from streams.dead_letters import POLICY_REASON, dead_letter
 from streams.files.sources import Chunk, chunks, numbered_records, read_lines
-from streams.replay.answers import ASSUMED, Answer, Ladders
+from streams.replay.answers import ASSUMED, ResultOrDecision, Ladders
 from streams.replay.order import InStep
 from streams.replay.usage import Found, MeansOfPartitions, Usage
 
@@ -109,7 +109,7 @@ class Replay:
         self.usage.announce_policy(edition)
         self.ladders.announce_policy(edition)
 
-    def hear(self, answers: Iterable[Answer]) -> None:
+    def hear(self, answers: Iterable[ResultOrDecision]) -> None:
         """Take in results and decisions; each is told before its customer's later findings.
 
         Parameters
