@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from detectors.fold.findings import KNOWN_MS
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Customers, Hit, RuleOutput
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.gauge import Gauge
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
