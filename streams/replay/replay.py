@@ -15,7 +15,7 @@ from schemas.records import Action, Customer, DeadLetter, Finding
 from streams.clock import Clock, wall_clock
 from streams.dead_letters import POLICY_REASON, dead_letter
 from streams.files.sources import Chunk, chunks, numbered_records, read_lines
-from streams.replay.answers import ASSUMED, ResultOrDecision, Ladders
+from streams.replay.answers import ASSUMED, Ladders, ResultOrDecision
 from streams.replay.order import InStep
 from streams.replay.usage import Found, MeansOfPartitions, Usage
 
