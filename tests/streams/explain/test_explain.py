@@ -35,7 +35,8 @@ from streams.explain.wording import Wording
 from streams.files.sinks import Sink
 from streams.files.sources import read_records
 from streams.replay.replay import Replay
-from tests.detectors.rules.test_scenarios import (
+from tests.support.harness.command import assert_one_sentence, fairuse
+from tests.support.harness.scenarios import (
     FOLDERS,
     IDS_MAX,
     NOW_MS,
@@ -44,7 +45,6 @@ from tests.detectors.rules.test_scenarios import (
     name_of,
     policy_of,
 )
-from tests.streams.cli.test_cli import assert_one_sentence, fairuse
 from tests.support.paths import SCENARIOS
 from tests.support.strategies.drawing import only
 
