@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from detectors.fold.cohort_means import Averages
-from detectors.fold.findings import known_ms
 from detectors.fold.outcome import Outcome
 from detectors.fold.partition import Partition
 from detectors.fold.provenance import Origin
@@ -292,7 +291,7 @@ class Replay:
         verdicts.brake.customers = self.partitions[number].directory.size
         for finding in findings:
             for about in (EVERYBODY, finding.customer_id):
-                self._tell(number, about, known_ms(finding), results)
+                self._tell(number, about, finding.known_ms, results)
             results.actions += verdicts.fold([finding], [self._answered[number]])
             self._answered[number] += 1
 
