@@ -13,8 +13,9 @@ from detectors.fold.rule_set import Progress, RuleSet
 from detectors.policies.timeline import Timeline
 from detectors.rules.contract import ClosingRule, CohortRule, CorrectableRule, Rule
 from detectors.rules.registry import RULES
-from detectors.state.columns import ColumnGroup, Directory
+from detectors.state.columns import ColumnGroup
 from detectors.state.customers import CUSTOMER_FIELDS, NONE, PLAN_NUMBERS, UNLIMITED_BITS, Customers
+from detectors.state.directory import Directory
 from detectors.state.event_ids import Duplicates
 from detectors.state.version import STATE_VERSION, LayoutError
 from schemas.policy import Policy

@@ -8,9 +8,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, RuleOutput
 from detectors.rules.families.bundle import BundleParameters, BundleRule
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.counting import Pieces
 from detectors.state.columns import Field
 from detectors.state.customers import NONE

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from detectors.kernels import scatter
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput, Standing
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import Window

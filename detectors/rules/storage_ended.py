@@ -9,8 +9,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Customers, Hit, RuleOutput
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.gauge import Gauge
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from detectors.fold.cohort_means import PERIODS_KEPT
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import Batch, Customers, Hit, PeriodSums, RuleOutput, Standing
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.hashing import Hashes, hash_strings
 from schemas.policy import Policy, Positive, RuleParameters

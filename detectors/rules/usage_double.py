@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
     Batch,
@@ -18,6 +18,7 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.policy import Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.state.columns import ColumnGroup, Directory, Field
+from detectors.state.columns import ColumnGroup, Field
+from detectors.state.directory import Directory
 from schemas.hashing import Hashes, hash_strings
 from schemas.records import Customer
 from schemas.units import Ints, Mask

@@ -16,6 +16,7 @@ from schemas.units import DAY_MS
 from streams.broker.partitioner import partition_of
 from streams.broker.topics import TopicsError
 from streams.clock import wall_clock
+from streams.errors import WRONG_USAGE, FairuseError
 
 ANSWER_MS_MAX = 10_000
 """A broker that has not answered by then is taken for unreachable."""
@@ -24,8 +25,10 @@ EVERYBODY = "*"
 """The customer of a decision that is about a rule, or about everything."""
 
 
-class DecisionError(Exception):
-    """Something that can't be decided so; the message is one sentence that says what to do."""
+class DecisionError(FairuseError):
+    """Something that can't be decided so."""
+
+    exit_code = WRONG_USAGE
 
 
 OF_ACTION, OF_RULE = (("customer_id", "action_id"), ()), (("rule",), ())
