@@ -1,12 +1,9 @@
 """Usage events as columns: what decoding makes and what detectors read."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from schemas.fields import Fields
+from schemas.units import Hashes, Ints, Texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +34,19 @@ class Columns:
     """
 
     kind: str
-    record: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    customer_id: NDArray[np.object_]
-    customer_hash: NDArray[np.uint64]
-    event_hash: NDArray[np.uint64]
-    time_ms: NDArray[np.int64]
+    record: Ints
+    offset: Ints
+    customer_id: Texts
+    customer_hash: Hashes
+    event_hash: Hashes
+    time_ms: Ints
     fields: Fields
-    corrects: NDArray[np.uint64] | None = None
+    corrects: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.time_ms)
 
-    def take(self, rows: NDArray[np.int64]) -> "Columns":
+    def take(self, rows: Ints) -> "Columns":
         """The given rows, in the given order."""
         return Columns(
             kind=self.kind,
@@ -62,10 +59,3 @@ class Columns:
             fields=self.fields.take(rows),
             corrects=None if self.corrects is None else self.corrects[rows],
         )
-
-
-def object_column(values: Sequence[object]) -> NDArray[np.object_]:
-    """A column of Python objects, shape (n,)."""
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column

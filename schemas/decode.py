@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from schemas.columns import Columns, object_column
+from schemas.columns import Columns
 from schemas.events import RECORD_BYTES_MAX, USAGE_KINDS, UsageEvent
 from schemas.fields import FIELDS, Fields, Structs, hashed
-from schemas.hashing import Hashes, hash_strings, mix
-from schemas.units import DAY_MS
+from schemas.hashing import hash_strings, mix
+from schemas.units import DAY_MS, Hashes, Ints, object_column
 
 AHEAD_MS_MAX = DAY_MS
 """An event, an answer or a decision may be this far ahead of the time at which its record came."""
@@ -59,8 +58,8 @@ class Reject:
 
 def decode(
     values: Sequence[bytes | None],
-    offsets: NDArray[np.int64],
-    arrived_ms: NDArray[np.int64],
+    offsets: Ints,
+    arrived_ms: Ints,
     keys: Sequence[bytes | None] | None = None,
     kind: str | None = None,
 ) -> tuple[list[Columns], list[Reject]]:
@@ -169,7 +168,7 @@ def _reason_of_range(said: str, field: str) -> str:
 
 def _checked(
     columns: Columns,
-    arrived_ms: NDArray[np.int64],
+    arrived_ms: Ints,
     keys: Sequence[bytes | None] | None,
     rejects: list[Reject],
 ) -> Columns:
@@ -207,7 +206,7 @@ def _wrong_corrections(columns: Columns) -> dict[int, str]:
     return wrong
 
 
-def _columns(kind: str, rows: list[int], events: list[Any], offsets: NDArray[np.int64]) -> Columns:
+def _columns(kind: str, rows: list[int], events: list[Any], offsets: Ints) -> Columns:
     record = np.array(rows, np.int64)
     source = _source_hashes([event.source for event in events])
     customer_id = object_column([event.customer_id.encode() for event in events])

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events import USAGE_KINDS
-from schemas.hashing import Hashes, hash_strings
+from schemas.hashing import hash_strings
+from schemas.units import Hashes, Ints, Mask, Texts, object_column
 
 ABSENT = -1
 """A number that an event does not give."""
@@ -24,20 +25,22 @@ ABSENT = -1
 TEXT = "_text"
 SYN, RST, PSH, ACK, FIN = 0x02, 0x04, 0x08, 0x10, 0x01
 TCP = 6
+MAIL_PORTS = (25, 465, 587)
+"""TCP ports of mail servers: SMTP, SMTP over TLS and submission."""
 
 
 class Source(Protocol):
     """Events of one kind; every column has one row an event, shape (n,)."""
 
-    def ints(self, name: str, absent: int) -> NDArray[np.int64]:
+    def ints(self, name: str, absent: int) -> Ints:
         """A whole number of each event."""
         ...
 
-    def texts(self, name: str) -> NDArray[np.object_]:
+    def texts(self, name: str) -> Texts:
         """A text of each event, None where not given."""
         ...
 
-    def equals(self, name: str, value: str | bool) -> NDArray[np.bool_]:
+    def equals(self, name: str, value: str | bool) -> Mask:
         """Whether each event has this value; a field that is not given has its default."""
         ...
 
@@ -52,10 +55,10 @@ class Fields(Mapping[str, NDArray]):
         self,
         source: Source | None,
         make: Mapping[str, Callable[["Fields"], NDArray]],
-        rows: NDArray[np.int64] | None = None,
+        rows: Ints | None = None,
         made: dict[str, NDArray] | None = None,
     ) -> None:
-        self.source = source
+        self._source = source
         self._make = make
         self._rows = rows
         self._made: dict[str, NDArray] = {} if made is None else made
@@ -65,6 +68,12 @@ class Fields(Mapping[str, NDArray]):
     def of(cls, columns: Mapping[str, NDArray]) -> "Fields":
         """Columns that are there already."""
         return cls(None, dict.fromkeys(columns, _unmade), made=dict(columns))
+
+    @property
+    def source(self) -> Source:
+        """The events that columns are made of; columns `of` a mapping have none."""
+        assert self._source is not None, "these columns were made before"
+        return self._source
 
     def __getitem__(self, name: str) -> NDArray:
         if self._rows is None:
@@ -80,17 +89,16 @@ class Fields(Mapping[str, NDArray]):
     def __len__(self) -> int:
         return len(self._make)
 
-    def take(self, rows: NDArray[np.int64]) -> "Fields":
+    def take(self, rows: Ints) -> "Fields":
         """The given rows, in the given order."""
         rows = rows if self._rows is None else self._rows[rows]
-        return Fields(self.source, self._make, rows, self._made)
+        return Fields(self._source, self._make, rows, self._made)
 
     def _whole(self, name: str) -> NDArray:
         column = self._made.get(name)
         if column is None:
-            whole = (
-                self if self._rows is None else Fields(self.source, self._make, None, self._made)
-            )
+            is_whole = self._rows is None
+            whole = self if is_whole else Fields(self._source, self._make, None, self._made)
             column = self._made[name] = self._make[name](whole)
         return column
 
@@ -105,25 +113,23 @@ class Structs:
     def __init__(self, events: Sequence[Any]) -> None:
         self._events = events
 
-    def ints(self, name: str, absent: int) -> NDArray[np.int64]:
+    def ints(self, name: str, absent: int) -> Ints:
         """A whole number of each event."""
         values = map(attrgetter(name), self._events)
         given = [absent if value is None else value for value in values]
         return np.fromiter(given, np.int64, len(given))
 
-    def texts(self, name: str) -> NDArray[np.object_]:
+    def texts(self, name: str) -> Texts:
         """A text of each event, None where not given."""
-        column = np.empty(len(self._events), object)
-        column[:] = list(map(attrgetter(name), self._events))
-        return column
+        return object_column(list(map(attrgetter(name), self._events)))
 
-    def equals(self, name: str, value: str | bool) -> NDArray[np.bool_]:
+    def equals(self, name: str, value: str | bool) -> Mask:
         """Whether each event has this value; a field that is not given has its default."""
         same = [found == value for found in map(attrgetter(name), self._events)]
         return np.fromiter(same, bool, len(same))
 
 
-def hashed(texts: NDArray[np.object_]) -> Hashes:
+def hashed(texts: Texts) -> Hashes:
     """Hash of each text, zero where there is none, shape (n,)."""
     given = texts != np.array(None)
     if given.all():
@@ -155,7 +161,9 @@ def _flag(name: str, fields: Fields) -> NDArray:
 def _plain(structure: type) -> dict[str, Callable[[Fields], NDArray]]:
     """A column for each field that is a number, a text or a flag."""
     make: dict[str, Callable[[Fields], NDArray]] = {}
-    for field in msgspec.inspect.type_info(structure).fields:
+    info = msgspec.inspect.type_info(structure)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
         options = getattr(field.type, "types", (field.type,))
         if any(isinstance(option, msgspec.inspect.IntType) for option in options):
             make[field.name] = partial(_number, field.name)
