@@ -221,10 +221,10 @@ class DataMonthlyRatio(ClosingRuleBase):
                     correction.event_time_ms,
                     after,
                     int(batch.offset[row]),
-                    {"corrects": correction.corrects},
+                    {},
                 )
                 if customers.has_unlimited("data", batch.slot[row : row + 1])[0]:
-                    hits.append(hit)
+                    hits.append(correction.told(hit))
         return hits
 
     def _mean_for(self, month: int) -> int:

@@ -225,7 +225,7 @@ def test_what_says_that_a_breach_is_over_agrees_too(folder, partitions):
     """Whether or not anything was in force by then that it ends."""
     policy, customers = policy_of(folder), customers_of(folder)
     _, findings = results_of(folder, partitions)
-    cleared = [f for f in findings if f.level == "cleared" and "corrects" not in f.evidence]
+    cleared = [f for f in findings if f.level == "cleared" and f.corrects is None]
     for finding in cleared:
         chunks = read_files(spans_of(finding.evidence), (), now)
         outcome = recompute(finding, PolicyHistory(policy), customers, chunks, partitions, IDS_MAX)
