@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from detectors.rules.families.cohort import PERIODS_KEPT
+from detectors.periods.closing import PERIODS_KEPT
 from schemas.records import CohortAverage, CohortPartial
 
 Period = tuple[str, int]

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit
+from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit
 from detectors.rules.families.cohort import USED, ClosedPeriod, Mean, MeanRule
-from schemas.policy import Natural, Policy, Positive
+from schemas.amounts import BYTES
+from schemas.policy import LIVE, Natural, Policy, Positive
 from schemas.records import CohortSum, Level
+from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, Ints, Mask
 
 COHORT = "unlimited data"
@@ -28,8 +30,8 @@ class RatioParameters(RegularParameters, kw_only=True, frozen=True):
     A month closes when the watermark is `lateness_hours` past its end.
     """
 
-    ratio: Annotated[float, Meta(gt=0)]
-    cohort_min: Positive
+    ratio: Annotated[float, Meta(gt=0), LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Natural
     retention_periods: Positive
 
@@ -60,12 +62,21 @@ class DataMonthlyRatio(MeanRule):
     """
 
     name: ClassVar[str] = "data_monthly_ratio"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=LINE,
+        units=(BYTES,),
+        period="month",
+        what="bytes of a month against the mean of all with unlimited data",
+        limit="{ratio:g} times the mean, or more",
+        misses="heavy use without the unlimited offer; a mean that everybody raises; known only "
+        "two days after the month",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes",)}
     siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RatioParameters]] = RatioParameters
-    units: ClassVar[Mapping[str, str]] = {"data": "bytes"}
     means_kept: ClassVar[int] = MONTHS_MAX
 
     def __init__(self, parameters: RatioParameters, policy: Policy) -> None:
@@ -243,7 +254,7 @@ class DataMonthlyRatio(MeanRule):
             "cohort_customers": self._mean(mean_month).customers,
             **more,
         }
-        return self.closed_hit(slot, month, observed, limit, "bytes", evidence, level)
+        return self.closed_hit(slot, month, observed, limit, BYTES, evidence, level)
 
     def limit_now(self, kind: str, slot: int, customers: Customers) -> int | None:
         """The limit by the newest mean, for those who have the unlimited offer."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.rules.contract import Batch, Customers, Hit, Level, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Level, Standing
 from detectors.rules.families.cohort import ClosedPeriod, CohortMemory, CohortRuleBase, by_cohort
 from detectors.rules.families.cohort_spread import (
     FEATURES,
@@ -22,8 +22,10 @@ from detectors.rules.families.cohort_spread import (
     spread_of,
     sum_of,
 )
-from schemas.policy import Policy, Positive
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Policy, Positive
 from schemas.records import CohortAverage, CohortSum
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints
 
 WEEKS_MAX = 52
@@ -36,6 +38,15 @@ SCALE, SCALE_UNIT = 14_826, 10_000
 """1.4826 median absolute deviations are a standard deviation of the normal distribution."""
 
 
+Z_SCORE = Unit(
+    "deviation per mille",
+    "use that is far from that of other customers",
+    symbol="deviations",
+    per=1_000,
+    digits=1,
+)
+
+
 class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
     """A robust z-score of `z_min` or more counts; a smaller cohort than `cohort_min` has none.
 
@@ -46,11 +57,11 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
     ahead of the others, or a cohort's sum may take to come.
     """
 
-    z_min: Annotated[int, Meta(ge=1, le=1000)]
-    cohort_min: Positive
-    eighths_deviation_min: Annotated[int, Meta(ge=1, le=1_000)]
-    mix_events_min: Positive
-    share_deviation_min: Annotated[int, Meta(ge=1, le=1_000)]
+    z_min: Annotated[int, Meta(ge=1, le=1000), LIVE]
+    cohort_min: Annotated[Positive, LIVE]
+    eighths_deviation_min: Annotated[int, Meta(ge=1, le=1_000), LIVE]
+    mix_events_min: Annotated[Positive, LIVE]
+    share_deviation_min: Annotated[int, Meta(ge=1, le=1_000), LIVE]
     lateness_hours: Annotated[int, Meta(ge=0, le=7 * 24 - 1)]
     retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
 
@@ -92,6 +103,16 @@ class Deviation(CohortRuleBase[Spread]):
     """
 
     name: ClassVar[str] = "deviation"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Who it is",
+        services=SUBSCRIPTION,
+        units=(Z_SCORE,),
+        period="week",
+        what="events, connection time and mix of a week against the cohort's median",
+        limit="robust z-score of {z_min}, or more",
+        misses="use far below the others'; cohorts of fewer than {cohort_min}; known only two days "
+        "after the week",
+    )
     reads: ClassVar[tuple[str, ...]] = KINDS
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -234,8 +255,8 @@ class Deviation(CohortRuleBase[Spread]):
             yield self._hit(slot, last, breaches[last] | counts, "regular")
 
     def _hit(self, slot: int, week: int, evidence: dict[str, Any], level: Level) -> Hit:
-        score, unit = evidence["observed"], f"{self.name} per mille"
-        return self.closed_hit(slot, week, score, self.limit, unit, evidence, level)
+        score = evidence["observed"]
+        return self.closed_hit(slot, week, score, self.limit, Z_SCORE, evidence, level)
 
     def _forget(self, first: int) -> None:
         """Drop breaches before a week."""

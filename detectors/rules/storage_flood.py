@@ -10,10 +10,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import PeriodCloser
-from detectors.rules.contract import Batch, Customers, Hit, RuleOutput
+from detectors.periods.closing import PERIODS_KEPT, PeriodCloser
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput
 from detectors.rules.families.cohort import (
-    PERIODS_KEPT,
     USED,
     ClosedPeriod,
     CohortMemory,
@@ -21,8 +20,9 @@ from detectors.rules.families.cohort import (
     MeanRule,
     by_cohort,
 )
+from schemas.amounts import BYTES
 from schemas.hashing import hash_strings
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import CohortSum
 from schemas.units import HOUR_MS, Ints
 
@@ -51,9 +51,9 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     customers who wrote most, of those who wrote `at_least_bytes`.
     """
 
-    ratio: Annotated[float, Meta(gt=0)]
-    at_least_bytes: Positive
-    cohort_min: Positive
+    ratio: Annotated[float, Meta(gt=0), LIVE]
+    at_least_bytes: Annotated[Positive, LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Annotated[int, Meta(ge=0, le=31 * 24)]
     candidates_max: Positive
 
@@ -85,10 +85,18 @@ class StorageFlood(MeanRule):
     """
 
     name: ClassVar[str] = "storage_flood"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="bytes written in a day against the mean of the same cohort",
+        limit="{ratio:g} times the mean, or more, and {at_least_bytes:size}",
+        misses="a flood spread over several days; a cohort under {cohort_min} customers; known "
+        "only two days after the day",
+    )
     reads: ClassVar[tuple[str, ...]] = ("storage",)
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[FloodParameters]] = FloodParameters
-    units: ClassVar[Mapping[str, str]] = {"storage": "bytes"}
 
     def __init__(self, parameters: FloodParameters, policy: Policy) -> None:
         lateness_ms = parameters.lateness_hours * HOUR_MS
@@ -168,7 +176,7 @@ class StorageFlood(MeanRule):
         found = [each for each in candidates if each.cohort == key and each.written >= limit]
         slots = closed.customers.directory.find([each.customer_id.encode() for each in found])
         return [
-            self.closed_hit(slot, day, each.written, limit, "bytes", evidence)
+            self.closed_hit(slot, day, each.written, limit, BYTES, evidence)
             for slot, each in zip(slots.tolist(), found, strict=True)
         ]
 

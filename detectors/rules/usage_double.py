@@ -1,16 +1,18 @@
 """Twice the average use of a service: an advance or a deposit may be asked."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
-from detectors.rules.contract import Batch, Customers, Hit
+from detectors.rules.contract import Batch, Customers, Declaration, Hit
 from detectors.rules.families.cohort import USED, ClosedPeriod, Mean, MeanRule
-from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.amounts import BYTES, CALL_TIME, MESSAGES
+from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortSum
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints
 
 
@@ -22,36 +24,20 @@ class DoubleParameters(RuleParameters, kw_only=True, frozen=True):
     the mean, may be behind.
     """
 
-    ratio: Positive
-    messages_min: Natural
-    call_ms_min: Natural
-    bytes_min: Natural
-    cohort_min: Positive
+    ratio: Annotated[Positive, LIVE]
+    messages_min: Annotated[Natural, LIVE]
+    call_ms_min: Annotated[Natural, LIVE]
+    bytes_min: Annotated[Natural, LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Natural
     retention_periods: Positive
 
 
-class Service(NamedTuple):
-    """How a service's use is counted; a full cell stays full."""
+CELLS = {"sms": "<u4", "voice": "<u4", "data": "<i8"}
+"""What a customer's use of a service in a month is stored as; a full cell stays full."""
 
-    unit: str
-    cell: str
-    minimum: str
-
-    def used(self, batch: Batch) -> Ints:
-        """What each event adds, shape (n,)."""
-        if self.unit == "messages":
-            return batch.fields["is_sent_sms"].astype(np.int64)
-        if self.unit == "ms":
-            return np.where(batch.fields["is_originated"], batch.fields["duration_ms"], 0)
-        return batch.fields["bytes"]
-
-
-SERVICES = {
-    "sms": Service("messages", "<u4", "messages_min"),
-    "voice": Service("ms", "<u4", "call_ms_min"),
-    "data": Service("bytes", "<i8", "bytes_min"),
-}
+LEAST = {"sms": "messages_min", "voice": "call_ms_min", "data": "bytes_min"}
+"""The parameter below which use of a service is never a breach."""
 
 
 class UsageDouble(MeanRule):
@@ -77,7 +63,16 @@ class UsageDouble(MeanRule):
     """
 
     name: ClassVar[str] = "usage_double"
-    reads: ClassVar[tuple[str, ...]] = tuple(SERVICES)
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=SUBSCRIPTION,
+        units=(MESSAGES, CALL_TIME, BYTES),
+        what="a month's messages, calls or bytes against the mean of the service over everybody",
+        limit="{ratio} times the mean, or more, and {messages_min:,} messages, {call_ms_min:time} "
+        "or {bytes_min:size}",
+        misses="use below those minimums; known only two days after the month",
+    )
+    reads: ClassVar[tuple[str, ...]] = tuple(CELLS)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "sms": ("is_sent_sms",),
         "voice": ("is_originated", "duration_ms"),
@@ -86,24 +81,27 @@ class UsageDouble(MeanRule):
     siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[DoubleParameters]] = DoubleParameters
-    units: ClassVar[Mapping[str, str]] = {kind: each.unit for kind, each in SERVICES.items()}
-    parts: ClassVar[tuple[str, ...]] = tuple(SERVICES)
+    parts: ClassVar[tuple[str, ...]] = tuple(CELLS)
     means_kept: ClassVar[int] = 24
 
     def __init__(self, parameters: DoubleParameters, policy: Policy) -> None:
         back = parameters.retention_periods + 1
         lateness_ms = parameters.lateness_hours * HOUR_MS
         closing = PeriodCloser(calendar(policy.timezone, "month"), lateness_ms, back)
-        cells = {kind: service.cell for kind, service in SERVICES.items()}
-        super().__init__(parameters, closing, back, cells)
+        super().__init__(parameters, closing, back, CELLS)
 
     def amounts(self, batch: Batch) -> dict[str, Ints]:
-        """What each event adds to its service, shape (n,)."""
-        return {USED: SERVICES[batch.kind].used(batch)}
+        """Messages sent, time of calls made, or bytes, shape (n,)."""
+        fields = batch.fields
+        if batch.kind == "sms":
+            return {USED: fields["is_sent_sms"].astype(np.int64)}
+        if batch.kind == "voice":
+            return {USED: np.where(fields["is_originated"], fields["duration_ms"], 0)}
+        return {USED: fields["bytes"]}
 
     def cohort_sums(self, closed: ClosedPeriod) -> list[CohortSum]:
         """The sum of each service, over everybody who was there or used any of them."""
-        used = {kind: self.used(closed, kind) for kind in SERVICES}
+        used = {kind: self.used(closed, kind) for kind in self.reads}
         any_use = np.any([of_kind > 0 for of_kind in used.values()], axis=0)
         end_ms = self.periods.bounds(closed.period)[1]
         counted = closed.customers.were_there(np.arange(len(any_use)), end_ms, any_use)
@@ -113,7 +111,7 @@ class UsageDouble(MeanRule):
                 total=int(used[kind][counted].sum()),
                 customers=0 if self._is_lost(kind, closed.period) else int(counted.sum()),
             )
-            for kind in SERVICES
+            for kind in self.reads
         ]
 
     def _is_lost(self, kind: str, month: int) -> bool:
@@ -127,7 +125,7 @@ class UsageDouble(MeanRule):
 
     def means_in(self, given: Mapping[str, Any]) -> tuple[str, dict[str, Mean]]:
         """The means of the services over their limits; the others get none."""
-        means = dict.fromkeys(SERVICES, Mean(0, 0)) | {
+        means = dict.fromkeys(self.reads, Mean(0, 0)) | {
             kind: Mean(seen["cohort_total"], seen["cohort_customers"])
             for kind, seen in given["services"].items()
         }
@@ -138,7 +136,7 @@ class UsageDouble(MeanRule):
     ) -> list[Hit]:
         """Everybody who reaches the limit of a service, in the order of slots."""
         services: dict[int, dict[str, dict[str, Any]]] = {}
-        for kind in SERVICES:
+        for kind in self.reads:
             limit = self._limit(kind, means[kind])
             if limit is None:
                 continue
@@ -149,7 +147,7 @@ class UsageDouble(MeanRule):
                 services.setdefault(slot, {})[kind] = {
                     "observed": observed,
                     "limit": limit,
-                    "unit": self.units[kind],
+                    "unit": self.unit_of[kind].name,
                     "cohort_total": total,
                     "cohort_customers": count,
                     "ratio_per_mille": 1000 * observed * count // total,
@@ -161,16 +159,16 @@ class UsageDouble(MeanRule):
         times_mean = self.times_mean(mean)
         if times_mean is None:
             return None
-        return max(times_mean, getattr(self.parameters, SERVICES[kind].minimum))
+        return max(times_mean, getattr(self.parameters, LEAST[kind]))
 
     def _hit(self, slot: int, month: int, services: dict[str, dict[str, Any]]) -> Hit:
         """The breach of the service with the largest ratio, with all that are over their limits."""
         largest = max(services, key=lambda kind: services[kind]["ratio_per_mille"])
         observed, limit = services[largest]["observed"], services[largest]["limit"]
         evidence = {"service": largest, "ratio": self.parameters.ratio, "services": services}
-        return self.closed_hit(slot, month, observed, limit, self.units[largest], evidence)
+        return self.closed_hit(slot, month, observed, limit, self.unit_of[largest], evidence)
 
     def limit_now(self, kind: str, slot: int, customers: Customers) -> int | None:
         """The limit by the newest month whose means have all come."""
-        whole = [m for m, means in self.means.items() if len(means[""]) == len(SERVICES)]
+        whole = [m for m, means in self.means.items() if len(means[""]) == len(self.parts)]
         return self._limit(kind, self.means[max(whole)][""][kind]) if whole else None

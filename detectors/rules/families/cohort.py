@@ -20,6 +20,7 @@ from detectors.rules.contract import (
     Batch,
     Correction,
     Customers,
+    Declaration,
     Hit,
     PeriodSums,
     RuleOutput,
@@ -28,11 +29,9 @@ from detectors.rules.contract import (
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
+from schemas.amounts import Unit
 from schemas.records import CohortAverage, CohortSum, Level, Window, WindowKind
 from schemas.units import Ints, Mask
-
-PERIODS_KEPT = 64
-"""Periods of each rule whose partial sums and means are kept; older ones never get a mean."""
 
 M = TypeVar("M")
 """What a rule keeps of one mean record."""
@@ -76,6 +75,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
     parts: ClassVar[tuple[str, ...]] = ("",)
     """The mean records that a cohort needs before it is compared; see `split`."""
@@ -217,7 +217,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
         period: int,
         observed: int,
         limit: int,
-        unit: str,
+        unit: Unit,
         evidence: dict[str, Any],
         level: Level = "breach",
     ) -> Hit:
@@ -229,7 +229,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
             window=self.window(period),
             observed=observed,
             limit=limit,
-            unit=unit,
+            unit=unit.name,
             offset=None,
             evidence=evidence,
         )
@@ -279,10 +279,10 @@ class Mean(NamedTuple):
 
 
 class MeanRule(CohortRuleBase[Mean]):
-    """A cohort rule whose limit is a multiple of the mean; it counts one amount of each kind."""
+    """A cohort rule whose limit is a multiple of the mean; it counts one amount of each kind.
 
-    units: ClassVar[Mapping[str, str]]
-    """The unit in which the use of each kind is counted."""
+    Its declared units are those of the kinds that it reads, in the same order."""
+
     Memory: ClassVar[Any] = CohortMemory[Mean]
 
     def __init__(
@@ -295,6 +295,7 @@ class MeanRule(CohortRuleBase[Mean]):
         super().__init__(closing, back, {kind: {USED: dtype} for kind, dtype in cells.items()})
         self.parameters = parameters
         self.ratio = Fraction(str(parameters.ratio))
+        self.unit_of = dict(zip(self.reads, self.declaration.units, strict=True))
 
     def used(self, closed: ClosedPeriod, kind: str) -> Ints:
         """What each customer used, 0 where the period has no cells, shape (customers,)."""
@@ -324,7 +325,7 @@ class MeanRule(CohortRuleBase[Mean]):
                 window=self.window(newest),
                 observed=int(counted.amounts_in(columns, USED, newest, np.array([slot]))[0]),
                 limit=self.limit_now(kind, slot, customers),
-                unit=self.units[kind],
+                unit=self.unit_of[kind].name,
             )
             for kind, counted in self.counted.items()
             if (newest := counted.ring.newest) >= 0
