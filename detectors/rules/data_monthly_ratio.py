@@ -182,10 +182,10 @@ class DataMonthlyRatio(MeanRule):
         month = closed.period
         hits = self._reaching(closed, month)
         if month + 1 not in self.means:
-            # They are seen when this month is closed, which is in the middle of the next one.
-            seen_ms = self.closes_ms(self.periods.bounds(month)[1])
+            # They are known when this month is closed, not when the next one is.
+            known_ms = self.closes_ms(self.periods.bounds(month)[1])
             early = self._reaching(closed._replace(period=month + 1), month)
-            hits += [replace(hit, event_time_ms=seen_ms) for hit in early]
+            hits += [replace(hit, event_time_ms=known_ms, known_ms=known_ms) for hit in early]
         return hits
 
     def _reaching(self, closed: ClosedPeriod, mean_month: int) -> list[Hit]:
