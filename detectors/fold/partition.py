@@ -234,7 +234,7 @@ class Partition(StoredPartition):
     def recompute_with_means(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
-        """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
+        """Compute a finding of a closed period again, with the means that its evidence gives."""
         closes_ms = self.rules[rule].known_ms(period_start_ms + 1)
         findings = []
         for rules in self._rule_sets(closes_ms):

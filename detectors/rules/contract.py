@@ -345,7 +345,7 @@ class CohortRule(ClosingRule, Protocol):
     """A rule that compares customers with others, across all partitions.
 
     A partition hands out its share of each period that it closes; the mean of each cohort over all
-    shares comes back to `judge`.
+    shares comes back to `take_mean`.
     """
 
     def take_mean(
@@ -361,5 +361,5 @@ class CohortRule(ClosingRule, Protocol):
         given: Mapping[str, Any],
         customers: Customers,
     ) -> list[Hit]:
-        """Judge a closed period by the means that a finding's evidence gives for it."""
+        """Find the breaches of a closed period again, with the means of a finding's evidence."""
         ...

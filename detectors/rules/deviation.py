@@ -12,7 +12,13 @@ from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, Level, Standing
-from detectors.rules.families.cohort import ClosedPeriod, CohortMemory, CohortRuleBase, by_cohort
+from detectors.rules.families.cohort import (
+    ClosedPeriod,
+    CohortMemory,
+    CohortRuleBase,
+    by_cohort,
+    slots_of,
+)
 from detectors.rules.families.cohort_spread import (
     FEATURES,
     KINDS,
@@ -29,14 +35,13 @@ from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints
 
 WEEKS_MAX = 52
-"""Weeks whose cohorts are remembered, and how far behind a kind or a cohort's sum may be."""
+"""Weeks whose means are kept, and the most that a kind of event or a mean may be behind."""
 
 CONNECTED = ("data", "voice")
 """Kinds of event that last."""
 
 SCALE, SCALE_UNIT = 14_826, 10_000
 """1.4826 median absolute deviations are a standard deviation of the normal distribution."""
-
 
 Z_SCORE = Unit(
     "deviation per mille",
@@ -48,13 +53,13 @@ Z_SCORE = Unit(
 
 
 class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
-    """A robust z-score of `z_min` or more counts; a smaller cohort than `cohort_min` has none.
+    """A robust z-score of `z_min` or more is a breach; cohorts under `cohort_min` are left out.
 
-    Cohorts whose customers are nearly alike are taken to differ by the least deviations:
-    `eighths_deviation_min` (of a doubling of events or seconds), `share_deviation_min` (per mille).
-    The mix of fewer than `mix_events_min` events a week says nothing.
-    A week closes `lateness_hours` past its end; `retention_periods` is how many weeks a kind may be
-    ahead of the others, or a cohort's sum may take to come.
+    In cohorts whose customers are nearly alike the deviation is taken to be at least
+    `eighths_deviation_min` (eighths of a doubling of events or seconds) or `share_deviation_min`
+    (per mille). Shares are not compared for weeks of fewer than `mix_events_min` events. A week
+    closes when every kind's watermark is `lateness_hours` past its end. `retention_periods` is how
+    many weeks one kind of event may be ahead of the others, or a mean may take to come.
     """
 
     z_min: Annotated[int, Meta(ge=1, le=1000), LIVE]
@@ -66,7 +71,7 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
     retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
 
     def __post_init__(self) -> None:
-        """Refuse what would not fit."""
+        """Refuse more weeks than can be kept."""
         super().__post_init__()
         if self.regular_window > WEEKS_MAX:
             raise ValueError(f"more than {WEEKS_MAX} weeks can't be kept")
@@ -79,21 +84,23 @@ class DeviationMemory(CohortMemory[Spread]):
 
 
 class Deviation(CohortRuleBase[Spread]):
-    """Hold each customer's calendar week against the others' of the same cohort.
+    """Compare each customer's calendar week with those of the others of the same cohort.
 
     Robust z-score: (value - median) / (1.4826 x median absolute deviation), over the customers of
-    all partitions who used anything in the week. Values: the logarithms of events (own calls and
-    texts, data sessions) and of seconds of calls and sessions, in eighths of a doubling, for use is
-    spread by factors; and each kind's share of the events.
-    What it catches: weeks with a score of `z_min` or more in any of them, and those that make it
+    all partitions who used anything in the week. The values are the logarithm of the number of
+    events (own calls and texts, data sessions), the logarithm of the seconds of calls and sessions,
+    and each kind's share of the events. Logarithms, in eighths of a doubling, because customers'
+    use differs by factors.
+    What it catches: weeks with a score of `z_min` or more in any value, and weeks that make this
     "regularly".
-    What it misses: use far below the others'; cohorts in which most are alike in their abuse, or
-    differ as much as the students below, where 6 is a thousand times the median's events;
-    a kind that is ahead of the others by more than `retention_periods` weeks when they close;
-    corrections of events of a closed week. A call or session counts in the week in which it starts.
-    Delay: the week's end plus `lateness_hours`, and until every partition has closed it.
-    False alarms: customers of a cohort who live otherwise than the others, as one who never calls
-    among callers. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) nobody was wrongly
+    What it misses: use far below the others'; cohorts in which most customers abuse the service
+    alike, or differ as much as the students below, among whom a score of 6 means a thousand times
+    the median's events; a kind of event that is more than `retention_periods` weeks ahead when the
+    others close a week; corrections of events of a closed week. A call or session counts in the
+    week in which it starts.
+    Delay: the week's end plus `lateness_hours`, and until every partition has closed the week.
+    False alarms: customers who live otherwise than their cohort, such as one who never calls among
+    callers. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) nobody was wrongly
     found, nor of 579 students of the Copenhagen Networks Study, eight of whom reach 4 in a week.
     Bins of 9 % (events, seconds) and of one per cent (shares) move the median by up to half a bin.
 
@@ -128,7 +135,7 @@ class Deviation(CohortRuleBase[Spread]):
 
     def __init__(self, parameters: DeviationParameters, policy: Policy) -> None:
         self.parameters = parameters
-        # One more week than kinds may be ahead: late events reach into the last one.
+        # One week more than kinds may be ahead, because late events reach into the last one.
         back = parameters.retention_periods + 1
         lateness_ms = parameters.lateness_hours * HOUR_MS
         closing = PeriodCloser(calendar(policy.timezone, "week"), lateness_ms, back)
@@ -174,7 +181,7 @@ class Deviation(CohortRuleBase[Spread]):
     def _values(
         self, columns: Mapping[str, NDArray], week: int, slot: Ints
     ) -> tuple[Ints, dict[str, Ints]]:
-        """Those of the customers who used anything in a week, and each feature of theirs."""
+        """The customers who used anything in a week, and each feature of their use."""
         counted = self.counted
         events = {k: each.amounts_in(columns, "events", week, slot) for k, each in counted.items()}
         lasted = [counted[k].amounts_in(columns, "connected_ms", week, slot) for k in CONNECTED]
@@ -208,12 +215,8 @@ class Deviation(CohortRuleBase[Spread]):
         self._forget(max(self.means) - WEEKS_MAX - self.regularly.window)
         if min(spread.customers for spread in means.values()) < self.parameters.cohort_min:
             return []
-        customers = closed.customers
-        slot = np.arange(customers.directory.size)
-        of_each = customers.cohort(slot)
-        names = {each: customers.cohort_name(each) for each in np.unique(of_each).tolist()}
-        named = np.array([each for each, name in names.items() if name == cohort], np.uint64)
-        slot, values = self._values(closed.columns, closed.period, slot[np.isin(of_each, named)])
+        members = slots_of(cohort, closed.customers)
+        slot, values = self._values(closed.columns, closed.period, members)
         scores = {name: self._scores(name, values, means[name]) for name in FEATURES}
         highest = np.max(list(scores.values()), axis=0, initial=0)
         hits = []
@@ -229,7 +232,7 @@ class Deviation(CohortRuleBase[Spread]):
             }
             size = means[FEATURES[0]].customers
             more = {"cohort": cohort, "cohort_customers": size, "features": features}
-            who = customers.directory.name(int(slot[at])).decode()
+            who = closed.customers.directory.name(int(slot[at])).decode()
             breaches = self.breaches.setdefault(who, {})
             breaches[closed.period] = {"observed": int(highest[at]), **more}
             hits += self._hits(int(slot[at]), closed.period, breaches)

@@ -27,6 +27,7 @@ from schemas.records import CohortSum
 from schemas.units import HOUR_MS, Ints
 
 SHORTEST_DAY_HOURS = 23
+"""A day on which the clocks go an hour forward."""
 
 
 class Candidate(NamedTuple):
@@ -44,11 +45,11 @@ class FloodMemory(CohortMemory[Mean]):
 
 
 class FloodParameters(RuleParameters, kw_only=True, frozen=True):
-    """`ratio` times the mean or more counts, but never less than `at_least_bytes`.
+    """`ratio` times the mean or more is a breach, but never less than `at_least_bytes`.
 
-    A smaller cohort than `cohort_min` has no mean. A day closes when the watermark is
-    `lateness_hours` past its end; until its mean comes a partition remembers the `candidates_max`
-    customers who wrote most, of those who wrote `at_least_bytes`.
+    The mean of fewer customers than `cohort_min` is not used. A day closes when the watermark is
+    `lateness_hours` past its end. Until the mean comes, a partition remembers the customers who
+    wrote `at_least_bytes` or more: of more than `candidates_max`, those who wrote most.
     """
 
     ratio: Annotated[float, Meta(gt=0), LIVE]
@@ -58,7 +59,7 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     candidates_max: Positive
 
     def __post_init__(self) -> None:
-        """Refuse what is no number."""
+        """Refuse a ratio that is no number."""
         super().__post_init__()
         if not isfinite(self.ratio):
             raise ValueError("`ratio` has to be a finite number")
@@ -68,12 +69,12 @@ class StorageFlood(MeanRule):
     """Compare what each customer writes in a local day with the mean of the same cohort.
 
     The mean is over all customers of the cohort who are announced and under contract that day,
-    whether they wrote or not; of customers never announced, over those who wrote.
+    whether they wrote or not. Customers who were never announced are in it if they wrote.
 
-    What it catches: days of `ratio` times the mean or more, `at_least_bytes` at least.
+    What it catches: days of `ratio` times the mean or more, and of `at_least_bytes` or more.
     What it misses: a flood spread over several days; a cohort that is too small for a mean, or
-    floods together; past `candidates_max` in one partition and day, those who wrote least.
-    Delay: the day's end plus the lateness, and until the last partition has closed it.
+    whose customers all flood; past `candidates_max` in one partition and day, those who wrote less.
+    Delay: the day's end plus the lateness, and until the last partition has closed the day.
     False alarms: the first upload of a backup client is as large as a flood and quite innocent: it
     comes once, and what is stored grows by as much as was written. The notice harms nobody. Of
     9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at
@@ -100,9 +101,9 @@ class StorageFlood(MeanRule):
 
     def __init__(self, parameters: FloodParameters, policy: Policy) -> None:
         lateness_ms = parameters.lateness_hours * HOUR_MS
-        # A mean of earlier days than these never comes.
+        # No mean comes for days that are further back.
         closing = PeriodCloser(calendar(policy.timezone, "day"), lateness_ms, PERIODS_KEPT)
-        # Days that are not closed yet; the one before the newest always may be.
+        # Every day that may still be open; the day before the newest always may.
         back = parameters.lateness_hours // SHORTEST_DAY_HOURS + 1
         super().__init__(parameters, closing, back, {"storage": "<i8"})
         self.candidates: dict[int, list[Candidate]] = {}

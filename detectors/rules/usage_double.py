@@ -17,11 +17,11 @@ from schemas.units import HOUR_MS, Ints
 
 
 class DoubleParameters(RuleParameters, kw_only=True, frozen=True):
-    """`ratio` times the mean or more counts, but never less than the service's own minimum.
+    """`ratio` times the mean or more is a breach, but never less than the service's own minimum.
 
-    A mean over fewer customers than `cohort_min` is not used. A month closes when every kind's
-    watermark is `lateness_hours` past its end; `retention_periods` is how many months one kind, or
-    the mean, may be behind.
+    The mean of fewer customers than `cohort_min` is not used. A month closes when every kind's
+    watermark is `lateness_hours` past its end. `retention_periods` is how many months one kind of
+    event, or the mean, may be behind the others.
     """
 
     ratio: Annotated[Positive, LIVE]
@@ -41,15 +41,15 @@ LEAST = {"sms": "messages_min", "voice": "call_ms_min", "data": "bytes_min"}
 
 
 class UsageDouble(MeanRule):
-    """Compare each customer's calendar month with the mean of all, for each service by itself.
+    """Compare each customer's calendar month with the mean of all customers, service by service.
 
     What it catches: messages sent, time of calls made, or bytes of `ratio` times the mean of the
     service or more, over all customers with any plan, those without use included. One finding a
     month names the service with the largest ratio; the evidence has every service over its limit.
-    What it misses: use below the service's minimum; a mean that all raise; events that come after
-    their kind closed the month; a month that is past all kept cells when the last kind closes it. A
-    call or session counts in full in the month in which it starts. A record that is corrected after
-    its month was closed stays counted.
+    What it misses: use below the service's minimum; use that all customers raise together; events
+    that come after the month is closed for their kind; a month whose cells were taken over before
+    the last kind closed it. A call or session counts in full in the month in which it starts. An
+    event that is corrected after its month was closed stays counted.
     Delay: the month's end plus the lateness, and until the last partition has closed it.
     False alarms: none against the limit, but ordinary use is so uneven that up to 12 % of all are
     above twice the mean (lognormal, whatever its spread). So the minimums have to be what would

@@ -265,6 +265,13 @@ def by_cohort(slot: Ints, customers: Customers) -> Iterator[tuple[str, Ints]]:
         yield customers.cohort_name(int(cohort[rows[0]])), rows
 
 
+def slots_of(cohort: str, customers: Customers) -> Ints:
+    """The customers who belong to a cohort now, shape (n,)."""
+    of_each = customers.cohort(np.arange(customers.directory.size))
+    named = [key for key in np.unique(of_each).tolist() if customers.cohort_name(key) == cohort]
+    return np.flatnonzero(np.isin(of_each, np.array(named, np.uint64)))
+
+
 # -- multiples of the mean ------------------------------------------------------------------------
 
 USED = "used"
