@@ -4,22 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.decode import AHEAD_MS_MAX, DETAIL_CHARACTERS_MAX, REASONS, decode
 from schemas.events import CALL_MS_MAX, RECORD_BYTES_MAX, TIME_MS_MIN, USAGE_KINDS
 from tests.support.paths import GOLDEN
 
-settings.register_profile(
-    "decode",
-    derandomize=False,
-    print_blob=True,
-    deadline=None,
-    max_examples=200,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-PROPERTY = settings(settings.get_profile("decode"))
+PROPERTY = settings(max_examples=200)
 
 NOW_MS = 1_774_738_800_000
 GOOD = {kind: json.loads((GOLDEN / f"{kind}.json").read_bytes()) for kind in USAGE_KINDS}
