@@ -60,7 +60,7 @@ class Attack(DistinctRule):
         services=LINE,
         urgency="urgency",
         units=(ATTEMPTS, TARGETS),
-        what="short or refused connections to login ports in {length_seconds:time}",
+        what="short or refused connections to login ports in {length_seconds:seconds}",
         limit="{target_attempts} to one port of a host, or {targets} hosts, or more",
         misses="slower guesses; many guesses in one connection; web logins",
     )

@@ -136,7 +136,7 @@ class Declaration(Terms):
         What `regular_periods` counts, where the rule has that parameter.
     what, limit, misses
         Cells of the page of rules. `{name}` stands for that parameter in the default policy;
-        `{name:time}` and other formats are those of `detectors.policies.rule_page`.
+        `{name:ms}` and other formats are those of `detectors.policies.rule_page`.
     """
 
     section: Section

@@ -70,7 +70,7 @@ class InboundAbuse(DistinctRule):
         is_done_to_customer=True,
         units=(PORTS, *RATES),
         what="what one foreign address does to a customer: refused or unanswered flows in "
-        "{length_seconds:time}, floods two minutes running",
+        "{length_seconds:seconds}, floods two minutes running",
         limit="{ports} ports, or more; {packets_per_second:,} packets, {flows_per_second:,} flows, "
         "{syn_per_second} SYNs a second",
         misses="floods from many addresses; scans of many customers at one port each",

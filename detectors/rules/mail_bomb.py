@@ -45,7 +45,8 @@ class MailBomb(DistinctRule):
         section="Network",
         services=LINE,
         units=(TRANSFERS,),
-        what="transfers of {large_bytes:size} or more to one mail server in {length_seconds:time}",
+        what="transfers of {large_bytes:bytes} or more to one mail server in "
+        "{length_seconds:seconds}",
         limit="{transfers} transfers, or more",
         misses="small messages; several files in one connection",
     )

@@ -99,7 +99,7 @@ class Monitoring(ClosingRuleBase):
         services=("voice",),
         units=(ONE_NUMBER,),
         what="one partner's share of a day's calls, both directions, once the day is closed",
-        limit="{share_per_mille:percent} of {talk_ms_min:time}, or more",
+        limit="{share_per_mille:per_mille} of {talk_ms_min:ms}, or more",
         misses="shares from 90 to 95 % on days that begin with calls to others; an open line over "
         "several numbers; known only two days after the day",
     )

@@ -58,7 +58,7 @@ class Overload(CountingRule):
         section="Data and plans",
         services=SUBSCRIPTION,
         units=(VOLUME,),
-        what="bytes of one customer in {length_seconds:time}",
+        what="bytes of one customer in {length_seconds:seconds}",
         limit="{limit_kilobytes:kilobytes}",
         misses="many who fill a cell together; how full it was; bursts within a long session; "
         "records that come late by more than the window",

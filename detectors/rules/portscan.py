@@ -49,7 +49,7 @@ class Portscan(DistinctRule):
         services=LINE,
         urgency="urgency",
         units=(PORTS, HOSTS),
-        what="refused or unanswered flows in {length_seconds:time}",
+        what="refused or unanswered flows in {length_seconds:seconds}",
         limit="{vertical_ports} ports of a host, or {horizontal_hosts} hosts on a port, or more",
         misses="scans slower than the window; scans that find open ports only",
     )

@@ -92,7 +92,7 @@ class PortscanSlow(LogsOfRule):
         urgency="urgency",
         units=(LIKELIHOOD,),
         what="first TCP contacts that fail, by the sequential test",
-        limit="a scanner more likely than an honest line by {beta} to {alpha:g}, or more",
+        limit="a likelihood ratio of {beta} / {alpha:g} of a scanner to an honest line, or more",
         misses="UDP; scans among as many good new contacts",
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)

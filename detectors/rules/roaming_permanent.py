@@ -84,7 +84,7 @@ class RoamingPermanent(ClosingRuleBase):
         services=("mobile", "data"),
         units=(ABROAD,),
         what="days and events in visited networks, month by month",
-        limit="more than {share_per_mille:percent} of both in each of {months} months",
+        limit="more than {share_per_mille:per_mille} of both in each of {months} months",
         misses="a SIM that is home for one month in four; events whose record names no network",
     )
     reads: ClassVar[tuple[str, ...]] = KINDS

@@ -93,8 +93,8 @@ class SmsBulk(CorrectableDistinct):
         section="Texts",
         services=("sms",),
         units=(amounts.RECIPIENTS,),
-        what="recipients in {length_seconds:time} (SMS or MMS), if under {answered_percent} % of "
-        "those of {history_days} days ever answered",
+        what="recipients in {length_seconds:seconds} (SMS or MMS), if under {answered_percent} % "
+        "of those of {history_days} days ever answered",
         limit="{recipients} recipients",
         misses="senders below the limit, or whom enough answer; the share is an estimate",
     )

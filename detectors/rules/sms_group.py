@@ -43,7 +43,7 @@ class SmsGroup(CorrectableDistinct):
         services=("sms",),
         units=(RECIPIENTS,),
         what="recipients of one message (SMS or MMS with a `message_reference`) in "
-        "{length_seconds:time}",
+        "{length_seconds:seconds}",
         limit="{recipients} recipients",
         misses="messages without a reference; a text that differs by a word",
     )

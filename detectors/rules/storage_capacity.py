@@ -28,6 +28,6 @@ class StorageCapacity(CapacityGauge):
         services=("storage",),
         units=(BYTES,),
         what="bytes stored, newest snapshot",
-        limit="the plan's capacity; {default_plan.storage_capacity_bytes:size} by default",
+        limit="the plan's capacity; {default_plan.storage_capacity_bytes:bytes} by default",
         misses="what came and went between two snapshots; a change of plan until the next one",
     )

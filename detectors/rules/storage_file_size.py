@@ -29,7 +29,7 @@ class StorageFileSize(Gauge):
         services=("storage",),
         units=(BYTES,),
         what="size of the largest file, newest snapshot",
-        limit="{limit:size}",
+        limit="{limit:bytes}",
         misses="a second large file beside the first; what came and went between two snapshots",
     )
     quantity: ClassVar[str] = "largest_file_bytes"

@@ -96,7 +96,7 @@ class VoiceContinuous:
         units=(CALL_TIME,),
         what="own calls without a break: the next starts at most {gap_seconds} s after the latest "
         "end",
-        limit="{limit_ms:time}",
+        limit="{limit_ms:ms}",
         misses="longer pauses; calls that come later than three newer chains",
     )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
