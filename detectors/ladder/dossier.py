@@ -9,7 +9,6 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from detectors.fold.findings import known_ms
 from detectors.rules.registry import RULES
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
@@ -219,7 +218,7 @@ class Dossier(Struct, array_like=True):
     def awaits(self, cleared: Finding) -> bool:
         """Whether the breach that a finding ends still waits for the time of both."""
         about = [w for w in self.waiting if w.rule == cleared.rule and w.level != cleared.level]
-        return any(known_ms(breach) <= known_ms(cleared) for breach in about)
+        return any(breach.known_ms <= cleared.known_ms for breach in about)
 
     def wait_no_more(self, finding: Finding) -> None:
         """Let go of what waits about the window of a finding, which was corrected meanwhile."""

@@ -74,7 +74,9 @@ class Hit:
     """A crossing that a rule saw; the partition makes a finding of it.
 
     `offset` is that of the crossing event; None where the closed period itself was judged.
-    `rests_on_ms` is a time outside of the window whose use it rests on, too.
+    `rests_on_ms` is a time outside of the window whose use it rests on, too. `known_ms` is when a
+    closed period's hit could be known, if that is not when its period was closed. `corrects` is the
+    id of the event that was corrected, where a correction led to the hit.
     """
 
     slot: int
@@ -87,6 +89,8 @@ class Hit:
     offset: int | None
     evidence: dict[str, Any]
     rests_on_ms: int | None = None
+    known_ms: int | None = None
+    corrects: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +236,7 @@ class Correction:
             hit,
             event_time_ms=self.event_time_ms,
             offset=self.offset,
-            evidence={"corrects": self.corrects, **hit.evidence},
+            corrects=self.corrects,
         )
 
 

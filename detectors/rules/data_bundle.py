@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import (
     NEVER,
     Batch,
@@ -19,6 +19,7 @@ from detectors.rules.contract import (
     RuleOutput,
 )
 from detectors.rules.families.bundle import BundleParameters, BundleRule
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.counting import Pieces
 from detectors.state.columns import Field
 from detectors.state.customers import NONE

@@ -10,7 +10,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
@@ -24,6 +24,7 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import BYTES
 from schemas.policy import LIVE, Natural, Policy, Positive
@@ -220,10 +221,10 @@ class DataMonthlyRatio(ClosingRuleBase):
                     correction.event_time_ms,
                     after,
                     int(batch.offset[row]),
-                    {"corrects": correction.corrects},
+                    {},
                 )
                 if customers.has_unlimited("data", batch.slot[row : row + 1])[0]:
-                    hits.append(hit)
+                    hits.append(correction.told(hit))
         return hits
 
     def _mean_for(self, month: int) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import (
     Batch,
@@ -22,6 +22,7 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.cohort_spread import (
     FEATURES,
     KINDS,

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.periods.calendar import FIRST_YEAR, Calendar, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput, Standing
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.policy import Policy, RuleParameters

@@ -7,9 +7,8 @@ from msgspec import Meta
 
 from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
-from detectors.rules.mail_spam import MAIL_PORTS
 from schemas.amounts import Unit
-from schemas.fields import TCP
+from schemas.fields import MAIL_PORTS, TCP
 from schemas.hashing import mix
 from schemas.policy import LIVE, Positive
 from schemas.safeguards import LINE

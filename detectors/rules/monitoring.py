@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
@@ -24,6 +24,7 @@ from detectors.rules.contract import (
     Standing,
 )
 from detectors.rules.families.calls import split
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
 from schemas.amounts import Unit

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels import scatter
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
     Batch,
@@ -21,6 +21,7 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters

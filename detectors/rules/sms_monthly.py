@@ -3,11 +3,11 @@
 from typing import ClassVar, Literal
 
 from detectors.rules.contract import Declaration
-from detectors.rules.sms_daily import SmsDaily
+from detectors.rules.families.messages import Messages
 from schemas.amounts import MESSAGES
 
 
-class SmsMonthly(SmsDaily):
+class SmsMonthly(Messages):
     """Report the message that takes a customer's calendar month past the limit, once a month.
 
     What it catches: a steady stream below the daily limit that adds up.

@@ -8,10 +8,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.fold.findings import KNOWN_MS
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.gauge import Gauge
 from schemas.amounts import BYTES
 from schemas.policy import LIVE, Policy, RuleParameters
@@ -111,7 +111,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
     def _known_from(self, first_ms: int, hit: Hit) -> Hit:
         """A hit that became known no sooner than with the first of the days that are closed now."""
         known_ms = max(first_ms, self.known_ms(hit.event_time_ms))
-        return replace(hit, evidence={**hit.evidence, KNOWN_MS: known_ms})
+        return replace(hit, known_ms=known_ms)
 
     def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
         ended_ms = int(columns[self.since][slot, 0])

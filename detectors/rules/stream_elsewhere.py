@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
@@ -21,6 +21,7 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Policy

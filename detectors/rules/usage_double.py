@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
     Batch,
@@ -19,6 +19,7 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import BYTES, CALL_TIME, MESSAGES
 from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters

@@ -32,6 +32,7 @@ from streams.broker.topics import create_topics
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import EmbeddedBroker, ends_with_parent, refuse_taken
 from streams.demo.mishap import LIMIT_MS, RULE, VERSION, ordinary_calls, wrong_policy
+from streams.errors import FairuseError
 from streams.synthetic.generator import Operator, OperatorShape
 from streams.synthetic.scoreboard import Scoreboard
 
@@ -58,7 +59,7 @@ WORKER_SETTINGS = {
 }
 
 
-class DemoError(Exception):
+class DemoError(FairuseError):
     """Something the demo needs is not there; the message says what to do."""
 
 

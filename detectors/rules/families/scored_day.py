@@ -14,8 +14,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import LIVE, Policy, Positive, RuleParameters

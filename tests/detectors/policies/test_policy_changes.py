@@ -15,19 +15,18 @@ from detectors.rules.registry import RULES
 from schemas.hashing import hash_strings
 from schemas.policy import live_parameters
 from schemas.records import CohortAverage
-from tests.detectors.periods.test_closing import CLOSING_CASES, interleaved, split, told
-from tests.detectors.rules.test_rules import (
+from tests.support.harness.runs import (
     IDS_MAX,
-    PROPERTY,
     Run,
     by_rule,
     checkpoint,
-    every_case,
     kind_of,
     state_of,
     stretches,
+    told,
 )
-from tests.support.strategies.drawing import DAY_MS, EVENTS_MAX, HOUR_MS, MIDNIGHTS_MS
+from tests.support.strategies.closings import CLOSING, CLOSING_CASES, interleaved, split
+from tests.support.strategies.drawing import DAY_MS, HOUR_MS, MIDNIGHTS_MS
 from tests.support.strategies.editions import (
     BROUGHT_ABOUT,
     alternatives,
@@ -35,9 +34,7 @@ from tests.support.strategies.editions import (
     later_policies,
 )
 from tests.support.strategies.histories import CASES, LOW
-
-cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
-CLOSING = set(Partition(0, LOW, IDS_MAX).closing_rules)
+from tests.support.strategies.properties import PROPERTY, cuts, every_case
 
 
 def times_of(history):

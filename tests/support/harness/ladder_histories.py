@@ -4,7 +4,6 @@ Plain `random`, so that a hundred thousand of them take two minutes. `Enforcemen
 only and knows what is in force by them; `Causes` sees what comes in and knows what is in breach.
 """
 
-from detectors.fold.findings import known_ms
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, strength
 from detectors.ladder.dossier import KEPT_BACK, UNPLACED, unpack_dossier
 from detectors.ladder.ladder import Ladder
@@ -62,7 +61,7 @@ class Causes:
         """Take in a finding."""
         rule, start_ms = found.rule, found.window.start_ms
         told = rule, start_ms, found.level
-        if "corrects" in found.evidence:
+        if found.corrects is not None:
             self.told = {known for known in self.told if known[:2] != told[:2]}
             if start_ms in self.windows.get(rule, ()):
                 self.end(rule)
@@ -465,7 +464,7 @@ def power(action):
 
 
 def _time_ms(kind, record):
-    return known_ms(record) if kind == FINDINGS else record.time_ms
+    return record.known_ms if kind == FINDINGS else record.time_ms
 
 
 def _is_for_the_brake(kind, record):
