@@ -66,7 +66,6 @@ class Attack(DistinctRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[AttackParameters]] = AttackParameters
-    units: ClassVar[tuple[str, ...]] = ("attempts", "targets")
     limit_counts: ClassVar[bool] = True
 
     def seen(self, batch: Batch, customers: Customers) -> Seen:

@@ -135,7 +135,7 @@ class Declaration(Terms):
     section
         Heading of the page of rules under which the rule stands.
     units
-        Units of the rule's findings.
+        Units of the rule's findings; where a rule has several kinds of window, one for each.
     period
         What `regular_periods` counts, where the rule has that parameter.
     what, limit, misses

@@ -164,7 +164,7 @@ class DataBundle(ClosingRuleBase, BundleRule):
             window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=NONE if limit == NEVER else limit,
-            unit=self.amount_unit,
+            unit=BYTES.name,
             offset=None,
             evidence={},
         )

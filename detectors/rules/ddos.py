@@ -209,7 +209,7 @@ class Ddos(LogsOfRule):
         else:
             at = int(np.flatnonzero(victim.row == position)[0])
             observed, customers = victim.total[at].tolist()
-            limit, unit = self.victim_limit, "failed_flows_per_minute"
+            limit, unit = self.victim_limit, PART
             more |= {"customers": customers, "own_part": int(pair.total[position, FAILED])}
         return Hit(
             slot=int(batch.slot[row]),
@@ -218,7 +218,7 @@ class Ddos(LogsOfRule):
             window=window_of(start.end),
             observed=observed,
             limit=limit,
-            unit=unit,
+            unit=unit.name,
             offset=int(batch.offset[row]),
             evidence=more,
         )

@@ -212,7 +212,7 @@ class Gateway(ScoredDays):
         start_ms, end_ms = self.days.bounds(day)
         window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
         observed = score if seen[0] >= self.parameters.calls_min else 0
-        unit = f"{self.name} per mille"
+        unit = SCORE.name
         limit = self.parameters.score_min
         return [Standing(window=window, observed=observed, limit=limit, unit=unit)]
 

@@ -11,7 +11,6 @@ from detectors.periods.ring import Steps
 from detectors.rules.contract import Batch, Customers, Declaration, Hit
 from detectors.rules.families.distinct import DistinctRule, Seen, Span, Start, Windows
 from detectors.rules.families.flood import (
-    MEASURES,
     MINUTES,
     RATES,
     FloodParameters,
@@ -77,7 +76,6 @@ class InboundAbuse(DistinctRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[InboundAbuseParameters]] = InboundAbuseParameters
-    units: ClassVar[tuple[str, ...]] = ("ports", *(f"{name}_per_minute" for name in MEASURES))
     limit_counts: ClassVar[bool] = True
 
     def __init__(self, parameters: InboundAbuseParameters, policy: Policy) -> None:
@@ -143,7 +141,8 @@ class InboundAbuse(DistinctRule):
         for position, end in self.watch.starts(pair):
             observed, limit, unit = self.watch.observed(pair, position)
             last = (end + 1) * self.minute_steps - 1
-            start = Start(int(pair.row[position]), self.units.index(unit), last, observed, limit)
+            span = self.declaration.units.index(unit)
+            start = Start(int(pair.row[position]), span, last, observed, limit)
             yield start, {"minutes": self.watch.minutes(pair, position, end)}
 
     def catch_up(

@@ -283,7 +283,7 @@ class Machine(ScoredDays):
         scores = [int(self.scores[signs]) for signs in held if signs & PRESENT]
         start_ms, end_ms = self.days.bounds(day)
         window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
-        unit, limit = f"{self.name} per mille", self.parameters.score_min
+        unit, limit = SCORE.name, self.parameters.score_min
         return [Standing(window=window, observed=min(scores, default=0), limit=limit, unit=unit)]
 
     def remember(self) -> Any:

@@ -51,7 +51,6 @@ class MailBomb(DistinctRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[MailBombParameters]] = MailBombParameters
-    units: ClassVar[tuple[str, ...]] = ("large_transfers",)
     limit_counts: ClassVar[bool] = True
 
     def seen(self, batch: Batch, customers: Customers) -> Seen:

@@ -61,14 +61,13 @@ class MailSpam(DistinctRule):
         section="Network",
         services=LINE,
         urgency="urgency",
-        units=(SERVERS,),
+        units=(SERVERS, SERVERS),
         what="mail servers (TCP 25, 465, 587) that a line speaks to",
         limit="{minute_servers} in a minute, or {hour_servers} in an hour, or more",
         misses="spam by way of one relay or web mail",
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[MailSpamParameters]] = MailSpamParameters
-    units: ClassVar[tuple[str, ...]] = ("servers", "servers")
     limit_counts: ClassVar[bool] = True
 
     def windows(self, policy: Policy) -> Windows:

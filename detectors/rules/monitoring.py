@@ -281,7 +281,7 @@ class Monitoring(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=int(columns["monitoring_share"][slot, day % self.shares.width]),
             limit=self.parameters.share_per_mille,
-            unit="per mille with one number",
+            unit=ONE_NUMBER.name,
             offset=None,
             evidence={
                 "partner_hash": partner,
@@ -316,7 +316,7 @@ class Monitoring(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=share,
                 limit=self.parameters.share_per_mille,
-                unit="per mille with one number",
+                unit=ONE_NUMBER.name,
             )
         ]
 

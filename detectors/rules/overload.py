@@ -66,7 +66,6 @@ class Overload(CountingRule):
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "duration_ms")}
     Parameters: ClassVar[type[OverloadParameters]] = OverloadParameters
-    amount_unit: ClassVar[str] = "kilobytes"
 
     def limit_of(self, parameters: Any) -> int:
         """Most kilobytes that a window may still hold."""

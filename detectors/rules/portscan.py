@@ -55,7 +55,6 @@ class Portscan(DistinctRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[PortscanParameters]] = PortscanParameters
-    units: ClassVar[tuple[str, ...]] = ("ports", "hosts")
     limit_counts: ClassVar[bool] = True
 
     def seen(self, batch: Batch, customers: Customers) -> Seen:

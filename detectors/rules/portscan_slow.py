@@ -227,7 +227,7 @@ class PortscanSlow(LogsOfRule):
             window=window,
             observed=place,
             limit=self.walk.upper,
-            unit="log_likelihood_ratio_millionths",
+            unit=LIKELIHOOD.name,
             offset=int(batch.offset[row]),
             evidence={
                 "destination_address": batch.fields["destination_address_text"][row],
@@ -259,7 +259,7 @@ class PortscanSlow(LogsOfRule):
                 window=self._window(columns, slot),
                 observed=int(columns["slow_walk"][slot, 0]) + self.walk.lower,
                 limit=self.walk.upper,
-                unit="log_likelihood_ratio_millionths",
+                unit=LIKELIHOOD.name,
             )
         ]
 

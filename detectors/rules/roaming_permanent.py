@@ -30,7 +30,6 @@ from schemas.units import HOUR_MS, Ints, Mask
 
 KINDS = ("sms", "voice", "data")
 PLACES = ("home", "abroad")
-UNIT = "per_mille_abroad"
 
 
 ABROAD = Unit(
@@ -208,7 +207,7 @@ class RoamingPermanent(ClosingRuleBase):
             window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.parameters.share_per_mille,
-            unit=UNIT,
+            unit=ABROAD.name,
             offset=None,
             evidence={"breaches": breaches, "days_min": self.parameters.days_min},
         )
@@ -273,7 +272,7 @@ class RoamingPermanent(ClosingRuleBase):
                 window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
                 observed=-(-1000 * abroad // max(home + abroad, 1)),
                 limit=self.parameters.share_per_mille,
-                unit=UNIT,
+                unit=ABROAD.name,
             )
         ]
 

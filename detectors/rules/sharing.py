@@ -63,7 +63,6 @@ class Sharing(CorrectableDistinct):
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     Parameters: ClassVar[type[SharingParameters]] = SharingParameters
     window_kind: ClassVar[Literal["rolling", "day"]] = "day"
-    units: ClassVar[tuple[str, ...]] = ("devices",)
     limit_counts: ClassVar[bool] = True
 
     def __init__(self, parameters: Any, policy: Policy) -> None:

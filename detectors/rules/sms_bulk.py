@@ -101,7 +101,6 @@ class SmsBulk(CorrectableDistinct):
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_originated", "recipient")}
     Parameters: ClassVar[type[SmsBulkParameters]] = SmsBulkParameters
-    units: ClassVar[tuple[str, ...]] = ("recipients",)
 
     def __init__(self, parameters: SmsBulkParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)

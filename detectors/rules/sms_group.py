@@ -52,7 +52,6 @@ class SmsGroup(CorrectableDistinct):
         "sms": ("is_originated", "message_reference", "recipient")
     }
     Parameters: ClassVar[type[SmsGroupParameters]] = SmsGroupParameters
-    units: ClassVar[tuple[str, ...]] = ("recipients",)
 
     def seen(self, batch: Batch, customers: Customers) -> Seen:
         """The recipients of each message that has a reference."""

@@ -34,5 +34,4 @@ class StorageContacts(Gauge):
         misses="what came and went between two snapshots",
     )
     quantity: ClassVar[str] = "contacts"
-    unit: ClassVar[str] = "contacts"
     stored: ClassVar[str] = "<u4"

@@ -58,7 +58,6 @@ class StorageEnded(ClosingRuleBase, Gauge):
     )
     Parameters: ClassVar[type[RuleParameters]] = EndedParameters
     quantity: ClassVar[str] = "used_bytes"
-    unit: ClassVar[str] = "bytes"
 
     def __init__(self, parameters: EndedParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
@@ -122,7 +121,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
             window=Window(kind="state", start_ms=ended_ms, end_ms=None),
             observed=int(columns[self.amount][slot, 0]),
             limit=0,
-            unit=self.unit,
+            unit=BYTES.name,
             offset=None,
             evidence={
                 "snapshot_ms": int(columns[self.newest][slot, 0]),

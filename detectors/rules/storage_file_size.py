@@ -33,4 +33,3 @@ class StorageFileSize(Gauge):
         misses="a second large file beside the first; what came and went between two snapshots",
     )
     quantity: ClassVar[str] = "largest_file_bytes"
-    unit: ClassVar[str] = "bytes"

@@ -34,5 +34,4 @@ class StorageLinkedItems(Gauge):
         misses="what came and went between two snapshots; how large the items are",
     )
     quantity: ClassVar[str] = "linked_items"
-    unit: ClassVar[str] = "linked_items"
     stored: ClassVar[str] = "<u4"

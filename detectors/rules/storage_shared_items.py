@@ -35,5 +35,4 @@ class StorageSharedItems(Gauge):
         misses="what came and went between two snapshots; with how many people an item is shared",
     )
     quantity: ClassVar[str] = "shared_items"
-    unit: ClassVar[str] = "shared_items"
     stored: ClassVar[str] = "<u4"

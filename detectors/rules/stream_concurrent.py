@@ -284,7 +284,7 @@ class StreamConcurrent:
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=devices,
             limit=int(limit),
-            unit="devices at once",
+            unit=AT_ONCE.name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
@@ -309,7 +309,7 @@ class StreamConcurrent:
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=self._most_devices(_views(self._held(columns, slots), 0), day)[0],
                 limit=int(self._limit(customers, slots)[0]),
-                unit="devices at once",
+                unit=AT_ONCE.name,
             )
         ]
 

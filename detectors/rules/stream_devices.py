@@ -58,7 +58,6 @@ class StreamDevices(CorrectableDistinct):
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("device_id",)}
     siblings_ms: ClassVar[int] = DAY_MS
     Parameters: ClassVar[type[StreamDevicesParameters]] = StreamDevicesParameters
-    units: ClassVar[tuple[str, ...]] = ("devices",)
 
     def windows(self, policy: Policy) -> Windows:
         """Steps of a day."""

@@ -270,7 +270,7 @@ class StreamElsewhere(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.limit,
-            unit="per mille of viewing away from home",
+            unit=AWAY.name,
             offset=None,
             evidence={
                 "home_minutes": int(columns["stream_home_minutes"][cell]),
@@ -300,7 +300,7 @@ class StreamElsewhere(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=self._share(columns, self.newest, slot),
                 limit=self.limit,
-                unit="per mille of viewing away from home",
+                unit=AWAY.name,
             )
         ]
 

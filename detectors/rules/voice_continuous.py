@@ -296,7 +296,7 @@ class VoiceContinuous:
             window=Window(kind="chain", start_ms=crossing.start_ms, end_ms=crossing.end_ms),
             observed=crossing.total_ms,
             limit=self.limit,
-            unit="ms",
+            unit=CALL_TIME.name,
             offset=int(batch.offset[crossing.row]),
             evidence={"gap_seconds": self.parameters.gap_seconds, **more},
         )
@@ -314,7 +314,7 @@ class VoiceContinuous:
         if not end_ms:
             return []
         window = Window(kind="chain", start_ms=start_ms, end_ms=end_ms)
-        return [Standing(window=window, observed=total, limit=self.limit, unit="ms")]
+        return [Standing(window=window, observed=total, limit=self.limit, unit=CALL_TIME.name)]
 
     def remember(self) -> Any:
         """Nothing belongs to the partition as a whole."""

@@ -31,7 +31,6 @@ class BundleRule(CountingRule):
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "is_abroad")}
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"
-    amount_unit: ClassVar[str] = "bytes"
     cell: ClassVar[str] = "<i8"
     plan_number: ClassVar[str]
 

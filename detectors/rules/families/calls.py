@@ -45,7 +45,6 @@ class CallTime(CountingRule):
     reads: ClassVar[tuple[str, ...]] = ("voice",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("is_originated", "duration_ms")}
     Parameters: ClassVar[type[CallTimeParameters]] = CallTimeParameters
-    amount_unit: ClassVar[str] = "ms"
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
     def limit_of(self, parameters: Any) -> int:

@@ -11,7 +11,7 @@ from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.periods.calendar import calendar
 from detectors.periods.regular import Regularly
 from detectors.periods.ring import PeriodRing, Periods, Steps
-from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, Standing
+from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -84,10 +84,10 @@ class CountingRule:
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
     Parameters: ClassVar[type[CountingParameters]] = CountingParameters
     calendar_unit: ClassVar[Literal["day", "week", "month"]]
-    amount_unit: ClassVar[str]
     cell: ClassVar[str] = CELL.str
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -247,7 +247,7 @@ class CountingRule:
             window=self._window(period),
             observed=observed,
             limit=limit,
-            unit=self.amount_unit,
+            unit=self.declaration.units[0].name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
@@ -354,7 +354,11 @@ class CountingRule:
         limit = int(self.limits(np.array([slot]), customers)[0])
         known = None if limit == NEVER else limit
         window = self._window(newest)
-        return [Standing(window=window, observed=observed, limit=known, unit=self.amount_unit)]
+        return [
+            Standing(
+                window=window, observed=observed, limit=known, unit=self.declaration.units[0].name
+            )
+        ]
 
     def remember(self) -> Any:
         """The newest period, and the stretches of hot windows."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detectors.kernels.rolling import Episodes, WindowCounts, distinct_in_windows
 from detectors.kernels.running import group_starts
 from detectors.periods.ring import Periods, Steps
-from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.contacts import Contacts
 from detectors.state.log import Log, LogsOfRule
@@ -94,11 +94,11 @@ class DistinctRule(LogsOfRule):
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RuleParameters]]
     window_kind: ClassVar[Literal["rolling", "day"]] = "rolling"
-    units: ClassVar[tuple[str, ...]]
     """What is counted, for each span."""
     limit_counts: ClassVar[bool] = False
     """Whether the limit itself is a breach ("or more")."""
@@ -126,7 +126,7 @@ class DistinctRule(LogsOfRule):
         step_ms = self.parameters.step_seconds * 1000
         span = Span(self.parameters.length_seconds // self.parameters.step_seconds)
         retained = self.parameters.retention_hours * HOUR_MS // step_ms
-        return Windows(Steps(step_ms), (span,) * len(self.units), retained)
+        return Windows(Steps(step_ms), (span,) * len(self.declaration.units), retained)
 
     def seen(self, batch: Batch, customers: Customers) -> Seen:
         """Which elements were seen in which groups."""
@@ -273,7 +273,7 @@ class DistinctRule(LogsOfRule):
             window=self._window(self._first(start), start.span),
             observed=start.observed,
             limit=self._limit(start),
-            unit=self.units[start.span],
+            unit=self.declaration.units[start.span].name,
             offset=int(batch.offset[start.row]),
             evidence=more,
             rests_on_ms=self.history_from_ms(),
@@ -302,7 +302,7 @@ class DistinctRule(LogsOfRule):
                 window=self._window(first, span),
                 observed=observed,
                 limit=limit,
-                unit=self.units[span],
+                unit=self.declaration.units[span].name,
             )
             for first, span, observed, limit, _ in sorted(self.reported.get(customer, []))[-1:]
         ]

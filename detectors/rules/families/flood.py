@@ -209,10 +209,10 @@ class FloodWatch:
         self.pairs.cells.forget(newest - self.retained - 1)
         self.episodes.forget(newest - self.retained)
 
-    def observed(self, rows: Rows, position: int) -> tuple[int, int, str]:
+    def observed(self, rows: Rows, position: int) -> tuple[int, int, Unit]:
         """What a hot minute held, of the first measure above its limit; the limit; the unit."""
         at = int(self.above(rows.total[position][None])[0].argmax())
-        return int(rows.total[position, at]), self.limits[at], f"{MEASURES[at]}_per_minute"
+        return int(rows.total[position, at]), self.limits[at], RATES[at]
 
     def minutes(self, rows: Rows, position: int, end: int) -> list[dict[str, int]]:
         """For the evidence, what each minute of a window held."""

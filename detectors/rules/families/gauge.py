@@ -8,7 +8,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts, running_maxima, stable_order
-from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.events import AMOUNT_MAX
@@ -53,11 +53,11 @@ class Gauge:
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]] = ("storage",)
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RuleParameters]] = GaugeParameters
     quantity: ClassVar[str]
-    unit: ClassVar[str]
     stored: ClassVar[str] = "<i8"
 
     def __init__(self, parameters: Any, policy: Policy) -> None:
@@ -162,7 +162,7 @@ class Gauge:
                     window=Window(kind="state", start_ms=start_ms, end_ms=end_ms),
                     observed=int(shown.amount[at]),
                     limit=int(shown.limit[at]),
-                    unit=self.unit,
+                    unit=self.declaration.units[0].name,
                     offset=int(batch.offset[shown.row[at]]),
                     evidence=self.evidence(columns, shown, at),
                     rests_on_ms=self.rests_on_ms(columns, shown, at, rose),
@@ -188,7 +188,7 @@ class Gauge:
                 window=Window(kind="state", start_ms=since or newest_ms, end_ms=None),
                 observed=int(columns[self.amount][slot, 0]),
                 limit=self.known_limit(columns, slot, customers),
-                unit=self.unit,
+                unit=self.declaration.units[0].name,
             )
         ]
 
@@ -205,7 +205,6 @@ class CapacityGauge(Gauge):
 
     Parameters: ClassVar[type[RuleParameters]] = RuleParameters
     quantity: ClassVar[str] = "used_bytes"
-    unit: ClassVar[str] = "bytes"
 
     def __init__(self, parameters: RuleParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)

@@ -7,7 +7,6 @@ import numpy as np
 
 from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
-from schemas.amounts import MESSAGES
 from schemas.policy import LIVE
 from schemas.units import Ints
 
@@ -24,7 +23,6 @@ class Messages(CountingRule):
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_sent_sms",)}
     Parameters: ClassVar[type[MessagesParameters]] = MessagesParameters
-    amount_unit: ClassVar[str] = MESSAGES.name
 
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
         """Each message that counts, as one."""

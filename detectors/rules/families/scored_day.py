@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import PeriodCloser
-from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput
+from detectors.rules.contract import Batch, Correction, Customers, Declaration, Hit, RuleOutput
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
@@ -53,6 +53,7 @@ class ScoredDays(ClosingRuleBase):
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -201,7 +202,7 @@ class ScoredDays(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=score,
             limit=self.parameters.score_min,
-            unit=f"{self.name} per mille",
+            unit=self.declaration.units[0].name,
             offset=None,
             evidence=evidence,
         )
