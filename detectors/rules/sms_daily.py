@@ -7,6 +7,7 @@ import numpy as np
 
 from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
+from schemas.policy import RuleParameters
 from schemas.units import Ints
 
 
@@ -34,11 +35,11 @@ class SmsDaily(CountingRule):
     name: ClassVar[str] = "sms_daily"
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_sent_sms",)}
-    Parameters: ClassVar[type[SmsParameters]] = SmsParameters
+    Parameters: ClassVar[type[RuleParameters]] = SmsParameters
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"
     amount_unit: ClassVar[str] = "messages"
 
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
-        """Each message that counts, as one."""
+        """A piece of amount one for each message that counts."""
         row = np.flatnonzero(batch.fields["is_sent_sms"])
         return row, self.periods.period_of(batch.time_ms[row]), np.ones(len(row), np.int64)
