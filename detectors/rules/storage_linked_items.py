@@ -6,7 +6,7 @@ from detectors.rules.families.gauge import Gauge
 
 
 class StorageLinkedItems(Gauge):
-    """Report the snapshot with more linked items than the limit, and the one with no more.
+    """Report the snapshot with more linked items than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots; how large the items are.
