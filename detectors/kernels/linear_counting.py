@@ -3,15 +3,16 @@
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
+
+from schemas.units import Ints
 
 
-def estimates(bits: int) -> NDArray[np.int64]:
-    """Distinct elements that a map of so many bits stands for, by how many bits are set.
+def estimates(bits: int) -> Ints:
+    """Estimated number of distinct elements in a bit map, by how many of its bits are set.
 
-    Each element sets one bit, chosen by its hash; some share one. A full map stands for
-    `bits * log(bits)` elements or more. Up to three elements a bit the standard error stays below
-    10 % for 256 bits and below 20 % for 64.
+    Each element sets one bit, chosen by its hash; some elements share a bit. A full map stands for
+    `bits * log(bits)` elements or more. Up to three elements per bit the standard error stays below
+    10 % for 256 bits and below 20 % for 64 bits.
 
     Parameters
     ----------

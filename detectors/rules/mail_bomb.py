@@ -7,8 +7,7 @@ from msgspec import Meta
 
 from detectors.rules.contract import Batch, Customers
 from detectors.rules.families.distinct import Crossing, DistinctRule, RollingParameters, Sightings
-from detectors.rules.mail_spam import MAIL_PORTS
-from schemas.fields import TCP
+from schemas.fields import MAIL_PORTS, TCP
 from schemas.hashing import mix
 from schemas.policy import Positive, RuleParameters
 

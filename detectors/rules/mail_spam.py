@@ -15,12 +15,11 @@ from detectors.rules.families.distinct import (
     Span,
     Windows,
 )
-from schemas.fields import TCP
+from schemas.fields import MAIL_PORTS, TCP
 from schemas.hashing import mix
 from schemas.policy import Policy, RuleParameters
 from schemas.units import HOUR_MS
 
-MAIL_PORTS = (25, 465, 587)
 VARIANTS = ("minute", "hour")
 STEP_MS = 10_000
 SPANS = (Span(steps=6), Span(steps=360, stride=30))

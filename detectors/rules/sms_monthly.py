@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal
 
-from detectors.rules.sms_daily import SmsDaily
+from detectors.rules.families.messages import Messages
 
 
-class SmsMonthly(SmsDaily):
+class SmsMonthly(Messages):
     """Report the message that takes a customer's calendar month past the limit, once a month.
 
     What it catches: a steady stream below the daily limit that adds up.

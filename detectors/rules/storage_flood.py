@@ -9,9 +9,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.fold.cohort_means import PERIODS_KEPT
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import PeriodCloser
+from detectors.periods.closing import PERIODS_KEPT, PeriodCloser
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import Batch, Customers, Hit, PeriodSums, RuleOutput, Standing
 from detectors.rules.families.closing import ClosingRuleBase
