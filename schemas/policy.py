@@ -1,8 +1,8 @@
 """Policy documents: every number, clause and consequence, in TOML.
 
-A document has a table of parameters for each rule. Which parameters a rule takes, its own file says
-(`Parameters`), and the caller hands them in. Reading collects every mistake, with its line and its
-remedy, instead of stopping at the first.
+A document has a table of parameters for each rule. Which parameters a rule takes, and what the
+contracts say of it, stands in the rule's own file; the caller hands both in. Reading collects every
+mistake, with its line and its remedy, instead of stopping at the first.
 """
 
 import re
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
 from schemas.records import ActionKind, PolicyName, Service
-from schemas.safeguards import refusals, unsayable
+from schemas.safeguards import Terms, refusals, unsayable
 from schemas.toml_lines import line_of
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -37,6 +37,9 @@ Exempt = Annotated[frozenset[Id], Meta(max_length=10_000)]
 FIXED_LINE_KBPS_MIN = 256
 """A fixed line is never slowed down below this (base-general 12.3)."""
 
+LIVE = Meta(extra={"live": True})
+"""Marks a parameter that may change while events flow: none of it shapes the state of a rule."""
+
 MISSPELT = 0.8
 """Similarity (0 to 1) from which an unknown key is treated as a typo of a known one."""
 
@@ -48,14 +51,14 @@ class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     `throttle`. `notice_days` and `clear_after_days` replace those of the ladder for this rule.
     """
 
-    clause: Annotated[str, Meta(min_length=1)]
+    clause: Annotated[str, Meta(min_length=1), LIVE]
     service: Service
-    restriction: ActionKind
-    at_once: bool = False
-    rate_kbps: Positive | None = None
-    human_review: bool = False
-    notice_days: Days | None = None
-    clear_after_days: SomeDays | None = None
+    restriction: Annotated[ActionKind, LIVE]
+    at_once: Annotated[bool, LIVE] = False
+    rate_kbps: Annotated[Positive | None, LIVE] = None
+    human_review: Annotated[bool, LIVE] = False
+    notice_days: Annotated[Days | None, LIVE] = None
+    clear_after_days: Annotated[SomeDays | None, LIVE] = None
 
     def __post_init__(self) -> None:
         """Refuse a rate without throttling, and one that is too low for a fixed line."""
@@ -63,6 +66,23 @@ class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
             raise ValueError('`rate_kbps` goes with `restriction = "throttle"`')
         if self.service == "internet" and 0 < (self.rate_kbps or 0) < FIXED_LINE_KBPS_MIN:
             raise ValueError(f"`rate_kbps` of a fixed line can't be below {FIXED_LINE_KBPS_MIN}")
+
+
+def live_parameters(parameters: type[RuleParameters]) -> frozenset[str]:
+    """Names of a rule's parameters that are marked `LIVE`."""
+    return frozenset(
+        field.name
+        for field in msgspec.structs.fields(parameters)
+        if LIVE in getattr(field.type, "__metadata__", ())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRule:
+    """What a policy's table of a rule may hold, and what the contracts say of the rule."""
+
+    parameters: type[RuleParameters]
+    terms: Terms
 
 
 class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -148,7 +168,7 @@ class PolicyError(ValueError):
         self.mistakes = mistakes
 
 
-def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
+def read_policy(text: str, rules: Mapping[str, KnownRule]) -> Policy:
     """Read and check a policy document.
 
     Parameters
@@ -156,7 +176,7 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
     text
         The TOML document.
     rules
-        The parameters that each known rule takes, by rule id.
+        Every known rule by its id.
 
     Raises
     ------
@@ -174,14 +194,15 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
     if mistakes:
         raise PolicyError(mistakes)
     converted = {
-        name: msgspec.convert(table, rules[name]) for name, table in document["rules"].items()
+        name: msgspec.convert(table, rules[name].parameters)
+        for name, table in document["rules"].items()
     }
     policy = msgspec.convert(document | {"rules": {}}, Policy)
     return msgspec.structs.replace(policy, rules=converted)
 
 
 def _mistakes(
-    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+    document: dict[str, Any], text: str, rules: Mapping[str, KnownRule]
 ) -> Iterator[Mistake]:
     plain = {name: value for name, value in document.items() if name not in ("rules", "exempt")}
     yield from _table_mistakes(plain, Policy, text, (), skip={"rules"})
@@ -211,16 +232,16 @@ def _mistakes(
                 line_of(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
             )
         else:
-            yield from _table_mistakes(table, rules[name], text, where)
+            yield from _table_mistakes(table, rules[name].parameters, text, where)
 
 
 def _refusals(
-    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+    document: dict[str, Any], text: str, rules: Mapping[str, KnownRule]
 ) -> Iterator[Mistake]:
     """What the contracts allow no policy to say."""
-    for path, key, problem, remedy in refusals(document):
-        if path[0] != "rules" or path[1] in rules:
-            yield Mistake(line_of(text, path, key), ".".join((*path, key)), problem, remedy)
+    terms = {name: rule.terms for name, rule in rules.items()}
+    for path, key, problem, remedy in refusals(document, terms):
+        yield Mistake(line_of(text, path, key), ".".join((*path, key)), problem, remedy)
 
 
 def _table_mistakes(

@@ -1,15 +1,15 @@
 """What "regularly" means: a number of the last periods in breach; the policy gives both numbers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from schemas.policy import Positive, RuleParameters
+from schemas.policy import LIVE, Positive, RuleParameters
 
 
 class RegularParameters(RuleParameters, kw_only=True, frozen=True):
     """Regularly means: `regular_periods` in breach among the last `regular_window` periods."""
 
-    regular_periods: Positive
+    regular_periods: Annotated[Positive, LIVE]
     regular_window: Positive
 
     def __post_init__(self) -> None:

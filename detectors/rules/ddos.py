@@ -1,15 +1,16 @@
 """Denial of service: a flood from one customer, or from many customers to one victim."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes
-from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.rules.families.flood import (
+    RATES,
     FloodMemory,
     FloodParameters,
     FloodWatch,
@@ -19,12 +20,20 @@ from detectors.rules.families.flood import (
 )
 from detectors.state.cells import Cells
 from detectors.state.log import LogsOfRule
+from schemas.amounts import Unit
 from schemas.hashing import Hashes, mix
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
+from schemas.safeguards import LINE
 from schemas.units import MINUTE_MS, Ints, Mask
 
 FAILED = 3
 """Index of the failed flows among a pair's amounts."""
+
+
+PART = Unit(
+    "failed_flows_per_minute",
+    "a part in {observed} unanswered requests to one address in a minute, two minutes running",
+)
 
 
 class DdosParameters(FloodParameters, kw_only=True, frozen=True):
@@ -34,9 +43,9 @@ class DdosParameters(FloodParameters, kw_only=True, frozen=True):
     failed flows. Only customers with `customer_failed_per_second` or more of their own count.
     """
 
-    victim_failed_per_second: Positive
-    victim_customers: Positive
-    customer_failed_per_second: Positive
+    victim_failed_per_second: Annotated[Positive, LIVE]
+    victim_customers: Annotated[Positive, LIVE]
+    customer_failed_per_second: Annotated[Positive, LIVE]
 
 
 class Flood(NamedTuple):
@@ -84,6 +93,20 @@ class Ddos(LogsOfRule):
     """
 
     name: ClassVar[str] = "ddos"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        urgency="urgency",
+        may_suspend_at_once=True,
+        units=(*RATES, PART),
+        what="packets, flows and unacknowledged SYNs from one customer to one address, and failed "
+        "flows from many customers to one, two minutes running",
+        limit="{packets_per_second:,} packets, {flows_per_second:,} flows, {syn_per_second} SYNs a "
+        "second; together {victim_failed_per_second:,} failed flows a second of {victim_customers} "
+        "customers or more",
+        misses="floods inside answered TCP connections or in answered transfers of large packets; "
+        "many customers over several partitions",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RuleParameters]] = DdosParameters

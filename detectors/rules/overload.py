@@ -6,18 +6,29 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch
+from detectors.rules.contract import Batch, Declaration
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
-from schemas.policy import Policy, RuleParameters
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Policy, RuleParameters
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints
 
 DAY_SECONDS = 86_400
 
 
+VOLUME = Unit(
+    "kilobytes",
+    "{observed} MB within minutes where the network bears {limit} MB",
+    symbol="MB",
+    per=1_000,
+    measure="kilobytes",
+)
+
+
 class OverloadParameters(CountingParameters, kw_only=True, frozen=True):
     """`limit_kilobytes` (of 1,000 bytes) is the most that a rolling window may still contain."""
 
-    limit_kilobytes: Limit
+    limit_kilobytes: Annotated[Limit, LIVE]
     # Fields that have a default in the base class are required here.
     window: Literal["rolling"]  # pyright: ignore[reportGeneralTypeIssues]
     length_seconds: Annotated[  # pyright: ignore[reportGeneralTypeIssues]
@@ -46,6 +57,15 @@ class Overload(CountingRule):
     """
 
     name: ClassVar[str] = "overload"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=SUBSCRIPTION,
+        units=(VOLUME,),
+        what="bytes of one customer in {length_seconds:time}",
+        limit="{limit_kilobytes:kilobytes}",
+        misses="many who fill a cell together; how full it was; bursts within a long session; "
+        "records that come late by more than the window",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "duration_ms")}
     Parameters: ClassVar[type[RuleParameters]] = OverloadParameters
