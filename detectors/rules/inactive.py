@@ -105,7 +105,7 @@ class Inactive(ClosingRuleBase):
     )
     reads: ClassVar[tuple[str, ...]] = ("sms", "voice", "data", "flow", "storage", "stream")
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[InactiveParameters]] = InactiveParameters
+    Parameters: ClassVar[type[RuleParameters]] = InactiveParameters
 
     def __init__(self, parameters: InactiveParameters, policy: Policy) -> None:
         self.parameters = parameters

@@ -29,7 +29,7 @@ from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.events import CALL_MS_MAX
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -107,7 +107,7 @@ class Monitoring(ClosingRuleBase):
     reads: ClassVar[tuple[str, ...]] = ("voice",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("duration_ms", "other_party")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + OVERNIGHT_MS
-    Parameters: ClassVar[type[MonitoringParameters]] = MonitoringParameters
+    Parameters: ClassVar[type[RuleParameters]] = MonitoringParameters
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
     def __init__(self, parameters: MonitoringParameters, policy: Policy) -> None:

@@ -97,7 +97,7 @@ class PortscanSlow(LogsOfRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[SlowScanParameters]] = SlowScanParameters
+    Parameters: ClassVar[type[RuleParameters]] = SlowScanParameters
 
     def __init__(self, parameters: SlowScanParameters, policy: Policy) -> None:
         self.parameters = parameters

@@ -91,7 +91,7 @@ class RoamingPermanent(ClosingRuleBase):
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(KINDS, ("is_abroad",))
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[PermanentParameters]] = PermanentParameters
+    Parameters: ClassVar[type[RuleParameters]] = PermanentParameters
 
     def __init__(self, parameters: PermanentParameters, policy: Policy) -> None:
         self.parameters = parameters

@@ -17,7 +17,7 @@ from detectors.rules.contract import Batch, Correction, Customers, Declaration, 
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import Ints, Mask
 
@@ -97,7 +97,7 @@ class StreamConcurrent:
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("duration_ms", "device_id")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + longest_ms
     """Whatever reaches into a day of the view."""
-    Parameters: ClassVar[type[ConcurrentParameters]] = ConcurrentParameters
+    Parameters: ClassVar[type[RuleParameters]] = ConcurrentParameters
 
     def __init__(self, parameters: ConcurrentParameters, policy: Policy) -> None:
         self.parameters = parameters

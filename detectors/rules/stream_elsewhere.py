@@ -24,7 +24,7 @@ from detectors.rules.contract import (
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, MINUTE_MS, Ints, Mask
 
@@ -89,7 +89,7 @@ class StreamElsewhere(ClosingRuleBase):
     }
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[ElsewhereParameters]] = ElsewhereParameters
+    Parameters: ClassVar[type[RuleParameters]] = ElsewhereParameters
 
     def __init__(self, parameters: ElsewhereParameters, policy: Policy) -> None:
         self.parameters = parameters

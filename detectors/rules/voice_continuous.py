@@ -14,7 +14,7 @@ from detectors.rules.contract import Batch, Correction, Customers, Declaration, 
 from detectors.rules.families.counting import CELL, Limit
 from detectors.state.columns import Field
 from schemas.amounts import CALL_TIME
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import DAY_MS, HOUR_MS, Ints, Mask
 
@@ -100,7 +100,7 @@ class VoiceContinuous:
         misses="longer pauses; calls that come later than three newer chains",
     )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
-    Parameters: ClassVar[type[ContinuousParameters]] = ContinuousParameters
+    Parameters: ClassVar[type[RuleParameters]] = ContinuousParameters
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("is_originated", "duration_ms")}
     siblings_ms: ClassVar[int] = DAY_MS
