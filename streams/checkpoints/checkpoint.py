@@ -21,7 +21,7 @@ from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import wall_clock
 from streams.errors import FairuseError, end_worker
 from streams.metrics import Metrics
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 logger = get_logger(__name__)
 
@@ -76,7 +76,7 @@ class Checkpointer(Service):
         self,
         app: Any,
         outbox: Outbox,
-        settings: Settings,
+        settings: WorkerSettings,
         metrics: Metrics,
         snapshots: Snapshots,
         **kwargs: Any,

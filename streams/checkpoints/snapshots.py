@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streams.checkpoints.changelog import Marker
 from streams.checkpoints.tables import ColumnTable, Shard
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 logger = get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Meta(msgspec.Struct):
 class Snapshots:
     """Saves shards to `data_dir` now and then, one at a time, and begins shards from there."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self.folder = Path(settings.data_dir) / settings.app_id / "snapshots"
         self.interval_seconds = settings.snapshot_minutes * 60
         self._saved: dict[tuple[str, int], float] = {}

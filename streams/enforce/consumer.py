@@ -22,7 +22,7 @@ from streams.enforce.figures import Figures
 from streams.enforce.member import Member
 from streams.enforce.reports import KafkaReports, NoReports, Reports
 from streams.enforce.store import Store
-from streams.settings import Settings
+from streams.settings import EnforcementSettings
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Loop:
             self._enforcer.attend(customer_id, partition)
 
 
-def run_enforce(settings: Settings, dry_run: bool) -> None:
+def run_enforce(settings: EnforcementSettings, dry_run: bool) -> None:
     """Carry out actions until the process is told to stop.
 
     A dry run works on a copy of the state, keeps nothing and reports nothing.
@@ -167,7 +167,7 @@ def _opened(path: Path, dry_run: bool) -> Store:
         return store.copy()
 
 
-def serve_figures(figures: Figures, settings: Settings) -> None:
+def serve_figures(figures: Figures, settings: EnforcementSettings) -> None:
     """Answer `/metrics`, or raise `EnforceError` when the port is taken."""
     try:
         figures.serve(settings.host, settings.port)
@@ -178,7 +178,7 @@ def serve_figures(figures: Figures, settings: Settings) -> None:
         ) from None
 
 
-def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
+def _enforce(settings: EnforcementSettings, enforcer: Enforcer, stop: threading.Event) -> None:
     name = f"{settings.app_id}-enforce-{settings.adapter}"
     seconds_max = ORDERS_AT_ONCE * REQUESTS_OF_ORDER_MAX * settings.enforce_timeout_seconds
     consumer = Member(
@@ -203,7 +203,7 @@ def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> N
         consumer.close(autocommit=False)
 
 
-def _rehearse(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
+def _rehearse(settings: EnforcementSettings, enforcer: Enforcer, stop: threading.Event) -> None:
     """Read without the group, which belongs to the process that enforces."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.broker, enable_auto_commit=False, auto_offset_reset="earliest"
