@@ -131,7 +131,7 @@ def run_replay(
         f"{counts['late']} late; {found} findings, {decided} actions; dead letters: {refused}",
         err=True,
     )
-    held = sum(verdicts.brake.counts().total() for verdicts in replay.verdicts)
+    held = replay.ladders.held_count
     if held:
         click.echo(
             f"the brake holds {held} more actions: look at them, then release it in --decisions",

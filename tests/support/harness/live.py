@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from detectors.fold.partition import Partition
 from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.policy import Policy
-from schemas.records import Customer
+from schemas.records import Customer, Finding
 from schemas.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
 from streams.broker.partitioner import partitions_of
 from streams.broker.topics import create_topics
 from streams.checkpoints.changelog import Changelog
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import free_ports
+from streams.explain.spans import spans_of
+from streams.explain.topics import read_topics
 from streams.files.sources import chunks
 from streams.replay.replay import Replay
 
@@ -187,6 +189,11 @@ def _told(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "evidence": evidence}
 
 
+def of_topics(bootstrap: str) -> Callable[[Finding], tuple[Iterable[Any], int]]:
+    """How `explain` gets at usage: from the topics that a finding's evidence names."""
+    return lambda finding: (read_topics(spans_of(finding.evidence), bootstrap), 1)
+
+
 def lag(bootstrap: str, group: str) -> int:
     """Records of the input topics that are not committed yet."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -248,8 +255,9 @@ def replayed(
     for results in map(replay.take, chunks(files, wall_clock)):
         findings |= {f.finding_id: msgspec.to_builtins(f) for f in results.findings}
         actions |= {a.action_id: msgspec.to_builtins(a) for a in results.actions}
-    for partition, verdicts in zip(replay.partitions, replay.verdicts, strict=True):
-        due = verdicts.tick(partition.reached_ms())
+    ladders = replay.ladders.of_partition
+    for partition, ladder in zip(replay.usage.partitions, ladders, strict=True):
+        due = ladder.tick(partition.reached_ms())
         actions |= {action.action_id: msgspec.to_builtins(action) for action in due}
     return replay, findings, actions
 
@@ -273,7 +281,7 @@ def assert_equal_to_replay(
         assert time.monotonic() < deadline, differs
         time.sleep(0.5)
     detect, _ = recovered(bootstrap, app_id, policy, partitions)
-    for live, again in zip(detect, replay.partitions, strict=True):
+    for live, again in zip(detect, replay.usage.partitions, strict=True):
         assert live.directory.size == again.directory.size
         for slot in range(again.directory.size):
             customer_id = again.directory.name(slot).decode()
