@@ -200,7 +200,7 @@ class Checkpointer(Service):
         self.last = monotonic()
         if beat:
             self._last_marker = self.last
-        return Cut(self.outbox.take_waiting(), shards, events, covered, perf_counter())
+        return Cut(self.outbox.take_in_flight(), shards, events, covered, perf_counter())
 
     async def write(self, cut: Cut) -> None:
         """Write a checkpoint: outputs delivered, rows and markers delivered, offsets committed."""
