@@ -7,6 +7,9 @@ import numpy as np
 from detectors.periods.calendar import Calendar
 from schemas.units import Ints
 
+PERIODS_KEPT = 64
+"""Periods of a rule for which partial sums, and the means of all partitions, are kept."""
+
 
 class PeriodCloser:
     """Closes a period when the watermark is `lateness_ms` past its end, or the input is.

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from detectors.kernels.hashing import HashMap
 from detectors.state.columns import SLOTS_FIRST, grown
-from schemas.hashing import Hashes, hash_strings
-from schemas.units import Ints
+from schemas.hashing import hash_strings
+from schemas.units import Hashes, Ints
 
 
 class Directory:

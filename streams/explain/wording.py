@@ -10,6 +10,8 @@ from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_decimal, format_percent
 from babel.units import format_unit
 
+from detectors.rules.registry import UNITS
+from schemas.amounts import Measure
 from schemas.records import Window
 from schemas.units import MINUTE_MS
 from streams.explain.texts import Texts
@@ -69,7 +71,10 @@ class Wording:
         """
         if value < 0:
             return self.texts.no_limit
-        return FORMATS.get(unit, Wording.number)(self, value)
+        of = UNITS[unit]
+        if of.measure == "count":
+            return self.number(value / of.per)
+        return MEASURES[of.measure](self, value)
 
     def _duration(self, value: int) -> str:
         """Milliseconds as hours and minutes, rounded up to a minute."""
@@ -118,18 +123,6 @@ class Wording:
         The share with a percent sign.
         """
         return format_percent(value / 1000, locale=self.locale, decimal_quantization=False)
-
-    def _points(self, value: int) -> str:
-        """A score per mille as points, of 100."""
-        return self.number(value / 10)
-
-    def _thousandths(self, value: int) -> str:
-        """A number that is given in thousandths."""
-        return self.number(value / 1000)
-
-    def _millionths(self, value: int) -> str:
-        """A number that is given in millionths."""
-        return self.number(value / 1_000_000)
 
     def rate(self, kbps: int) -> str:
         """Write a speed.
@@ -249,16 +242,10 @@ class Wording:
         return named.format(clause=clause).removesuffix(", ") if named else cited
 
 
-FORMATS: dict[str, Callable[[Wording, int], str]] = {
-    "ms": Wording._duration,
+MEASURES: dict[Measure, Callable[[Wording, int], str]] = {
+    "duration": Wording._duration,
     "bytes": Wording._bytes,
     "kilobytes": Wording._kilobytes,
-    "per mille with one number": Wording.percent,
-    "per_mille_abroad": Wording.percent,
-    "per mille of viewing away from home": Wording.percent,
-    "gateway per mille": Wording._points,
-    "machine per mille": Wording._points,
-    "deviation per mille": Wording._thousandths,
-    "log_likelihood_ratio_millionths": Wording._millionths,
+    "percent": Wording.percent,
 }
-"""How amounts of a unit are written; amounts of other units are plain counts."""
+"""How amounts are written that are no plain numbers."""

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
-from detectors.fold.findings import known_ms
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.ladder import Ladder, is_about_brake
 from detectors.policies.editions import Edition
@@ -98,7 +97,7 @@ class Ladders:
         ladder.brake.customers = customers
         for finding in findings:
             for about in (EVERYBODY, finding.customer_id):
-                actions += self._tell(partition, about, known_ms(finding))
+                actions += self._tell(partition, about, finding.known_ms)
             actions += ladder.fold([finding], [self._findings_taken[partition]])
             self._findings_taken[partition] += 1
         return actions

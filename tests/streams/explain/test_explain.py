@@ -36,7 +36,8 @@ from streams.explain.wording import Wording
 from streams.files.sinks import Sink
 from streams.files.sources import chunks, read_records
 from streams.replay.replay import Replay
-from tests.detectors.rules.test_scenarios import (
+from tests.support.harness.command import assert_one_sentence, fairuse
+from tests.support.harness.scenarios import (
     FOLDERS,
     IDS_MAX,
     NOW_MS,
@@ -45,7 +46,6 @@ from tests.detectors.rules.test_scenarios import (
     name_of,
     policy_of,
 )
-from tests.streams.cli.test_cli import assert_one_sentence, fairuse
 from tests.support.paths import SCENARIOS
 from tests.support.strategies.drawing import only
 
@@ -230,7 +230,7 @@ def test_what_says_that_a_breach_is_over_agrees_too(folder, partitions):
     """Whether or not anything was in force by then that it ends."""
     policy, customers = policy_of(folder), customers_of(folder)
     _, findings = results_of(folder, partitions)
-    cleared = [f for f in findings if f.level == "cleared" and "corrects" not in f.evidence]
+    cleared = [f for f in findings if f.level == "cleared" and f.corrects is None]
     for finding in cleared:
         chunks = read_files(spans_of(finding.evidence), (), now)
         outcome = recompute(finding, PolicyHistory(policy), customers, chunks, partitions, IDS_MAX)
