@@ -1,12 +1,9 @@
-"""Usage events as columns: what decoding makes and what detectors read."""
+"""Usage events as columns: decoding makes them, the detectors read them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from schemas.fields import Fields
+from schemas.units import Hashes, Ints, Texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +15,9 @@ class Columns:
     kind
         "sms", "voice", ...: the tag of the events.
     record
-        Which of the decoded records each row is, int64.
+        Index of each row's record in the batch that was decoded, int64.
     offset
-        Where each event stood: its offset in the partition, or its running number in the files.
+        Offset of each event in its partition, or its running number in the files, int64.
     customer_id
         UTF-8, an object column of bytes.
     customer_hash
@@ -30,26 +27,26 @@ class Columns:
     time_ms
         Start of the use, int64.
     corrects
-        Hash of the event that each row replaces or takes back, uint64, zero for none; None where
-        no row does.
+        Hash of the event that each row replaces or takes back, uint64, zero for none; None if no
+        row is a correction.
     fields
-        What the rules read of this kind (see schemas/fields.py).
+        The columns that rules read of this kind (schemas/fields.py).
     """
 
     kind: str
-    record: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    customer_id: NDArray[np.object_]
-    customer_hash: NDArray[np.uint64]
-    event_hash: NDArray[np.uint64]
-    time_ms: NDArray[np.int64]
+    record: Ints
+    offset: Ints
+    customer_id: Texts
+    customer_hash: Hashes
+    event_hash: Hashes
+    time_ms: Ints
     fields: Fields
-    corrects: NDArray[np.uint64] | None = None
+    corrects: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.time_ms)
 
-    def take(self, rows: NDArray[np.int64]) -> "Columns":
+    def take(self, rows: Ints) -> "Columns":
         """The given rows, in the given order."""
         return Columns(
             kind=self.kind,
@@ -62,10 +59,3 @@ class Columns:
             fields=self.fields.take(rows),
             corrects=None if self.corrects is None else self.corrects[rows],
         )
-
-
-def object_column(values: Sequence[object]) -> NDArray[np.object_]:
-    """A column of Python objects, shape (n,)."""
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column

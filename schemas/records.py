@@ -86,13 +86,22 @@ class PolicyRecord(Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class Finding(Struct, kw_only=True, frozen=True):
-    """A breach that was seen; its id follows from rule, customer, window, level and policy."""
+    """A breach that was seen; its id follows from rule, customer, window, level and policy.
+
+    `known_ms` is the event time at which it could be known: later than `event_time_ms` where the
+    event came late or a whole period had to be closed first. `corrects` is the id of the event that
+    was corrected or taken back, if that led to the finding. `closed_period` tells that the rule
+    judged a whole period after it was closed, so that no event of the customer crossed a limit.
+    """
 
     finding_id: str
     rule: str
     customer_id: str
     event_time_ms: int
     level: Level
+    known_ms: int
+    corrects: str | None
+    closed_period: bool
     window: Window
     observed: int
     limit: int

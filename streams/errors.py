@@ -1,30 +1,48 @@
-"""The way a worker ends on a fault: at once, as a kill would, for its state is made for that."""
+"""Errors that a person can mend, and how a worker ends on any error: at once, as if killed.
+
+A worker's state survives a kill, so that ending at once is safe.
+"""
 
 import logging
 import os
-from typing import NoReturn
+from typing import ClassVar, NoReturn
+
+from detectors.state.version import LayoutError
+from schemas.policy import PolicyError
 
 logger = logging.getLogger(__name__)
 
-FAILED = 1
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+"""Exit codes of `fairuse`."""
 
 
-class WorkerError(Exception):
-    """What a person can mend, not us; the message is one sentence that says what to do."""
+class FairuseError(Exception):
+    """An error that a person can mend; the message is one sentence that says what to do."""
+
+    exit_code: ClassVar[int] = FAILED
 
 
-class StartError(WorkerError):
-    """A worker that can't start."""
+class StartError(FairuseError):
+    """A worker cannot start."""
+
+
+MENDABLE = (FairuseError, LayoutError, PolicyError)
+"""Errors whose message says what to do; all others are our own bugs and show a traceback."""
 
 
 def end_worker(error: BaseException) -> NoReturn:
-    """Say why and end this process; it goes on from its last checkpoint when it is started again.
+    """Log why, and end this process; a restart goes on from the last checkpoint.
 
-    Stopping in good order would run more of the code that just failed, and might commit. Where
-    an error came from is for us, and in the log at level debug if a person can mend it.
+    A regular stop would run more of the code that just failed, and might commit. The traceback of
+    an error that a person can mend is logged at level debug only.
+
+    Parameters
+    ----------
+    error
+        What went wrong.
     """
-    is_shown = not isinstance(error, WorkerError) or logger.isEnabledFor(logging.DEBUG)
-    where = error if is_shown else None
+    shows_traceback = not isinstance(error, MENDABLE) or logger.isEnabledFor(logging.DEBUG)
+    where = error if shows_traceback else None
     logger.error("the worker ends, start it again: %s", error, exc_info=where)
     logging.shutdown()
     os._exit(FAILED)

@@ -9,13 +9,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from streams.errors import WRONG_USAGE, FairuseError
+
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 PREFIX = "FAIRUSE_"
 
 
-class SettingsError(Exception):
-    """A setting that can't be used; the message says which and what to do."""
+class SettingsError(FairuseError):
+    """A setting that can't be used."""
+
+    exit_code = WRONG_USAGE
 
 
 class Settings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What each folder may know: `streams -> detectors -> schemas`, and no clock, chance or file below.
+"""Who may import whom, and no clock, chance or file in `schemas` and `detectors`.
 
 A fault is printed as `path:line: what is wrong, what to do instead`.
 """
@@ -18,6 +18,35 @@ MAY_IMPORT = {
     "detectors": {"schemas", "detectors"},
     "streams": {"schemas", "detectors", "streams"},
 }
+LAYERS = {
+    "detectors": (
+        ("kernels",),
+        ("periods",),
+        ("state",),
+        ("rules.contract",),
+        ("rules.families",),
+        ("rules",),
+        ("rules.registry",),
+        ("policies",),
+        ("fold", "ladder"),
+    ),
+    "streams": (
+        ("clock", "dead_letters", "errors"),
+        ("metrics", "settings"),
+        ("broker", "files", "synthetic"),
+        ("checkpoints", "demo", "enforce", "replay"),
+        ("analysis", "console", "explain", "worker"),
+        ("app", "cli"),
+        ("__main__",),
+    ),
+}
+"""Rooms of each folder, in layers: a room may import itself and the rooms of earlier layers.
+
+A module belongs to the room with the longest name that fits; each rule is a room of its own. The
+fold and the ladder do not know each other: `streams` hands findings from one to the other.
+"""
+KERNELS, KERNELS_MAY_IMPORT = "detectors.kernels", "schemas.units"
+
 EVENT_TIME = "take event time from the batch"
 CHANCE = "derive it from the event"
 DRIVER = "let streams/ do it and hand over the result"
@@ -86,6 +115,57 @@ def import_faults(path, tree):
                 )
 
 
+def room_of(module):
+    """Layer and room of a module, None for one that the plan does not name."""
+    folder = module.split(".")[0]
+    fitting = [
+        (len(room), layer, f"{folder}.{room}")
+        for layer, rooms in enumerate(LAYERS.get(folder, ()))
+        for room in rooms
+        if f"{module}.".startswith(f"{folder}.{room}.")
+    ]
+    if not fitting:
+        return None
+    _, layer, room = max(fitting)
+    return layer, module if room == "detectors.rules" else room
+
+
+def named_modules(node):
+    """Modules that an import statement reads, each once; `from a import b` may name the module a.b.
+
+    Only a folder can hold a module `b`, so for a file `a` this is `a` itself.
+    """
+    return {
+        f"{module}.{name}" if name and (ROOT / module.replace(".", "/")).is_dir() else module
+        for module, name in imported(node)
+    }
+
+
+def room_faults(path, tree):
+    """Imports of a room that stands in the same layer or a later one."""
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    folder, own = module.split(".")[0], room_of(module)
+    if own is None:
+        if folder in LAYERS and module != folder:
+            yield f"{path}:1: {module} is in no layer, give its room a place in LAYERS of this test"
+        return
+    layer, room = own
+    for node in ast.walk(tree):
+        for name in named_modules(node):
+            top = name.split(".")[0]
+            if room == KERNELS and top == "schemas" and name != KERNELS_MAY_IMPORT:
+                yield (
+                    f"{path}:{node.lineno}: {name} is banned here, kernels may import "
+                    f"{KERNELS_MAY_IMPORT} only: pass columns in"
+                )
+            other = room_of(name) if top == folder else None
+            if other is not None and other[1] != room and other[0] >= layer:
+                yield (
+                    f"{path}:{node.lineno}: {name} is banned here, {room} stands before or beside "
+                    f"{other[1]}: move what both need to a layer before them, or pass it in"
+                )
+
+
 def purity_faults(path, tree):
     """Clocks, chance, files and the outside, where everything follows from the input."""
     exempt = EXEMPT.get(path, set())
@@ -143,6 +223,12 @@ def faults(check, *folders):
 def test_imports_point_one_way():
     """streams knows detectors knows schemas, never the other way round."""
     found = faults(import_faults, *FOLDERS)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_rooms_import_only_what_stands_before_them():
+    """Kernels know no rule, no rule knows another, fold and ladder do not know each other."""
+    found = faults(room_faults, "detectors", "streams")
     assert not found, "\n" + "\n".join(found)
 
 
@@ -224,6 +310,68 @@ def test_functions_stay_short():
             "schemas/x.py:1: a relative import is banned here, name the folder",
         ),
         (
+            room_faults,
+            "detectors/kernels/x.py",
+            "import numpy\nfrom schemas.hashing import mix",
+            "detectors/kernels/x.py:2: schemas.hashing is banned here, kernels may import "
+            "schemas.units only: pass columns in",
+        ),
+        (
+            room_faults,
+            "detectors/periods/x.py",
+            "from detectors.state.columns import Field",
+            "detectors/periods/x.py:1: detectors.state.columns is banned here, detectors.periods "
+            "stands before or beside detectors.state: move what both need to a layer before them, "
+            "or pass it in",
+        ),
+        (
+            room_faults,
+            "detectors/rules/sms_monthly.py",
+            "from detectors.rules import sms_daily",
+            "detectors/rules/sms_monthly.py:1: detectors.rules.sms_daily is banned here, "
+            "detectors.rules.sms_monthly stands before or beside detectors.rules.sms_daily: "
+            "move what both need to a layer before them, or pass it in",
+        ),
+        (
+            room_faults,
+            "detectors/rules/families/x.py",
+            "import detectors.rules.registry",
+            "detectors/rules/families/x.py:1: detectors.rules.registry is banned here, "
+            "detectors.rules.families stands before or beside detectors.rules.registry: "
+            "move what both need to a layer before them, or pass it in",
+        ),
+        (
+            room_faults,
+            "detectors/ladder/x.py",
+            "from detectors.fold.findings import to_finding",
+            "detectors/ladder/x.py:1: detectors.fold.findings is banned here, detectors.ladder "
+            "stands before or beside detectors.fold: move what both need to a layer before them, "
+            "or pass it in",
+        ),
+        (
+            room_faults,
+            "detectors/fold/x.py",
+            "from detectors.ladder.ladder import Ladder",
+            "detectors/fold/x.py:1: detectors.ladder.ladder is banned here, detectors.fold "
+            "stands before or beside detectors.ladder: move what both need to a layer before them, "
+            "or pass it in",
+        ),
+        (
+            room_faults,
+            "streams/replay/x.py",
+            "from streams.enforce import store",
+            "streams/replay/x.py:1: streams.enforce.store is banned here, streams.replay stands "
+            "before or beside streams.enforce: move what both need to a layer before them, or "
+            "pass it in",
+        ),
+        (
+            room_faults,
+            "streams/attic/x.py",
+            "",
+            "streams/attic/x.py:1: streams.attic.x is in no layer, give its room a place in "
+            "LAYERS of this test",
+        ),
+        (
             clock_faults,
             "streams/x.py",
             "now_s = time.time()",
@@ -264,6 +412,18 @@ def test_a_fault_is_named_with_its_place_and_remedy(check, path, source, expecte
             "streams/x.py",
             "from detectors.rules.contract import Rule\nimport schemas.events",
         ),
+        (
+            room_faults,
+            "detectors/kernels/x.py",
+            "from detectors.kernels.running import group_starts\nfrom schemas.units import Ints",
+        ),
+        (
+            room_faults,
+            "detectors/rules/sms_daily.py",
+            "from detectors.rules.families.messages import Messages\nimport detectors.periods.ring",
+        ),
+        (room_faults, "detectors/rules/registry.py", "from detectors.rules import sms_daily"),
+        (room_faults, "streams/cli/x.py", "from streams import clock\nimport detectors.fold"),
         (purity_faults, "detectors/policies/editions.py", "path.read_text()"),
         (purity_faults, "detectors/x.py", "from datetime import datetime\ndatetime(2026, 1, 1)"),
         (length_faults, "streams/x.py", "def short():\n" + "    pass\n" * 68),

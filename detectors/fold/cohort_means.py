@@ -3,10 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from detectors.periods.closing import PERIODS_KEPT
 from schemas.records import CohortAverage, CohortPartial
-
-PERIODS_KEPT = 64
-"""Of each rule."""
 
 Period = tuple[str, int]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.rules.contract import NEVER, Batch, Siblings
 from detectors.state.chunks import ChunkLog
-from detectors.state.columns import LayoutError
+from detectors.state.version import LayoutError
 from schemas.fields import Fields
 from schemas.hashing import Hashes, mix
 from schemas.units import HOUR_MS

@@ -11,12 +11,6 @@ from schemas.policy import Policy
 from schemas.records import Finding, PolicyRef
 from schemas.units import DAY_MS
 
-KNOWN_MS = "known_ms"
-"""In the evidence of a closed period's finding: the event time at which the ladder takes it in."""
-
-WATERMARK_MS = "watermark_ms"
-"""In the evidence of a late event's finding: how far its kind had come, past the event's time."""
-
 MEANS_MS = DAY_MS
 """How long after a period is closed its means count: slower partitions have had their say then."""
 
@@ -53,6 +47,7 @@ def finding_of(
         for read in (rule.reads if batch is None or hit.offset is None else [batch.kind])
         for span in provenance[read].inputs(start_ms, end_ms, hit.offset)
     ]
+    closed_period = hit.offset is None and isinstance(rule, ClosingRule)
     ref = PolicyRef(name=policy.name, version=policy.version)
     return Finding(
         finding_id=finding_id(rule.name, customer_id, hit.window, hit.level, ref),
@@ -60,6 +55,9 @@ def finding_of(
         customer_id=customer_id,
         event_time_ms=hit.event_time_ms,
         level=hit.level,
+        known_ms=_known_ms(hit, rule, batch, closed_period),
+        corrects=hit.corrects,
+        closed_period=closed_period,
         window=hit.window,
         observed=hit.observed,
         limit=hit.limit,
@@ -70,29 +68,21 @@ def finding_of(
             "inputs": inputs,
             "observed": hit.observed,
             "limit": hit.limit,
-            **_known(hit, rule, batch),
             **hit.evidence,
         },
     )
 
 
-def _known(hit: Hit, rule: Rule, batch: Batch | None) -> dict[str, int]:
-    """When a hit could be known, if that is not at the time of its event."""
-    if hit.offset is None and isinstance(rule, ClosingRule):
-        wait_ms = MEANS_MS if isinstance(rule, CohortRule) else 0
-        return {KNOWN_MS: rule.known_ms(hit.event_time_ms) + wait_ms}
-    if hit.offset is None or batch is None:
-        return {}
-    row = int(np.searchsorted(batch.offset, hit.offset))
-    watermark_ms = int(batch.watermark_ms[row])
-    return {WATERMARK_MS: watermark_ms} if watermark_ms > hit.event_time_ms else {}
+def _known_ms(hit: Hit, rule: Rule, batch: Batch | None, closed_period: bool) -> int:
+    """The event time at which a hit could be known.
 
-
-def known_ms(finding: Finding) -> int:
-    """The event time at which the ladder takes a finding in.
-
-    That of the event that crossed, or how far its kind had come if it was late; of a closed period,
-    when it was closed and its means, if there are any, were in.
+    Of an event that is its own time, or the watermark if the event was late. Of a closed period it
+    is when the period was closed and its means, if the rule needs any, were in.
     """
-    evidence = finding.evidence
-    return evidence.get(KNOWN_MS, evidence.get(WATERMARK_MS, finding.event_time_ms))
+    if closed_period:
+        wait_ms = MEANS_MS if isinstance(rule, CohortRule) else 0
+        return hit.known_ms or rule.known_ms(hit.event_time_ms) + wait_ms
+    if hit.offset is None or batch is None:
+        return hit.event_time_ms
+    row = int(np.searchsorted(batch.offset, hit.offset))
+    return max(hit.event_time_ms, int(batch.watermark_ms[row]))

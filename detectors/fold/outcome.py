@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from detectors.fold.findings import known_ms
 from schemas.columns import Columns
 from schemas.decode import Reject
 from schemas.records import CohortPartial, Finding
@@ -36,7 +35,7 @@ class Outcome:
     def findings(self) -> list[Finding]:
         """What was found, in the order in which it could be known: so it does not depend on where
         batches end."""
-        ordered = sorted(self.placed, key=lambda pair: (known_ms(pair[1]), pair[0]))
+        ordered = sorted(self.placed, key=lambda pair: (pair[1].known_ms, pair[0]))
         return [finding for _, finding in ordered]
 
     def rejects(self, columns: Columns) -> list[Reject]:

@@ -23,6 +23,7 @@ from detectors.rules.contract import (
 from detectors.rules.registry import RULES
 from detectors.state.columns import ColumnGroup, Field
 from detectors.state.customers import Customers
+from detectors.state.log import Log
 from schemas.policy import Policy
 from schemas.records import CohortAverage
 
@@ -253,9 +254,9 @@ class RuleSet:
             group.reserve(slots)
 
     @property
-    def logs(self) -> dict[str, Any]:
+    def logs(self) -> dict[str, Log]:
         """The rules that have a log of their own."""
-        return {name: rule for name, rule in self.rules.items() if hasattr(rule, "rewrite")}
+        return {name: rule for name, rule in self.rules.items() if isinstance(rule, Log)}
 
     def forget_changes(self) -> None:
         """Let go of what would have to be stored: of a trial nothing is."""
@@ -267,10 +268,10 @@ def _found(name: str, time_ms: int, hits: list[Hit]) -> Found:
     return Found(name, time_ms, RuleOutput(hits=tuple(hits)))
 
 
-def hand_over(rule: Any, heir: Any) -> None:
+def hand_over(rule: Rule, heir: Any) -> None:
     """Give a rule's state to one with other parameters, but for its columns: they stay."""
     assert rule.fields == heir.fields, "a parameter that shapes columns has changed"
-    if hasattr(rule, "rewrite"):
+    if isinstance(rule, Log):
         heir.take_arrays({name: array.copy() for name, array in rule.arrays().items()})
         heir.rewrite()
     memory = msgspec.msgpack.encode(rule.remember())

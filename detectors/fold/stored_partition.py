@@ -13,9 +13,12 @@ from detectors.fold.rule_set import Progress, RuleSet
 from detectors.policies.timeline import Timeline
 from detectors.rules.contract import ClosingRule, CohortRule, CorrectableRule, Rule
 from detectors.rules.registry import RULES
-from detectors.state.columns import STATE_VERSION, ColumnGroup, Directory, LayoutError
+from detectors.state.columns import ColumnGroup
 from detectors.state.customers import CUSTOMER_FIELDS, NONE, PLAN_NUMBERS, UNLIMITED_BITS, Customers
+from detectors.state.directory import Directory
 from detectors.state.event_ids import Duplicates
+from detectors.state.log import Log
+from detectors.state.version import STATE_VERSION, LayoutError
 from schemas.policy import Policy
 from schemas.records import CohortAverage
 from schemas.units import HOUR_MS
@@ -129,12 +132,14 @@ class StoredPartition:
     def _watermark_of(self, group: str) -> int:
         return self.progress.stepped_ms.get(group, 0)
 
-    def _logs(self) -> dict[bytes, Any]:
+    def _logs(self) -> dict[bytes, Log]:
         """What is kept in chunks: event ids by kind, policies, and the rules that have a log."""
-        ids = {b"ids." + kind.encode(): log for kind, log in self.duplicates.items()}
-        counted = {b"counted." + kind.encode(): log for kind, log in self.ledgers.items()}
-        own = {name.encode(): rule for name, rule in self.main.logs.items()}
-        return ids | counted | own | {b"policies": self.timeline}
+        logs: dict[bytes, Log] = {
+            b"ids." + kind.encode(): log for kind, log in self.duplicates.items()
+        }
+        logs |= {b"counted." + kind.encode(): log for kind, log in self.ledgers.items()}
+        logs |= {name.encode(): rule for name, rule in self.main.logs.items()}
+        return logs | {b"policies": self.timeline}
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole, for the marker that ends a checkpoint."""

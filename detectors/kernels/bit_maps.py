@@ -4,10 +4,10 @@ Up to `ELEMENTS_MAX` distinct elements the standard error is below a tenth of th
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from detectors.kernels.hashing import SPREAD
 from detectors.kernels.linear_counting import estimates
-from schemas.hashing import SPREAD, Hashes
+from schemas.units import Hashes, Ints
 
 BITS, WORD_BITS = 128, 64
 ELEMENTS_MAX = 256
@@ -15,7 +15,7 @@ ELEMENTS_MAX = 256
 _ESTIMATES = estimates(BITS)
 
 
-def words_of(element: Hashes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def words_of(element: Hashes) -> tuple[Hashes, Hashes]:
     """The low and the high word with each element's bit set, both of shape (n,)."""
     place = (element * SPREAD) >> np.uint64(57)
     one = np.uint64(1) << (place % np.uint64(WORD_BITS))
@@ -23,7 +23,7 @@ def words_of(element: Hashes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return np.where(is_low, one, np.uint64(0)), np.where(is_low, np.uint64(0), one)
 
 
-def distinct(low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.int64]:
+def distinct(low: Hashes, high: Hashes) -> Ints:
     """How many distinct elements set the bits of each pair of words, shape (n,).
 
     Examples

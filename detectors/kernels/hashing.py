@@ -3,9 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.hashing import SPREAD, Hashes
+from schemas.units import Hashes, Ints, Mask
 
 ABSENT = -1
+"""Place or number of a key that is not in the map."""
+
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""Fibonacci hashing: the top bits of a hash times this number choose a place."""
 
 
 class HashMap:
@@ -21,7 +25,7 @@ class HashMap:
         self.values = np.zeros(capacity, np.int32)
         self.size = 0
 
-    def find(self, key: Hashes) -> NDArray[np.int64]:
+    def find(self, key: Hashes) -> Ints:
         """Place of each key, or ABSENT, shape (n,)."""
         mask = len(self.keys) - 1
         place = self._home(key)
@@ -36,7 +40,7 @@ class HashMap:
             open_rows = open_rows[~hit & (there != 0)]
         return found
 
-    def get(self, key: Hashes) -> NDArray[np.int64]:
+    def get(self, key: Hashes) -> Ints:
         """Number of each key, or ABSENT, shape (n,)."""
         place = self.find(key)
         return np.where(place == ABSENT, ABSENT, self.values[place])
@@ -47,7 +51,7 @@ class HashMap:
         self.values[self._place(key)] = value
         self.size += len(key)
 
-    def claim(self, key: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def claim(self, key: Hashes) -> tuple[Ints, Ints]:
         """Place of each key, inserted where it was missing, and the rows of the new keys.
 
         The places have shape (n,): a key that stands in several rows has one. Of the rows of a new
@@ -63,13 +67,13 @@ class HashMap:
             self.size += len(new)
         return place, new
 
-    def first_rows(self, place: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def first_rows(self, place: Ints) -> Mask:
         """Which rows are the first of their place, shape (n,); the places' values are lost."""
         rows = np.arange(len(place), dtype=np.int32)
         self.values[place[::-1]] = rows[::-1]
         return self.values[place] == rows
 
-    def keep(self, rows: NDArray[np.bool_]) -> None:
+    def keep(self, rows: Mask) -> None:
         """Drop every entry whose place is not marked, and shrink to what is left."""
         used = np.flatnonzero((self.keys != 0) & rows)
         keys, values = self.keys[used], self.values[used]
@@ -80,7 +84,7 @@ class HashMap:
         if 2 * (self.size + more) > len(self.keys):
             self._grow(1 << (2 * (self.size + more) - 1).bit_length())
 
-    def _place(self, key: Hashes) -> NDArray[np.int64]:
+    def _place(self, key: Hashes) -> Ints:
         """Put keys that are not in the map into free places; equal keys share one."""
         mask = len(self.keys) - 1
         place = self._home(key)
@@ -100,6 +104,6 @@ class HashMap:
         self.values = np.zeros(len(self.keys), np.int32)
         self.values[self._place(keys)] = values
 
-    def _home(self, key: Hashes) -> NDArray[np.int64]:
+    def _home(self, key: Hashes) -> Ints:
         shift = np.uint64(64 - (len(self.keys).bit_length() - 1))
         return ((key * SPREAD) >> shift).astype(np.int64)

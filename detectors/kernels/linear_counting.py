@@ -3,10 +3,11 @@
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
+
+from schemas.units import Ints
 
 
-def estimates(bits: int) -> NDArray[np.int64]:
+def estimates(bits: int) -> Ints:
     """Distinct elements that a map of so many bits stands for, by how many bits are set.
 
     Each element sets one bit, chosen by its hash; some share one. A full map stands for

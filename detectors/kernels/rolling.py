@@ -9,8 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from detectors.kernels.running import group_sizes, group_starts
-from schemas.hashing import Hashes
-from schemas.units import Ints
+from schemas.units import Hashes, Ints
 
 
 def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[Ints, Ints]:

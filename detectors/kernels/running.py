@@ -1,6 +1,9 @@
 """Running totals and running maxima per group, over columns."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.units import Ints
 
@@ -82,7 +85,7 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
     return maxima
 
 
-def stable_order(group: Ints) -> Ints:
+def stable_order(group: NDArray[np.integer[Any]]) -> Ints:
     """Rows sorted by group, those of one group in their order, shape (n,).
 
     Groups of at most 32 bits are sorted by counting, 16 bits at a time: up to ten times faster
@@ -102,7 +105,7 @@ def stable_order(group: Ints) -> Ints:
     return order[np.argsort(high[order], kind="stable")]
 
 
-def group_starts(sorted_group: Ints) -> Ints:
+def group_starts(sorted_group: NDArray[np.integer[Any]]) -> Ints:
     """Index of the first row of each run of equal values, shape (groups,)."""
     if len(sorted_group) == 0:
         return np.zeros(0, np.int64)

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.kernels.hashing import SPREAD
 from detectors.kernels.running import group_starts, stable_order
 from detectors.kernels.scatter import in_one_row
-from schemas.hashing import SPREAD, Hashes
+from schemas.units import Hashes
 
 NOTHING, SEVERAL = 0, 1
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from schemas.units import Ints
 
 
-def in_one_row(cells: NDArray, slot: Ints, place: Ints | int) -> tuple[NDArray, NDArray[np.int64]]:
+def in_one_row(cells: NDArray, slot: Ints, place: Ints | int) -> tuple[NDArray, Ints]:
     """All cells as one row, and where (slot, place) stand in it.
 
     Parameters

@@ -9,10 +9,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from detectors.fold.findings import known_ms
+from detectors.rules.registry import RULES
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
-from schemas.safeguards import AT_ONCE, CONTRACT
 from schemas.units import DAY_MS
 
 SEEN_MAX = 16
@@ -219,7 +218,7 @@ class Dossier(Struct, array_like=True):
     def awaits(self, cleared: Finding) -> bool:
         """Whether the breach that a finding ends still waits for the time of both."""
         about = [w for w in self.waiting if w.rule == cleared.rule and w.level != cleared.level]
-        return any(known_ms(breach) <= known_ms(cleared) for breach in about)
+        return any(breach.known_ms <= cleared.known_ms for breach in about)
 
     def wait_no_more(self, finding: Finding) -> None:
         """Let go of what waits about the window of a finding, which was corrected meanwhile."""
@@ -301,7 +300,7 @@ def lasts(finding: Finding, rule: RuleParameters) -> bool:
     A gauge above its limit does, and a bundle that is used up. What is urgent does not: it was met
     at once, and is over when no more of it is seen.
     """
-    if AT_ONCE.get(finding.rule) == CONTRACT:
+    if RULES[finding.rule].declaration.urgency == "contract":
         return True
     return finding.window.kind == "state" and finding.window.end_ms is None and not rule.at_once
 

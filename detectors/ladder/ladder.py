@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from detectors.fold.findings import KNOWN_MS, known_ms
 from detectors.ladder.answers import answered, keep_early
 from detectors.ladder.brake import HeldAction
 from detectors.ladder.decisions import close_case, decided, let_go
@@ -75,7 +74,7 @@ class Ladder(StoredLadder):
         for key, packed in list(self.cases.items()):
             waiting = unpack_dossier(packed).waiting
             if waiting:
-                actions += self._let_pass(key, max(map(known_ms, waiting)) + 1)
+                actions += self._let_pass(key, max(finding.known_ms for finding in waiting) + 1)
         return actions
 
     @property
@@ -112,9 +111,9 @@ class Ladder(StoredLadder):
         if is_idle or rule is None:
             return []
         key = key_of(rule.service, finding.customer_id)
-        if KNOWN_MS in finding.evidence:
+        if finding.closed_period:
             return self._let_wait(key, finding)
-        return self._take(key, known_ms(finding), found, finding)
+        return self._take(key, finding.known_ms, found, finding)
 
     def _let_wait(self, key: str, finding: Finding) -> list[Action]:
         """Keep what a closed period showed until its time: other findings of then may be to come.
@@ -126,7 +125,7 @@ class Ladder(StoredLadder):
         if finding not in waiting:
             waiting.append(finding)
         if len(waiting) > WAITING_MAX:
-            self._advance(turn, known_ms(first_waiting(turn.dossier)) + 1)
+            self._advance(turn, first_waiting(turn.dossier).known_ms + 1)
         self._advance(turn, turn.dossier.clock_ms)
         return self._keep(turn)
 

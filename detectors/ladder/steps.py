@@ -9,9 +9,9 @@ from detectors.ladder.dossier import KEPT_BACK, Case, Order, lasts, needs_regula
 from detectors.ladder.orders import dispatch, hand_out
 from detectors.ladder.restrictions import settle
 from detectors.ladder.turn import Turn
+from detectors.rules.registry import RULES
 from schemas.policy import RuleParameters
 from schemas.records import Finding
-from schemas.safeguards import AT_ONCE, CONTRACT
 
 CHANNEL = "channel"
 PERSON = "person"
@@ -127,7 +127,7 @@ def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
     if case.carried:
         case.stage, case.released_ms = "released", turn.now_ms
     settle(turn, service, finding)
-    if AT_ONCE.get(rule_name) == CONTRACT:
+    if RULES[rule_name].declaration.urgency == "contract":
         # What the plan itself says happens each time; it is no abuse and does not add up.
         case.close()
 
@@ -144,7 +144,7 @@ def end_episode(turn: Turn, rule_name: str) -> None:
 
 def _cleared(turn: Turn, finding: Finding) -> None:
     """What is in breach no more, or never was."""
-    case, is_corrected = turn.case(finding.rule), "corrects" in finding.evidence
+    case, is_corrected = turn.case(finding.rule), finding.corrects is not None
     if is_corrected:
         turn.dossier.wait_no_more(finding)
     elif turn.dossier.awaits(finding):

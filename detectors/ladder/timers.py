@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
-from detectors.fold.findings import known_ms
 from detectors.ladder.answers import answered, give_up_early, take_early, unanswered
 from detectors.ladder.decisions import refuse
 from detectors.ladder.dossier import (
@@ -108,13 +107,13 @@ def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Ti
     timers += [(a.time_ms + EARLY_MS, give_up_early, a.action_id) for a in dossier.early]
     if dossier.waiting:
         first = first_waiting(dossier)
-        timers.append((known_ms(first), _take_waiting, first.finding_id))
+        timers.append((first.known_ms, _take_waiting, first.finding_id))
     return min(timers, key=itemgetter(0), default=NOTHING)
 
 
 def first_waiting(dossier: Dossier) -> Finding:
     """The finding whose time comes first; of several the order of rules decides."""
-    return min(dossier.waiting, key=lambda finding: (known_ms(finding), finding.rule))
+    return min(dossier.waiting, key=lambda finding: (finding.known_ms, finding.rule))
 
 
 def _take_waiting(turn: Turn, _finding_id: str) -> None:

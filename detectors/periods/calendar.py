@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.units import HOUR_MS
+from schemas.units import HOUR_MS, Ints
 
 LONGEST_DAY_MS = 25 * HOUR_MS
 """A day on which the clocks go an hour back."""
@@ -46,12 +46,10 @@ class Calendar:
     """
 
     unit: str
-    start_ms: NDArray[np.int64]
-    _latest: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(
-        default_factory=list, repr=False, compare=False
-    )
+    start_ms: Ints
+    _latest: list[tuple[Ints, Ints]] = field(default_factory=list, repr=False, compare=False)
 
-    def period_of(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    def period_of(self, time_ms: Ints) -> Ints:
         """Period of each instant, shape (n,), not to be written to.
 
         Every rule asks for a batch's times and watermarks: the latest answers are kept.
@@ -65,7 +63,7 @@ class Calendar:
         self._latest.insert(0, (time_ms, answer))
         return answer
 
-    def _search(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _search(self, time_ms: Ints) -> Ints:
         if len(time_ms) < NARROWED_FROM:
             return np.searchsorted(self.start_ms, time_ms, side="right") - 1
         # A batch lies within a few periods: only those are searched.
@@ -75,7 +73,7 @@ class Calendar:
             return np.full(len(time_ms), first, np.int64)
         return first + np.searchsorted(self.start_ms[first + 1 : last + 1], time_ms, side="right")
 
-    def whole_periods_after(self, time_ms: NDArray[np.int64], periods: int) -> NDArray[np.int64]:
+    def whole_periods_after(self, time_ms: Ints, periods: int) -> Ints:
         """When so many whole periods are over that begin at an instant or after it, shape (n,).
 
         Examples
@@ -107,7 +105,7 @@ def calendar(zone: str, unit: str) -> Calendar:
 
 
 @cache
-def _day_starts(zone: str) -> tuple[NDArray[np.int64], NDArray[np.datetime64]]:
+def _day_starts(zone: str) -> tuple[Ints, NDArray[np.datetime64]]:
     dates = np.arange(f"{FIRST_YEAR}-01-01", f"{LAST_YEAR}-01-01", dtype="datetime64[D]")
     tz = ZoneInfo(zone)
     starts = [_first_instant_ms(date, tz) for date in dates.tolist()]

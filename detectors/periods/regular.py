@@ -1,15 +1,15 @@
 """What "regularly" means: enough of the last periods in breach (rules.md leaves both to policy)."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from schemas.policy import Positive, RuleParameters
+from schemas.policy import LIVE, Positive, RuleParameters
 
 
 class RegularParameters(RuleParameters, kw_only=True, frozen=True):
     """`regular_periods` in breach of the last `regular_window` periods are "regularly"."""
 
-    regular_periods: Positive
+    regular_periods: Annotated[Positive, LIVE]
     regular_window: Positive
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import running_totals
 from detectors.kernels.scatter import in_one_row
-from schemas.units import Ints
+from schemas.units import Ints, Mask
 
 
 class Periods(Protocol):
@@ -57,7 +57,7 @@ class PeriodRing:
         self.width = back + ahead + 1
         self.newest = -1
 
-    def holds(self, period: Ints, newest: Ints | int) -> NDArray[np.bool_]:
+    def holds(self, period: Ints, newest: Ints | int) -> Mask:
         """Whether each period is kept while `newest` is the newest, shape (n,)."""
         return (period >= newest - self.back) & (period <= newest + self.ahead)
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.policies.editions import Edition, read_edition
-from schemas.hashing import Hashes, hash_strings
+from schemas.hashing import hash_strings
 from schemas.policy import Policy, PolicyError
 from schemas.records import EVERYBODY_PERCENT, PolicyRecord
+from schemas.units import Hashes
 
 EDITIONS_MAX = 16
 """Policies that a partition remembers besides the one it was started with."""

@@ -5,16 +5,22 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch, Customers
+from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
+from schemas.amounts import Unit
 from schemas.events import Port
 from schemas.fields import ABSENT, TCP
 from schemas.hashing import mix
-from schemas.policy import Positive
+from schemas.policy import LIVE, Positive
+from schemas.safeguards import LINE
 from schemas.units import Ints
 
 VARIANTS = ("one_target", "many_targets")
 AtLeastTwo = Annotated[int, Meta(ge=2)]
+
+
+ATTEMPTS = Unit("attempts", "{observed} short connections to one login port within minutes")
+TARGETS = Unit("targets", "short connections to login ports of {observed} computers within minutes")
 
 
 class AttackParameters(RollingParameters, kw_only=True, frozen=True):
@@ -24,11 +30,11 @@ class AttackParameters(RollingParameters, kw_only=True, frozen=True):
     had at most `short_bytes` and took at most `short_ms`.
     """
 
-    target_attempts: AtLeastTwo
-    targets: AtLeastTwo
-    login_ports: Annotated[list[Port], Meta(min_length=1)]
-    short_bytes: Positive
-    short_ms: Positive
+    target_attempts: Annotated[AtLeastTwo, LIVE]
+    targets: Annotated[AtLeastTwo, LIVE]
+    login_ports: Annotated[list[Port], Meta(min_length=1), LIVE]
+    short_bytes: Annotated[Positive, LIVE]
+    short_ms: Annotated[Positive, LIVE]
 
 
 class Attack(DistinctRule):
@@ -49,6 +55,15 @@ class Attack(DistinctRule):
     """
 
     name: ClassVar[str] = "attack"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        urgency="urgency",
+        units=(ATTEMPTS, TARGETS),
+        what="short or refused connections to login ports in {length_seconds:time}",
+        limit="{target_attempts} to one port of a host, or {targets} hosts, or more",
+        misses="slower guesses; many guesses in one connection; web logins",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[AttackParameters]] = AttackParameters
     units: ClassVar[tuple[str, ...]] = ("attempts", "targets")

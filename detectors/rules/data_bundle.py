@@ -8,14 +8,25 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
-from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, RuleOutput
+from detectors.periods.closing import PeriodCloser
+from detectors.rules.contract import (
+    NEVER,
+    Batch,
+    Correction,
+    Customers,
+    Declaration,
+    Hit,
+    RuleOutput,
+)
 from detectors.rules.families.bundle import BundleParameters, BundleRule
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.counting import Pieces
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
-from schemas.policy import Policy
+from schemas.amounts import BYTES
+from schemas.policy import LIVE, Policy
 from schemas.records import Window
+from schemas.safeguards import LINE
 from schemas.units import Ints, Mask
 
 REPORTED = "data_bundle_reported"
@@ -24,7 +35,7 @@ REPORTED = "data_bundle_reported"
 class DataBundleParameters(BundleParameters, kw_only=True, frozen=True):
     """Past `warning_percent` of the bundle there is an early warning."""
 
-    warning_percent: Annotated[int, Meta(ge=1, le=99)]
+    warning_percent: Annotated[int, Meta(ge=1, le=99), LIVE]
 
 
 class DataBundle(ClosingRuleBase, BundleRule):
@@ -47,6 +58,15 @@ class DataBundle(ClosingRuleBase, BundleRule):
     """
 
     name: ClassVar[str] = "data_bundle"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=LINE,
+        urgency="contract",
+        units=(BYTES,),
+        what="bytes of a month against the plan's bundle; full again with the new month",
+        limit="the plan's bundle; a warning past {warning_percent} %",
+        misses="a bundle that is raised within the month, until the next one",
+    )
     Parameters: ClassVar[type[DataBundleParameters]] = DataBundleParameters
     plan_number: ClassVar[str] = "data_bundle_bytes"
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
@@ -18,14 +18,18 @@ from detectors.rules.contract import (
     Batch,
     Correction,
     Customers,
+    Declaration,
     Hit,
     PeriodSums,
     RuleOutput,
     Standing,
 )
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
-from schemas.policy import Natural, Policy, Positive
+from schemas.amounts import BYTES
+from schemas.policy import LIVE, Natural, Policy, Positive
 from schemas.records import CohortAverage, CohortSum, Window
+from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, Ints, Mask
 
 COHORT = "unlimited data"
@@ -38,8 +42,8 @@ class RatioParameters(RegularParameters, kw_only=True, frozen=True):
     A month closes when the watermark is `lateness_hours` past its end.
     """
 
-    ratio: Annotated[float, Meta(gt=0)]
-    cohort_min: Positive
+    ratio: Annotated[float, Meta(gt=0), LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Natural
     retention_periods: Positive
 
@@ -70,6 +74,16 @@ class DataMonthlyRatio(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "data_monthly_ratio"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=LINE,
+        units=(BYTES,),
+        period="month",
+        what="bytes of a month against the mean of all with unlimited data",
+        limit="{ratio:g} times the mean, or more",
+        misses="heavy use without the unlimited offer; a mean that everybody raises; known only "
+        "two days after the month",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes",)}
     siblings_ms: ClassVar[int] = 0
@@ -207,10 +221,10 @@ class DataMonthlyRatio(ClosingRuleBase):
                     correction.event_time_ms,
                     after,
                     int(batch.offset[row]),
-                    {"corrects": correction.corrects},
+                    {},
                 )
                 if customers.has_unlimited("data", batch.slot[row : row + 1])[0]:
-                    hits.append(hit)
+                    hits.append(correction.told(hit))
         return hits
 
     def _mean_for(self, month: int) -> int:

@@ -1,22 +1,37 @@
 """Taking part in a denial of service: a flood from one customer, or from many at one victim."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes
-from detectors.rules.contract import Batch, Customers, Hit, Standing
-from detectors.rules.families.flood import FloodParameters, FloodWatch, MinuteCells, Rows, window_of
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
+from detectors.rules.families.flood import (
+    RATES,
+    FloodParameters,
+    FloodWatch,
+    MinuteCells,
+    Rows,
+    window_of,
+)
 from detectors.state.cells import Cells
 from detectors.state.log import LogsOfRule
+from schemas.amounts import Unit
 from schemas.hashing import Hashes, mix
-from schemas.policy import Policy, Positive
+from schemas.policy import LIVE, Policy, Positive
+from schemas.safeguards import LINE
 from schemas.units import MINUTE_MS, Ints, Mask
 
 FAILED = 3
 """Which of a pair's amounts is its failed flows."""
+
+
+PART = Unit(
+    "failed_flows_per_minute",
+    "a part in {observed} unanswered requests to one address in a minute, two minutes running",
+)
 
 
 class DdosParameters(FloodParameters, kw_only=True, frozen=True):
@@ -26,9 +41,9 @@ class DdosParameters(FloodParameters, kw_only=True, frozen=True):
     their own: above `victim_failed_per_second` together, by `victim_customers` of them or more.
     """
 
-    victim_failed_per_second: Positive
-    victim_customers: Positive
-    customer_failed_per_second: Positive
+    victim_failed_per_second: Annotated[Positive, LIVE]
+    victim_customers: Annotated[Positive, LIVE]
+    customer_failed_per_second: Annotated[Positive, LIVE]
 
 
 class Start(NamedTuple):
@@ -64,6 +79,20 @@ class Ddos(LogsOfRule):
     """
 
     name: ClassVar[str] = "ddos"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        urgency="urgency",
+        may_suspend_at_once=True,
+        units=(*RATES, PART),
+        what="packets, flows and unacknowledged SYNs from one customer to one address, and failed "
+        "flows from many customers to one, two minutes running",
+        limit="{packets_per_second:,} packets, {flows_per_second:,} flows, {syn_per_second} SYNs a "
+        "second; together {victim_failed_per_second:,} failed flows a second of {victim_customers} "
+        "customers or more",
+        misses="floods inside answered TCP connections or in answered transfers of large packets; "
+        "many customers over several partitions",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[DdosParameters]] = DdosParameters

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels import sameness, scatter
 from detectors.kernels.bit_maps import ELEMENTS_MAX, distinct, words_of
-from detectors.rules.contract import Batch, Customers, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Standing
 from detectors.rules.families.scored_day import (
     OPEN_BACK,
     PerMille,
@@ -18,9 +18,19 @@ from detectors.rules.families.scored_day import (
     Seen,
 )
 from detectors.state.period_columns import PeriodColumns
-from schemas.policy import Positive
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Positive
 from schemas.records import Window
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints
+
+SCORE = Unit(
+    "gateway per mille",
+    "calls that look as if a gateway made them for others",
+    symbol="points",
+    per=10,
+    digits=1,
+)
 
 
 class GatewayParameters(ScoredParameters, kw_only=True, frozen=True):
@@ -30,15 +40,15 @@ class GatewayParameters(ScoredParameters, kw_only=True, frozen=True):
     mille of the calls, or more. `sims_min`: customers with the same device in a day, or more.
     """
 
-    calls_min: Positive
-    ratio: Positive
-    distinct_share: Annotated[int, Meta(ge=1, le=1000)]
-    sims_min: Annotated[int, Meta(ge=2)]
-    weight_ratio: PerMille
-    weight_distinct: PerMille
-    weight_one_place: PerMille
-    weight_voice_only: PerMille
-    weight_sims: PerMille
+    calls_min: Annotated[Positive, LIVE]
+    ratio: Annotated[Positive, LIVE]
+    distinct_share: Annotated[int, Meta(ge=1, le=1000), LIVE]
+    sims_min: Annotated[int, Meta(ge=2), LIVE]
+    weight_ratio: Annotated[PerMille, LIVE]
+    weight_distinct: Annotated[PerMille, LIVE]
+    weight_one_place: Annotated[PerMille, LIVE]
+    weight_voice_only: Annotated[PerMille, LIVE]
+    weight_sims: Annotated[PerMille, LIVE]
 
 
 class Gateway(ScoredDays):
@@ -67,6 +77,17 @@ class Gateway(ScoredDays):
     """
 
     name: ClassVar[str] = "gateway"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Who it is",
+        services=SUBSCRIPTION,
+        urgency="fraud",
+        may_suspend_at_once=True,
+        units=(SCORE,),
+        what="signs of a SIM box in a day of {calls_min} own calls or more: calls made to "
+        "received, numbers called once, one cell, no text, several SIMs in a device",
+        limit="{score_min} points of 1000, or more",
+        misses="professional contracts; SIMs of one box in other partitions; hidden caller ids",
+    )
     reads: ClassVar[tuple[str, ...]] = ("voice", "sms")
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "voice": ("is_first_part", "is_originated", "other_party", "cell_id", "served_imei"),

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.periods.calendar import FIRST_YEAR, Calendar, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
-from detectors.rules.contract import Batch, Customers, Hit, RuleOutput, Standing
+from detectors.periods.closing import PeriodCloser
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput, Standing
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
+from schemas.amounts import Unit
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints, Mask
 
 UNIT = "months without use"
@@ -26,6 +29,9 @@ FIRST, LAST = 0, 1
 
 GAPS_MAX = 100_000
 """Customers' silences in one kind that may end before the other kinds come as far."""
+
+
+IDLE = Unit("months without use", "no use at all for {observed} months")
 
 
 class InactiveParameters(RuleParameters, kw_only=True, frozen=True):
@@ -91,6 +97,14 @@ class Inactive(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "inactive"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Who it is",
+        services=SUBSCRIPTION,
+        units=(IDLE,),
+        what="no use of any kind, once every kind has passed the day",
+        limit="{months} months",
+        misses="prepaid cards that are used but not reloaded; what a source that failed never sent",
+    )
     reads: ClassVar[tuple[str, ...]] = ("sms", "voice", "data", "flow", "storage", "stream")
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[InactiveParameters]] = InactiveParameters

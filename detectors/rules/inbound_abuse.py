@@ -8,11 +8,20 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.ring import Steps
-from detectors.rules.contract import Batch, Customers, Hit
+from detectors.rules.contract import Batch, Customers, Declaration, Hit
 from detectors.rules.families.distinct import DistinctRule, Seen, Span, Start, Windows
-from detectors.rules.families.flood import MEASURES, MINUTES, FloodParameters, FloodWatch, Rows
+from detectors.rules.families.flood import (
+    MEASURES,
+    MINUTES,
+    RATES,
+    FloodParameters,
+    FloodWatch,
+    Rows,
+)
+from schemas.amounts import PORTS
 from schemas.hashing import Hashes, mix
-from schemas.policy import Policy, Positive
+from schemas.policy import LIVE, Policy, Positive
+from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, MINUTE_MS, Ints
 
 
@@ -23,7 +32,7 @@ class InboundAbuseParameters(FloodParameters, kw_only=True, frozen=True):
     those of the floods.
     """
 
-    ports: Annotated[int, Meta(ge=2)]
+    ports: Annotated[int, Meta(ge=2), LIVE]
     length_seconds: Positive
     step_seconds: Positive
     retention_hours: Positive
@@ -55,6 +64,17 @@ class InboundAbuse(DistinctRule):
     """
 
     name: ClassVar[str] = "inbound_abuse"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        is_done_to_customer=True,
+        units=(PORTS, *RATES),
+        what="what one foreign address does to a customer: refused or unanswered flows in "
+        "{length_seconds:time}, floods two minutes running",
+        limit="{ports} ports, or more; {packets_per_second:,} packets, {flows_per_second:,} flows, "
+        "{syn_per_second} SYNs a second",
+        misses="floods from many addresses; scans of many customers at one port each",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[InboundAbuseParameters]] = InboundAbuseParameters
     units: ClassVar[tuple[str, ...]] = ("ports", *(f"{name}_per_minute" for name in MEASURES))

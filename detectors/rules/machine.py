@@ -11,7 +11,7 @@ from detectors.kernels import sameness, scatter
 from detectors.kernels.log_bins import LogBins
 from detectors.kernels.running import distinct_values, running_maxima, running_totals
 from detectors.periods.regular import Regularly
-from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.rules.families.scored_day import (
     OPEN_BACK,
     PerMille,
@@ -20,8 +20,10 @@ from detectors.rules.families.scored_day import (
     Seen,
 )
 from detectors.state.period_columns import PeriodColumns
-from schemas.policy import Policy, Positive
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Policy, Positive
 from schemas.records import Window
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints, Mask
 
 GAPS_MAX = 65_535
@@ -36,6 +38,15 @@ PRESENT, INTERVALS, SAME, RHYTHM = 1, 2, 4, 8
 """What is kept of a kind's day once it is closed: whether it was used, and how it looked."""
 
 
+SCORE = Unit(
+    "machine per mille",
+    "use that looks like that of a machine",
+    symbol="points",
+    per=10,
+    digits=1,
+)
+
+
 class MachineParameters(ScoredParameters, kw_only=True, frozen=True):
     """Each sign adds its weight to the score of a kind of event; the lowest score of all counts.
 
@@ -46,14 +57,14 @@ class MachineParameters(ScoredParameters, kw_only=True, frozen=True):
     `regular_periods` of the last `regular_window` days are "regularly".
     """
 
-    gaps_min: Annotated[int, Meta(ge=2)]
-    variation_percent: Annotated[int, Meta(ge=0, le=100)]
-    rhythm_spread: PerMille
-    human_gaps_min: Annotated[int, Meta(ge=1)]
-    weight_intervals: PerMille
-    weight_same: PerMille
-    weight_rhythm: PerMille
-    regular_periods: Positive
+    gaps_min: Annotated[int, Meta(ge=2), LIVE]
+    variation_percent: Annotated[int, Meta(ge=0, le=100), LIVE]
+    rhythm_spread: Annotated[PerMille, LIVE]
+    human_gaps_min: Annotated[int, Meta(ge=1), LIVE]
+    weight_intervals: Annotated[PerMille, LIVE]
+    weight_same: Annotated[PerMille, LIVE]
+    weight_rhythm: Annotated[PerMille, LIVE]
+    regular_periods: Annotated[Positive, LIVE]
     regular_window: Positive
 
     def __post_init__(self) -> None:
@@ -91,6 +102,15 @@ class Machine(ScoredDays):
     """
 
     name: ClassVar[str] = "machine"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Who it is",
+        services=SUBSCRIPTION,
+        units=(SCORE,),
+        what="signs of a machine in a day, by the most human kind: near-constant intervals, one "
+        "size or party, no rhythm of the day",
+        limit="{score_min} points of 1000, or more",
+        misses="random pauses; fewer than eleven events a day; a card that people use too",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data", "sms", "voice")
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "data": ("bytes",),

@@ -5,19 +5,22 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch, Customers
+from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
-from detectors.rules.mail_spam import MAIL_PORTS
-from schemas.fields import TCP
+from schemas.amounts import Unit
+from schemas.fields import MAIL_PORTS, TCP
 from schemas.hashing import mix
-from schemas.policy import Positive
+from schemas.policy import LIVE, Positive
+from schemas.safeguards import LINE
+
+TRANSFERS = Unit("large_transfers", "{observed} large transfers to one mail server within an hour")
 
 
 class MailBombParameters(RollingParameters, kw_only=True, frozen=True):
     """`transfers` of `large_bytes` or more to one mail server make a bomb; the value counts."""
 
-    transfers: Annotated[int, Meta(ge=2)]
-    large_bytes: Positive
+    transfers: Annotated[int, Meta(ge=2), LIVE]
+    large_bytes: Annotated[Positive, LIVE]
 
 
 class MailBomb(DistinctRule):
@@ -37,6 +40,14 @@ class MailBomb(DistinctRule):
     """
 
     name: ClassVar[str] = "mail_bomb"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        units=(TRANSFERS,),
+        what="transfers of {large_bytes:size} or more to one mail server in {length_seconds:time}",
+        limit="{transfers} transfers, or more",
+        misses="small messages; several files in one connection",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[MailBombParameters]] = MailBombParameters
     units: ClassVar[tuple[str, ...]] = ("large_transfers",)

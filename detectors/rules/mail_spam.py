@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Meta
 
 from detectors.periods.ring import Steps
-from detectors.rules.contract import Batch, Customers
+from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import (
     DistinctParameters,
     DistinctRule,
@@ -15,12 +15,13 @@ from detectors.rules.families.distinct import (
     Start,
     Windows,
 )
-from schemas.fields import TCP
+from schemas.amounts import Unit
+from schemas.fields import MAIL_PORTS, TCP
 from schemas.hashing import mix
-from schemas.policy import Policy
+from schemas.policy import LIVE, Policy
+from schemas.safeguards import LINE
 from schemas.units import HOUR_MS
 
-MAIL_PORTS = (25, 465, 587)
 VARIANTS = ("minute", "hour")
 STEP_MS = 10_000
 SPANS = (Span(steps=6), Span(steps=360, stride=30))
@@ -29,11 +30,14 @@ SPANS = (Span(steps=6), Span(steps=360, stride=30))
 AtLeastTwo = Annotated[int, Meta(ge=2)]
 
 
+SERVERS = Unit("servers", "mail sent straight to {observed} mail servers")
+
+
 class MailSpamParameters(DistinctParameters, kw_only=True, frozen=True):
     """Distinct mail servers within a minute, and within an hour, that make spam; each counts."""
 
-    minute_servers: AtLeastTwo
-    hour_servers: AtLeastTwo
+    minute_servers: Annotated[AtLeastTwo, LIVE]
+    hour_servers: Annotated[AtLeastTwo, LIVE]
 
 
 class MailSpam(DistinctRule):
@@ -53,6 +57,15 @@ class MailSpam(DistinctRule):
     """
 
     name: ClassVar[str] = "mail_spam"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        urgency="urgency",
+        units=(SERVERS,),
+        what="mail servers (TCP 25, 465, 587) that a line speaks to",
+        limit="{minute_servers} in a minute, or {hour_servers} in an hour, or more",
+        misses="spam by way of one relay or web mail",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[MailSpamParameters]] = MailSpamParameters
     units: ClassVar[tuple[str, ...]] = ("servers", "servers")

@@ -6,17 +6,29 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch
+from detectors.rules.contract import Batch, Declaration
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
+from schemas.amounts import Unit
+from schemas.policy import LIVE
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints
 
 DAY_SECONDS = 86_400
 
 
+VOLUME = Unit(
+    "kilobytes",
+    "{observed} MB within minutes where the network bears {limit} MB",
+    symbol="MB",
+    per=1_000,
+    measure="kilobytes",
+)
+
+
 class OverloadParameters(CountingParameters, kw_only=True, frozen=True):
     """`limit_kilobytes` of 1,000 bytes are the most that a rolling window may still hold."""
 
-    limit_kilobytes: Limit
+    limit_kilobytes: Annotated[Limit, LIVE]
     window: Literal["rolling"]
     length_seconds: Annotated[int, Meta(ge=1, le=DAY_SECONDS)]
 
@@ -42,6 +54,15 @@ class Overload(CountingRule):
     """
 
     name: ClassVar[str] = "overload"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=SUBSCRIPTION,
+        units=(VOLUME,),
+        what="bytes of one customer in {length_seconds:time}",
+        limit="{limit_kilobytes:kilobytes}",
+        misses="many who fill a cell together; how full it was; bursts within a long session; "
+        "records that come late by more than the window",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "duration_ms")}
     Parameters: ClassVar[type[OverloadParameters]] = OverloadParameters

@@ -5,19 +5,25 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from detectors.rules.contract import Batch, Customers
+from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
+from schemas.amounts import PORTS, Unit
 from schemas.hashing import mix
+from schemas.policy import LIVE
+from schemas.safeguards import LINE
 
 VARIANTS = ("vertical", "horizontal")
 AtLeastTwo = Annotated[int, Meta(ge=2)]
 
 
+HOSTS = Unit("hosts", "connection attempts to {observed} computers on one port within minutes")
+
+
 class PortscanParameters(RollingParameters, kw_only=True, frozen=True):
     """Distinct ports of one host, or hosts on one port, that make a scan; the value counts."""
 
-    vertical_ports: AtLeastTwo
-    horizontal_hosts: AtLeastTwo
+    vertical_ports: Annotated[AtLeastTwo, LIVE]
+    horizontal_hosts: Annotated[AtLeastTwo, LIVE]
 
 
 class Portscan(DistinctRule):
@@ -38,6 +44,15 @@ class Portscan(DistinctRule):
     """
 
     name: ClassVar[str] = "portscan"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        urgency="urgency",
+        units=(PORTS, HOSTS),
+        what="refused or unanswered flows in {length_seconds:time}",
+        limit="{vertical_ports} ports of a host, or {horizontal_hosts} hosts on a port, or more",
+        misses="scans slower than the window; scans that find open ports only",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     Parameters: ClassVar[type[PortscanParameters]] = PortscanParameters
     units: ClassVar[tuple[str, ...]] = ("ports", "hosts")

@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from detectors.rules.contract import Batch
+from detectors.rules.contract import Batch, Declaration
 from detectors.rules.families.bundle import BundleRule
+from schemas.amounts import BYTES
 from schemas.units import Mask
 
 
@@ -26,6 +27,14 @@ class RoamingVolume(BundleRule):
     """
 
     name: ClassVar[str] = "roaming_volume"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=("mobile", "data"),
+        units=(BYTES,),
+        what="bytes of a month in visited networks",
+        limit="the plan's roaming volume",
+        misses="sessions whose record names no network; the same volume spread over two months",
+    )
     plan_number: ClassVar[str] = "roaming_bundle_bytes"
 
     def is_included(self, batch: Batch) -> Mask:

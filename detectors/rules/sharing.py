@@ -8,10 +8,12 @@ from msgspec import Meta
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.rules.contract import Batch, Customers, Hit
+from detectors.rules.contract import Batch, Customers, Declaration, Hit
 from detectors.rules.families.distinct import Seen, Span, Start, Windows
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
-from schemas.policy import Policy, Positive
+from schemas.amounts import DEVICES
+from schemas.policy import LIVE, Policy, Positive
+from schemas.safeguards import LINE
 
 Days = Annotated[int, Meta(ge=1, le=366)]
 
@@ -23,7 +25,7 @@ class SharingParameters(RegularParameters, kw_only=True, frozen=True):
     event may be late.
     """
 
-    devices: Annotated[int, Meta(ge=2)]
+    devices: Annotated[int, Meta(ge=2), LIVE]
     retention_periods: Days
     contacts_max: Positive
 
@@ -46,6 +48,14 @@ class Sharing(CorrectableDistinct):
     """
 
     name: ClassVar[str] = "sharing"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=LINE,
+        units=(DEVICES,),
+        what="devices of one SIM in a day, by fingerprint or IMEI",
+        limit="{devices} devices, or more",
+        misses="devices behind one phone that nothing tells apart",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "data": ("device_fingerprint", "served_imei")

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from detectors.kernels import scatter
 from detectors.kernels.linear_counting import estimates
 from detectors.periods.ring import PeriodRing, Steps
-from detectors.rules.contract import Batch, Customers, Hit
+from detectors.rules.contract import Batch, Customers, Declaration, Hit
 from detectors.rules.families.distinct import RollingParameters, Seen, Start
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
 from detectors.state.columns import Field
+from schemas import amounts
 from schemas.hashing import mix
-from schemas.policy import Policy, Positive
+from schemas.policy import LIVE, Policy, Positive
 from schemas.units import DAY_MS, Ints, Mask
 
 WORD_BITS = 64
@@ -37,8 +38,8 @@ class SmsBulkParameters(RollingParameters, kw_only=True, frozen=True):
     That is `answered_percent` of the recipients of the last `history_days`, or more.
     """
 
-    recipients: Positive
-    answered_percent: Annotated[int, Meta(ge=1, le=100)]
+    recipients: Annotated[Positive, LIVE]
+    answered_percent: Annotated[int, Meta(ge=1, le=100), LIVE]
     history_days: Annotated[int, Meta(ge=1, le=366)]
 
 
@@ -88,6 +89,15 @@ class SmsBulk(CorrectableDistinct):
     """
 
     name: ClassVar[str] = "sms_bulk"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(amounts.RECIPIENTS,),
+        what="recipients in {length_seconds:time} (SMS or MMS), if under {answered_percent} % of "
+        "those of {history_days} days ever answered",
+        limit="{recipients} recipients",
+        misses="senders below the limit, or whom enough answer; the share is an estimate",
+    )
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_originated", "recipient")}
     Parameters: ClassVar[type[SmsBulkParameters]] = SmsBulkParameters

@@ -1,22 +1,13 @@
 """More text messages sent in a day than the unlimited offer allows."""
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
-
-from detectors.rules.contract import Batch
-from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
-from schemas.units import Ints
+from detectors.rules.contract import Declaration
+from detectors.rules.families.messages import Messages
+from schemas.amounts import MESSAGES
 
 
-class SmsParameters(CountingParameters, kw_only=True, frozen=True):
-    """`limit` is the highest number of messages of a period that is still allowed."""
-
-    limit: Limit
-
-
-class SmsDaily(CountingRule):
+class SmsDaily(Messages):
     """Report the message that takes a customer's local day past the limit, once for each day.
 
     What it catches: any day above the limit, at the very message that crosses it.
@@ -32,13 +23,12 @@ class SmsDaily(CountingRule):
     """
 
     name: ClassVar[str] = "sms_daily"
-    reads: ClassVar[tuple[str, ...]] = ("sms",)
-    remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_sent_sms",)}
-    Parameters: ClassVar[type[SmsParameters]] = SmsParameters
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(MESSAGES,),
+        what="texts sent in a day, unlimited offer",
+        limit="{limit:,} messages",
+        misses="the same number spread over midnight; a message whose first segment never came",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"
-    amount_unit: ClassVar[str] = "messages"
-
-    def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
-        """Each message that counts, as one."""
-        row = np.flatnonzero(batch.fields["is_sent_sms"])
-        return row, self.periods.period_of(batch.time_ms[row]), np.ones(len(row), np.int64)

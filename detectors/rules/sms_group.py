@@ -1,21 +1,22 @@
 """One message to more recipients than the contract allows."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from detectors.rules.contract import Batch, Customers
+from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import RollingParameters, Seen, Start
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
+from schemas.amounts import RECIPIENTS
 from schemas.hashing import mix
-from schemas.policy import Positive
+from schemas.policy import LIVE, Positive
 
 
 class SmsGroupParameters(RollingParameters, kw_only=True, frozen=True):
     """`recipients` of one message within the window are still allowed."""
 
-    recipients: Positive
+    recipients: Annotated[Positive, LIVE]
 
 
 class SmsGroup(CorrectableDistinct):
@@ -37,6 +38,15 @@ class SmsGroup(CorrectableDistinct):
     """
 
     name: ClassVar[str] = "sms_group"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(RECIPIENTS,),
+        what="recipients of one message (SMS or MMS with a `message_reference`) in "
+        "{length_seconds:time}",
+        limit="{recipients} recipients",
+        misses="messages without a reference; a text that differs by a word",
+    )
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "sms": ("is_originated", "message_reference", "recipient")

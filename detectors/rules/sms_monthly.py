@@ -2,10 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from detectors.rules.sms_daily import SmsDaily
+from detectors.rules.contract import Declaration
+from detectors.rules.families.messages import Messages
+from schemas.amounts import MESSAGES
 
 
-class SmsMonthly(SmsDaily):
+class SmsMonthly(Messages):
     """Report the message that takes a customer's calendar month past the limit, once a month.
 
     What it catches: a steady stream below the daily limit that adds up.
@@ -20,4 +22,12 @@ class SmsMonthly(SmsDaily):
     """
 
     name: ClassVar[str] = "sms_monthly"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(MESSAGES,),
+        what="texts sent in a month, unlimited offer",
+        limit="{limit:,} messages",
+        misses="the same number spread over two months",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"

@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import CapacityGauge
+from schemas.amounts import BYTES
 
 
 class StorageCapacity(CapacityGauge):
@@ -21,3 +23,11 @@ class StorageCapacity(CapacityGauge):
     """
 
     name: ClassVar[str] = "storage_capacity"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="bytes stored, newest snapshot",
+        limit="the plan's capacity; {default_plan.storage_capacity_bytes:size} by default",
+        misses="what came and went between two snapshots; a change of plan until the next one",
+    )

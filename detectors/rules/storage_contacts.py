@@ -2,7 +2,11 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import Unit
+
+CONTACTS = Unit("contacts", "{observed} contacts where the limit is {limit}")
 
 
 class StorageContacts(Gauge):
@@ -21,6 +25,14 @@ class StorageContacts(Gauge):
     """
 
     name: ClassVar[str] = "storage_contacts"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(CONTACTS,),
+        what="contacts stored, newest snapshot",
+        limit="{limit:,} contacts",
+        misses="what came and went between two snapshots",
+    )
     quantity: ClassVar[str] = "contacts"
     unit: ClassVar[str] = "contacts"
     stored: ClassVar[str] = "<u4"

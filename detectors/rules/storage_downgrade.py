@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import CapacityGauge, Shown, exceeds
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
+from schemas.amounts import BYTES
 from schemas.policy import Policy, RuleParameters
 from schemas.units import Ints, Mask
 
@@ -38,6 +40,14 @@ class StorageDowngrade(CapacityGauge):
     """
 
     name: ClassVar[str] = "storage_downgrade"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="bytes stored after a change to a smaller plan, newest snapshot",
+        limit="the new capacity",
+        misses="a change before the first snapshot, or back and forth between two",
+    )
 
     def __init__(self, parameters: RuleParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)

@@ -8,12 +8,13 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.fold.findings import KNOWN_MS
 from detectors.periods.calendar import calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
-from detectors.rules.contract import Batch, Customers, Hit, RuleOutput
+from detectors.periods.closing import PeriodCloser
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.gauge import Gauge
-from schemas.policy import Policy, RuleParameters
+from schemas.amounts import BYTES
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import Ints
 
@@ -21,7 +22,7 @@ from schemas.units import Ints
 class EndedParameters(RuleParameters, kw_only=True, frozen=True):
     """What is stored can be read for `readable_days` whole local days after the contract's end."""
 
-    readable_days: Annotated[int, Meta(ge=1, le=3_660)]
+    readable_days: Annotated[int, Meta(ge=1, le=3_660), LIVE]
 
 
 class StorageEnded(ClosingRuleBase, Gauge):
@@ -47,6 +48,14 @@ class StorageEnded(ClosingRuleBase, Gauge):
     """
 
     name: ClassVar[str] = "storage_ended"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="bytes still stored after the contract's end, newest snapshot",
+        limit="nothing, {readable_days} days after the end",
+        misses="who never sent a snapshot of the bytes stored; an end without a time",
+    )
     Parameters: ClassVar[type[RuleParameters]] = EndedParameters
     quantity: ClassVar[str] = "used_bytes"
     unit: ClassVar[str] = "bytes"
@@ -102,7 +111,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
     def _known_from(self, first_ms: int, hit: Hit) -> Hit:
         """A hit that became known no sooner than with the first of the days that are closed now."""
         known_ms = max(first_ms, self.known_ms(hit.event_time_ms))
-        return replace(hit, evidence={**hit.evidence, KNOWN_MS: known_ms})
+        return replace(hit, known_ms=known_ms)
 
     def _hit(self, columns: Mapping[str, NDArray], slot: int) -> Hit:
         ended_ms = int(columns[self.since][slot, 0])

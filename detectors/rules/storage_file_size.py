@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import BYTES
 
 
 class StorageFileSize(Gauge):
@@ -22,5 +24,13 @@ class StorageFileSize(Gauge):
     """
 
     name: ClassVar[str] = "storage_file_size"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="size of the largest file, newest snapshot",
+        limit="{limit:size}",
+        misses="a second large file beside the first; what came and went between two snapshots",
+    )
     quantity: ClassVar[str] = "largest_file_bytes"
     unit: ClassVar[str] = "bytes"

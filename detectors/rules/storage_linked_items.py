@@ -2,7 +2,11 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import Unit
+
+ITEMS = Unit("linked_items", "{observed} linked items where the limit is {limit}")
 
 
 class StorageLinkedItems(Gauge):
@@ -21,6 +25,14 @@ class StorageLinkedItems(Gauge):
     """
 
     name: ClassVar[str] = "storage_linked_items"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(ITEMS,),
+        what="items of a linked account (Dropbox), newest snapshot",
+        limit="{limit:,} items",
+        misses="what came and went between two snapshots; how large the items are",
+    )
     quantity: ClassVar[str] = "linked_items"
     unit: ClassVar[str] = "linked_items"
     stored: ClassVar[str] = "<u4"

@@ -2,7 +2,11 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import Unit
+
+ITEMS = Unit("shared_items", "{observed} shared files or folders where the limit is {limit}")
 
 
 class StorageSharedItems(Gauge):
@@ -22,6 +26,14 @@ class StorageSharedItems(Gauge):
     """
 
     name: ClassVar[str] = "storage_shared_items"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(ITEMS,),
+        what="files and folders shared, newest snapshot",
+        limit="{limit} items",
+        misses="what came and went between two snapshots; with how many people an item is shared",
+    )
     quantity: ClassVar[str] = "shared_items"
     unit: ClassVar[str] = "shared_items"
     stored: ClassVar[str] = "<u4"

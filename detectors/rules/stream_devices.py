@@ -7,11 +7,12 @@ import numpy as np
 from msgspec import Meta
 
 from detectors.periods.ring import Steps
-from detectors.rules.contract import Batch, Customers
+from detectors.rules.contract import Batch, Customers, Declaration
 from detectors.rules.families.distinct import Seen, Span, Windows
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
 from detectors.state.customers import NONE
-from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.amounts import DEVICES
+from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.units import DAY_MS
 
 Days = Annotated[int, Meta(ge=1, le=366)]
@@ -23,7 +24,7 @@ class StreamDevicesParameters(RuleParameters, kw_only=True, frozen=True):
     `contacts_max` bounds what one partition remembers, `retention_days` is how late viewing may be.
     """
 
-    devices: Natural
+    devices: Annotated[Natural, LIVE]
     length_days: Days
     retention_days: Days
     contacts_max: Positive
@@ -45,6 +46,14 @@ class StreamDevices(CorrectableDistinct):
     """
 
     name: ClassVar[str] = "stream_devices"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Television",
+        services=("tv",),
+        units=(DEVICES,),
+        what="devices TV is watched on in {length_days} days",
+        limit="the plan's number; {devices} where it sets none",
+        misses="few devices in many homes; a change of plan until the next device or day",
+    )
     reads: ClassVar[tuple[str, ...]] = ("stream",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("device_id",)}
     siblings_ms: ClassVar[int] = DAY_MS

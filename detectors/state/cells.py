@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import group_starts, running_totals
 from detectors.state.columns import grown
-from schemas.hashing import Hashes, mix
-from schemas.units import Ints, Mask
+from schemas.hashing import mix
+from schemas.units import Hashes, Ints, Mask
 
 PAGE_CELLS = 1_024
 FEW = 64

@@ -1,27 +1,18 @@
-"""State of one partition: customers in slots, and columns by slot that are written row by row.
+"""Columns by slot: what rules keep of each customer, stored row by row.
 
-A row of a column group is packed as the little-endian bytes of its columns, one after the other;
-`STATE_VERSION` stands before it on the wire (see streams/checkpoints/changelog.py) and changes with
-the layout.
+A row of a column group is packed as the little-endian bytes of its columns, one after the other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.hashing import HashMap
-from schemas.hashing import hash_strings
+from schemas.units import Ints
 
-STATE_VERSION = 1
 SLOTS_FIRST = 64
-
-Slots = NDArray[np.int64]
-
-
-class LayoutError(Exception):
-    """The stored state was written under windows of another length, or other rules."""
+"""Rows that a new column has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,75 +31,6 @@ class Field:
     def row_bytes(self) -> int:
         """Bytes of one customer's cells."""
         return np.dtype(self.dtype).itemsize * self.width
-
-
-class Directory:
-    """Customers of one partition, each in a slot that stays while the partition is held."""
-
-    def __init__(self) -> None:
-        self._slots = HashMap()
-        self._hashes = np.zeros(SLOTS_FIRST, np.uint64)
-        self._ends = np.zeros(SLOTS_FIRST, np.int64)
-        self._names = bytearray()
-        self.size = 0
-
-    def find(self, customer_id: Sequence[bytes]) -> Slots:
-        """Slot of each customer, ABSENT for one never seen, shape (n,)."""
-        return self._slots.get(hash_strings(customer_id))
-
-    def admit(
-        self, customer_id: Sequence[bytes], hashes: NDArray[np.uint64] | None = None
-    ) -> Slots:
-        """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
-        hashes = hash_strings(customer_id) if hashes is None else hashes
-        place, new = self._slots.claim(hashes)
-        if len(new):
-            self._slots.values[place[new]] = np.arange(self.size, self.size + len(new))
-            self._append(hashes[new], [customer_id[row] for row in new.tolist()])
-        return self._slots.values[place].astype(np.int64)
-
-    def name(self, slot: int) -> bytes:
-        """Customer id of a slot, UTF-8."""
-        start = int(self._ends[slot - 1]) if slot else 0
-        return bytes(self._names[start : int(self._ends[slot])])
-
-    def names(self, slots: Slots) -> list[bytes]:
-        """Customer ids of slots, UTF-8."""
-        ends = self._ends[slots].tolist()
-        starts = np.where(slots > 0, self._ends[slots - 1], 0).tolist()
-        names = self._names
-        return [bytes(names[start:end]) for start, end in zip(starts, ends, strict=True)]
-
-    def hashes(self, slots: Slots) -> NDArray[np.uint64]:
-        """Hash of the customer in each slot, shape (n,)."""
-        return self._hashes[slots]
-
-    def arrays(self) -> dict[str, NDArray]:
-        """Everything, for a snapshot."""
-        names = np.frombuffer(bytes(self._names), np.uint8)
-        return {
-            "hashes": self._hashes[: self.size],
-            "ends": self._ends[: self.size],
-            "names": names,
-        }
-
-    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave."""
-        self._hashes = np.array(arrays["hashes"])
-        self._ends = np.array(arrays["ends"])
-        self._names = bytearray(arrays["names"].tobytes())
-        self.size = len(self._hashes)
-        self._slots.add(self._hashes, np.arange(self.size))
-
-    def _append(self, hashes: NDArray[np.uint64], names: list[bytes]) -> None:
-        start, end = self.size, self.size + len(names)
-        self._hashes = grown(self._hashes, end)
-        self._ends = grown(self._ends, end)
-        lengths = np.cumsum([len(name) for name in names])
-        self._ends[start:end] = len(self._names) + lengths
-        self._names += b"".join(names)
-        self._hashes[start:end] = hashes
-        self.size = end
 
 
 class ColumnGroup:
@@ -137,17 +59,17 @@ class ColumnGroup:
         rows = len(next(iter(self.columns.values())))
         self._dirty = np.zeros(rows, bool)
 
-    def touch(self, slots: Slots) -> None:
+    def touch(self, slots: Ints) -> None:
         """Mark rows for the next checkpoint."""
         self._dirty[slots] = True
 
-    def take_dirty(self) -> Slots:
+    def take_dirty(self) -> Ints:
         """Slots touched since the last call, sorted."""
         slots = np.flatnonzero(self._dirty)
         self._dirty[slots] = False
         return slots
 
-    def pack(self, slots: Slots) -> NDArray[np.uint8]:
+    def pack(self, slots: Ints) -> NDArray[np.uint8]:
         """Rows as bytes, shape (slots, row_bytes)."""
         parts = [
             np.ascontiguousarray(self.columns[field.name][slots]).view(np.uint8)
@@ -155,7 +77,7 @@ class ColumnGroup:
         ]
         return np.concatenate([part.reshape(len(slots), -1) for part in parts], axis=1)
 
-    def unpack(self, slots: Slots, rows: NDArray[np.uint8]) -> None:
+    def unpack(self, slots: Ints, rows: NDArray[np.uint8]) -> None:
         """Put packed rows, shape (slots, row_bytes), back into the columns; the last one stays."""
         at = 0
         for field in self.fields:

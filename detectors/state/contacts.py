@@ -12,8 +12,8 @@ from detectors.kernels.hashing import ABSENT, HashMap
 from detectors.kernels.running import group_sizes, group_starts, stable_order
 from detectors.state.chunks import ChunkLog
 from detectors.state.columns import grown
-from schemas.hashing import Hashes, mix
-from schemas.units import Ints
+from schemas.hashing import mix
+from schemas.units import Hashes, Ints, Mask
 
 ENTRY = np.dtype([("group", "<u8"), ("element", "<u8"), ("expiry", "<i4"), ("is_gone", "?")])
 """In a chunk, one that is gone takes back an entry of an earlier chunk."""
@@ -61,7 +61,7 @@ class Contacts:
         self.size = self._stored = 0
         self._has_gone = False
 
-    def add(self, group: Hashes, element: Hashes, step: Ints) -> tuple[NDArray[np.bool_], Ints]:
+    def add(self, group: Hashes, element: Hashes, step: Ints) -> tuple[Mask, Ints]:
         """Remember contacts; tell which rows are new, and how many entries each row's group holds.
 
         All columns have shape (n,); of equal rows only the first is new. Entries that were taken

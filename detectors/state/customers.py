@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.state.columns import ColumnGroup, Directory, Field
-from schemas.hashing import Hashes, hash_strings
+from detectors.state.columns import ColumnGroup, Field
+from detectors.state.directory import Directory
+from schemas.hashing import hash_strings
 from schemas.records import Customer
-from schemas.units import Ints, Mask
+from schemas.units import Hashes, Ints, Mask
 
 UNLIMITED_BITS = {"sms": 1, "voice": 2, "data": 4}
 ANNOUNCED_BIT, PROFESSIONAL_BIT, FIXED_BIT, ENDED_BIT = 8, 16, 32, 64

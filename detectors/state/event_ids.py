@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.hashing import ABSENT, HashMap
 from detectors.state.chunks import ChunkLog
-from schemas.hashing import Hashes
-from schemas.units import HOUR_MS, Ints, Mask
+from schemas.units import HOUR_MS, Hashes, Ints, Mask
 
 PRUNED_SIZE_MIN = 1_024
 ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])

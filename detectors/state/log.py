@@ -1,18 +1,50 @@
-"""The logs of a rule, one or several, kept as one."""
+"""Logs: state that is stored in numbered chunks, and several logs of a rule that are one log."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 
-class LogsOfRule:
-    """What a rule does that has logs of its own: of several, each has every so manieth number."""
-
-    logs: tuple[Any, ...]
+@runtime_checkable
+class Log(Protocol):
+    """State that is stored in numbered chunks; an empty chunk holds nothing."""
 
     def changes(self) -> list[tuple[int, bytes]]:
-        """Chunks of every log to store."""
+        """Number and content of each chunk that changed since the last call."""
+        ...
+
+    def restore(self, number: int, stored: bytes) -> None:
+        """Take back a stored chunk."""
+        ...
+
+    def rewrite(self, number: int | None = None) -> None:
+        """Store everything again at the next checkpoint.
+
+        `number` is a chunk that another writer may have overwritten: it is stored too, even if
+        this log does not use it.
+        """
+        ...
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that the last checkpoint holds, for a snapshot."""
+        ...
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
+        ...
+
+
+class LogsOfRule:
+    """A rule with `logs` of its own, stored as one log.
+
+    Of `n` logs, log `i` owns the chunk numbers `k * n + i`.
+    """
+
+    logs: tuple[Log, ...]
+
+    def changes(self) -> list[tuple[int, bytes]]:
+        """Number and content of each chunk of any log that changed since the last call."""
         count = len(self.logs)
         return [
             (number * count + place, stored)
@@ -26,7 +58,7 @@ class LogsOfRule:
         self.logs[place].restore(number, stored)
 
     def rewrite(self, number: int | None = None) -> None:
-        """Store everything anew at the next checkpoint, over chunk `number` too."""
+        """Store everything again at the next checkpoint, or only the log that owns a chunk."""
         if number is None:
             for log in self.logs:
                 log.rewrite()
@@ -35,7 +67,7 @@ class LogsOfRule:
             self.logs[place].rewrite(number)
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything, for a snapshot."""
+        """Everything that the last checkpoint holds, for a snapshot."""
         return {
             f"{place}-{name}": array
             for place, log in enumerate(self.logs)

@@ -27,6 +27,7 @@ from schemas.topics import (
     USAGE_TOPICS,
 )
 from schemas.units import DAY_MS, HOUR_MS, MIB
+from streams.errors import FairuseError
 
 ONE_PARTITION = (POLICIES, COHORT_AVERAGES)
 """Every worker reads these whole; all others are split by customer, alike."""
@@ -49,7 +50,7 @@ DEAD_LETTER_BYTES_MAX = 2 * MIB
 """A dead letter carries its record, which may have used up the usual 1 MiB, and the reason."""
 
 
-class TopicsError(Exception):
+class TopicsError(FairuseError):
     """The topics cannot be reached or made; the message is one sentence that says what to do."""
 
 

@@ -22,7 +22,7 @@ from typing import Protocol
 
 import msgspec
 
-from streams.errors import WorkerError
+from streams.errors import FairuseError
 
 MARKER_KEY = b"!marker"
 FORMAT = 2
@@ -59,7 +59,7 @@ class Marker(msgspec.Struct, array_like=True):
     memory: bytes
 
 
-class ChangelogError(WorkerError):
+class ChangelogError(FairuseError):
     """A changelog that can't be read."""
 
 

@@ -19,7 +19,7 @@ from streams.checkpoints.changelog import MARKER_KEY
 from streams.checkpoints.snapshots import Snapshots
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import wall_clock
-from streams.errors import end_worker
+from streams.errors import FairuseError, end_worker
 from streams.metrics import Metrics
 from streams.settings import Settings
 
@@ -29,7 +29,7 @@ MARKER_SECONDS_MAX = 600
 """A marker is written at least so often, long before compaction could touch an older one."""
 
 
-class WorkerPausedError(Exception):
+class WorkerPausedError(FairuseError):
     """This process stood still for longer than its session."""
 
 

@@ -9,54 +9,53 @@ from typing import Any, NoReturn
 
 import click
 
+from detectors.state.version import LayoutError
 from schemas.policy import PolicyError
 from schemas.records import EVERYBODY_PERCENT
-from streams.settings import SettingsError, load_settings
+from streams.errors import DONE, FAILED, WRONG_USAGE, FairuseError
+from streams.settings import load_settings
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
 DECISIONS = ("approve", "reject", "exempt", "snooze", "release_brake")
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
-    """Say in one sentence what to do, and end."""
+    """Print one sentence on standard error, and end the process.
+
+    Parameters
+    ----------
+    message
+        What went wrong and what to do about it.
+    code
+        Exit code.
+    """
     click.echo(f"fairuse: {message}", err=True)
     sys.exit(code)
 
 
 def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the errors a user can mend into one sentence on standard error."""
+    """Let a command end with a sentence on standard error, where a person can mend the error.
+
+    Parameters
+    ----------
+    command
+        The function behind a command.
+
+    Returns
+    -------
+    The same function; such errors end the process with their exit code instead.
+    """
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        from streams.broker.topics import TopicsError  # noqa: PLC0415
-        from streams.demo.embedded_broker import EmbeddedBrokerError  # noqa: PLC0415
-        from streams.demo.play import DemoError  # noqa: PLC0415
-        from streams.enforce.errors import EnforceError  # noqa: PLC0415
-        from streams.errors import StartError  # noqa: PLC0415
-        from streams.explain.case import ExplainError  # noqa: PLC0415
-        from streams.files.sinks import SinkError  # noqa: PLC0415
-        from streams.files.sources import SourceError  # noqa: PLC0415
-        from streams.synthetic.scoreboard import PlantedError  # noqa: PLC0415
-
         try:
             return command(*args, **kwargs)
         except PolicyError as error:
             for mistake in error.mistakes:
                 click.echo(f"fairuse: {mistake}", err=True)
             sys.exit(WRONG_USAGE)
-        except SettingsError as error:
-            fail(str(error), WRONG_USAGE)
-        except (
-            SourceError,
-            SinkError,
-            PlantedError,
-            TopicsError,
-            EmbeddedBrokerError,
-            EnforceError,
-            DemoError,
-            ExplainError,
-            StartError,
-        ) as error:
+        except FairuseError as error:
+            fail(str(error), error.exit_code)
+        except LayoutError as error:
             fail(str(error))
         except BrokenPipeError:
             sys.exit(DONE)
@@ -314,15 +313,14 @@ def generate(
 @click.option("--by", "decided_by", required=True, help="Who decided.")
 @setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
 @for_people
-def decide(days: float | None, broker: str | None, **said: Any) -> None:
+def decide(days: float | None, broker: str | None, **fields: str | None) -> None:
     """Put what a person decided on the topic `decisions`."""
-    from streams.broker.decide import DecisionError, send_decision  # noqa: PLC0415
+    from streams.broker.produce import decision_of, send_decision  # noqa: PLC0415
 
-    try:
-        count = send_decision(load_settings({"broker": broker}).broker, days, **said)
-    except DecisionError as error:
-        fail(str(error), WRONG_USAGE)
-    click.echo(f"{said['kind']}: sent to {count} partition{'s' if count > 1 else ''}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    decision = decision_of(days, **given)
+    count = send_decision(load_settings({"broker": broker}).broker, decision)
+    click.echo(f"{decision.kind}: sent to {count} partition{'s' if count > 1 else ''}")
 
 
 @main.group()

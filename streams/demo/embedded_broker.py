@@ -17,6 +17,8 @@ from typing import Self
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from streams.errors import FairuseError
+
 START_SECONDS_MAX = 15
 POLL_SECONDS = 0.02
 
@@ -31,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 """From linux/prctl.h: the signal to get when the parent ends."""
 
 
-class EmbeddedBrokerError(Exception):
+class EmbeddedBrokerError(FairuseError):
     """The broker did not start; the message is one sentence that says what to do."""
 
 

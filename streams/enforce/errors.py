@@ -1,5 +1,7 @@
 """The error that ends `fairuse enforce`."""
 
+from streams.errors import FairuseError
 
-class EnforceError(Exception):
+
+class EnforceError(FairuseError):
     """Enforcement cannot go on; the message is one sentence that says what to do."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from schemas.records import Action, Finding
+from streams.errors import FairuseError
 
 
-class ExplainError(Exception):
+class ExplainError(FairuseError):
     """An action that can't be explained; the message says why and what to do."""
 
 

@@ -16,7 +16,7 @@ from streams.clock import wall_clock
 from streams.explain.case import ExplainError, case_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
-from streams.explain.recompute import Policies, Recomputation, recompute
+from streams.explain.recompute import PolicyHistory, Recomputation, recompute
 from streams.explain.spans import InputGone, TopicSpan, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.topics import read_topics
@@ -91,7 +91,7 @@ def explain(
     case = case_of(action_id, records.actions, lambda action: records.findings(action.customer_id))
     if case.action.rule not in policy.rules:
         raise ExplainError(f"policy {policy.name} has no rule {case.action.rule}: name another")
-    policies = Policies(policy, list(_editions(records.policies(), policy)))
+    policies = PolicyHistory(policy, list(_editions(records.policies(), policy)))
     outcomes: list[Recomputation | InputGone] = []
     for finding in case.findings:
         try:

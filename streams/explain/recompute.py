@@ -7,44 +7,72 @@ from typing import Any
 
 import numpy as np
 
-from detectors.fold.provenance import Origin
+from detectors.fold.partition import Partition
 from detectors.periods.calendar import calendar
 from detectors.policies.editions import Edition
 from detectors.rules.contract import WalkingRule
-from schemas.columns import Columns
-from schemas.decode import Reject
 from schemas.policy import Policy
 from schemas.records import CohortPartial, Customer, Finding, PolicyRef
-from schemas.units import DAY_MS, HOUR_MS
+from schemas.units import DAY_MS, HOUR_MS, Ints
 from streams.broker.partitioner import partition_of, partitions_of
 from streams.files.sources import Chunk
-from streams.replay.replay import CUSTOMERS_AT_ONCE, Replay, Results
+from streams.replay.order import InStep
+from streams.replay.replay import CUSTOMERS_AT_ONCE
+from streams.replay.usage import Usage
 
 CLOSING_MS = 2 * DAY_MS
-"""A timer that ends within a day is looked at once that day is over."""
+"""Event time passes this far beyond the finding, so that a timer of a day is looked at."""
 
 STEPPED = ("day", "week", "month")
-"""Windows in which the count is followed step by step."""
+"""Kinds of windows in which the chart follows the count by hours or days."""
 
 COMPARED = ("observed", "limit", "window", "event_time_ms", "finding_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
-    """The policy that the workers were started with, and those that took effect since."""
+class PolicyHistory:
+    """The policy that the workers were started with, and those that took effect since.
+
+    Parameters
+    ----------
+    base
+        The first policy.
+    later
+        The others, with the times from which they hold.
+    """
 
     base: Policy
     later: Sequence[Edition] = ()
 
     def name_for(self, ref: PolicyRef) -> str:
-        """Name and version of the policy that a record names, or of the first if it is unknown."""
+        """Find the policy that a record names.
+
+        Parameters
+        ----------
+        ref
+            What a finding or an action says of its policy.
+
+        Returns
+        -------
+        Name and version of that policy, or of the first one if that policy is unknown.
+        """
         known = [policy_name(edition.policy) for edition in self.later]
         name = f"{ref.name} {ref.version}"
         return name if name in known else policy_name(self.base)
 
 
-def policy_name(policy: Policy) -> str:
-    """Name and version of a policy."""
+def policy_name(policy: Policy | PolicyRef) -> str:
+    """Name a policy.
+
+    Parameters
+    ----------
+    policy
+        The policy, or what a record says of it.
+
+    Returns
+    -------
+    Its name and version.
+    """
     return f"{policy.name} {policy.version}"
 
 
@@ -52,9 +80,20 @@ def policy_name(policy: Policy) -> str:
 class Recomputation:
     """What came of a finding when it was computed again.
 
-    `again` is None where nothing was found; `reached` is how far the customer came by then, if the
-    rule tells. `counts` are those that the chart shows, by the start of the time they are about;
-    `events` were read; the plan that they were held against holds from `plan_from_ms` on.
+    Parameters
+    ----------
+    finding
+        The finding as it was recorded.
+    again
+        The finding as it was computed now; None if nothing was found.
+    reached
+        How far the customer came in the finding's window; None if the rule does not say so.
+    counts
+        The counts that the chart shows, by the start (ms) of the hour, day or window they are of.
+    events
+        How many events were folded.
+    plan_from_ms
+        Since when the customer's plan holds.
     """
 
     finding: Finding
@@ -66,7 +105,7 @@ class Recomputation:
 
     @property
     def differences(self) -> list[str]:
-        """Which parts of the finding are not as they were said to be."""
+        """Names of the fields that differ from the record; "finding" if nothing was found."""
         if self.again is None:
             return ["finding"]
         names = [
@@ -78,13 +117,13 @@ class Recomputation:
 
     @property
     def agrees(self) -> bool:
-        """Whether the same came of it."""
+        """Whether the same was found again."""
         return not self.differences
 
 
 def recompute(
     finding: Finding,
-    policies: Policies,
+    policies: PolicyHistory,
     customers: Iterable[Customer],
     chunks: Iterable[Chunk],
     partitions: int,
@@ -92,8 +131,8 @@ def recompute(
 ) -> Recomputation:
     """Fold the customer's partition of the named input again, and look for the finding.
 
-    The others of the partition are read too: what is late, and what many do together, depends on
-    them. The means of other partitions are taken as the evidence gives them.
+    The partition's other customers are read too: what is late, and what many do together, depends
+    on them. The means of cohorts are taken from the finding's evidence.
 
     Parameters
     ----------
@@ -109,37 +148,30 @@ def recompute(
         How many partitions the input was split into; one if it is a partition's.
     dedup_entries_max
         Event ids remembered at most, for each kind of event.
+
+    Returns
+    -------
+    What was found, and where the customer stood on the way.
     """
     rerun = Rerun(finding, policies, dedup_entries_max)
     home = partition_of(finding.customer_id.encode(), partitions)
     rerun.announce(_of_partition(customers, home, partitions))
-    same = [
-        other for other in _findings(rerun, chunks, home, partitions) if _is_same(other, finding)
-    ]
+    parts = (_part(chunk, home, partitions) for chunk in chunks)
+    same = [other for other in rerun.run(parts) if _is_same(other, finding)]
     # Where two policies ran beside each other both may have found it.
     same.sort(key=lambda other: other.policy != finding.policy)
-    again = same[0] if same else None
     return Recomputation(
         finding=finding,
-        again=again,
+        again=same[0] if same else None,
         reached=rerun.reached,
         counts=rerun.samples,
-        events=rerun.counts["events"],
+        events=rerun.usage.counts["events"],
         plan_from_ms=rerun.plan_from_ms,
     )
 
 
-def _findings(
-    rerun: "Rerun", chunks: Iterable[Chunk], home: int, partitions: int
-) -> Iterator[Finding]:
-    """Everything that is found in the partition, as it is found."""
-    for chunk in chunks:
-        yield from rerun.take(_part(chunk, home, partitions)).findings
-    yield from rerun.end().findings
-
-
 def _is_same(other: Finding, finding: Finding) -> bool:
-    """Whether it is about the same: ids would differ under another version of the policy."""
+    """Whether both say the same; ids differ where versions of the policy differ."""
     return (
         other.rule == finding.rule
         and other.customer_id == finding.customer_id
@@ -149,11 +181,13 @@ def _is_same(other: Finding, finding: Finding) -> bool:
     )
 
 
-def _of_partition(customers: Iterable[Customer], home: int, partitions: int) -> Iterator[Customer]:
-    waiting = iter(customers)
-    while some := list(islice(waiting, CUSTOMERS_AT_ONCE)):
+def _of_partition(
+    customers: Iterable[Customer], home: int, partitions: int
+) -> Iterator[list[Customer]]:
+    left = iter(customers)
+    while some := list(islice(left, CUSTOMERS_AT_ONCE)):
         homes = partitions_of([customer.customer_id.encode() for customer in some], partitions)
-        yield from compress(some, homes == home)
+        yield list(compress(some, homes == home))
 
 
 def _part(chunk: Chunk, home: int, partitions: int) -> Chunk:
@@ -168,57 +202,125 @@ def _part(chunk: Chunk, home: int, partitions: int) -> Chunk:
     return replace(chunk, columns=parts)
 
 
-class Rerun(Replay):
-    """A replay of one partition, in which the means are those that a finding's evidence gives.
+class GivenMeans:
+    """The means that a finding's evidence gives, for the periods that it is about.
+
+    Parameters
+    ----------
+    finding
+        The finding.
+    """
+
+    def __init__(self, finding: Finding) -> None:
+        self._rule = finding.rule
+        self._given = means_of(finding)
+
+    def findings(
+        self, partials: Sequence[CohortPartial], partitions: Sequence[Partition]
+    ) -> Iterator[tuple[int, list[Finding]]]:
+        """Compare the customers with the given means, for each period that is closed now.
+
+        Parameters
+        ----------
+        partials
+            The partial sums of periods that were closed since the last call.
+        partitions
+            The one partition.
+
+        Returns
+        -------
+        The partition's number, with what it found.
+        """
+        for partial in partials:
+            given = self._given.get(partial.period_start_ms)
+            if partial.rule == self._rule and given is not None:
+                yield (
+                    0,
+                    partitions[0].judge_by_given_means(
+                        partial.rule, partial.period_start_ms, given
+                    ),
+                )
+
+
+class Rerun:
+    """Folds one partition again, with the means that a finding's evidence gives.
 
     On the way it notes where the customer stands (`samples`): hour by hour in a day, day by day in
     longer windows, and by whole windows where several of them make a finding "regular".
+
+    Parameters
+    ----------
+    finding
+        The finding.
+    policies
+        The rules.
+    dedup_entries_max
+        Event ids remembered at most, for each kind of event.
     """
 
-    def __init__(self, finding: Finding, policies: Policies, dedup_entries_max: int) -> None:
-        super().__init__(policies.base, 1, dedup_entries_max)
+    def __init__(self, finding: Finding, policies: PolicyHistory, dedup_entries_max: int) -> None:
+        self.usage = Usage(policies.base, 1, dedup_entries_max, GivenMeans(finding))
         for edition in policies.later:
-            self.announce_policy(edition)
+            self.usage.announce_policy(edition)
         self.finding = finding
         self.samples: dict[int, int] = {}
         self.reached: int | None = None
-        self._given = means_of(finding)
-        rule = self.partitions[0].rules[finding.rule]
-        if isinstance(rule, WalkingRule):
-            rule.begin_walks(finding.window.start_ms)
+        self._partition = self.usage.partitions[0]
+        self._rule = self._partition.rules[finding.rule]
+        if isinstance(self._rule, WalkingRule):
+            self._rule.begin_walks(finding.window.start_ms)
         self._days = calendar(policies.base.timezone, "day")
 
     @property
     def plan_from_ms(self) -> int:
         """Since when the customer's plan holds, 0 for one never announced."""
-        customers = self.partitions[0].customers
+        customers = self._partition.customers
         slot = customers.directory.find([self.finding.customer_id.encode()])
         return int(customers.valid_from_ms(slot)[0]) if slot[0] >= 0 else 0
 
-    def end(self) -> Results:
-        """Close the periods that the finding is about."""
-        results = Results()
+    def announce(self, customers: Iterable[list[Customer]]) -> None:
+        """Take in who has which plan, before any use.
+
+        Parameters
+        ----------
+        customers
+            Batches of customers of the partition.
+        """
+        for some in customers:
+            self.usage.announce(some)
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[Finding]:
+        """Fold the partition's events, then close the periods that the finding is about.
+
+        Parameters
+        ----------
+        chunks
+            The events.
+
+        Returns
+        -------
+        Everything that is found in the partition, as it is found.
+        """
+        in_step = InStep(self._slice_of)
+        for chunk in chunks:
+            for columns in in_step.slices(chunk.columns):
+                for found in self.usage.fold(columns, chunk.origin):
+                    yield from found.findings
+                if columns.kind in self._rule.reads:
+                    self._sample(columns.kind)
         window_end_ms = self.finding.window.end_ms or 0
-        until_ms = max(window_end_ms, self.finding.event_time_ms + CLOSING_MS)
-        outcome = self.partitions[0].end(until_ms)
-        self._answer(0, outcome.findings, results)
-        self._close(outcome.partials, results)
-        return results
+        for found in self.usage.end(max(window_end_ms, self.finding.event_time_ms + CLOSING_MS)):
+            yield from found.findings
 
-    def _slices_of(self, reached_ms: np.ndarray) -> np.ndarray:
+    def _slice_of(self, watermark_ms: Ints) -> Ints:
+        """Hours for a finding of one day; local days for the others."""
         if self.finding.window.kind == "day" and self.finding.level != "regular":
-            return reached_ms // HOUR_MS
-        return self._days.period_of(reached_ms)
-
-    def _fold(self, columns: Columns, origin: Origin, results: Results) -> list[Reject]:
-        rejects = super()._fold(columns, origin, results)
-        if columns.kind in self.partitions[0].rules[self.finding.rule].reads:
-            self._sample(columns.kind)
-        return rejects
+            return watermark_ms // HOUR_MS
+        return self._days.period_of(watermark_ms)
 
     def _sample(self, kind: str) -> None:
-        """Note where the customer stands, as the rule tells it by now."""
-        told = self.partitions[0].standing(self.finding.customer_id) or {"rules": {}}
+        """Note where the customer stands now."""
+        told = self._partition.standing(self.finding.customer_id) or {"rules": {}}
         window, unit = self.finding.window, self.finding.unit
         for standing in told["rules"].get(self.finding.rule, ()):
             start_ms = standing["window"]["start_ms"]
@@ -232,24 +334,24 @@ class Rerun(Replay):
                 self.samples[self._step_start_ms(kind)] = standing["observed"]
 
     def _step_start_ms(self, kind: str) -> int:
-        """Where the hour or the day begins that this kind has come to."""
-        watermark_ms = self.partitions[0].watermark_ms[kind]
+        """Start of the hour or the day that this kind's watermark is in."""
+        watermark_ms = self._partition.watermark_ms[kind]
         if self.finding.window.kind == "day":
             return watermark_ms - watermark_ms % HOUR_MS
         return self._days.bounds(int(self._days.period_of(np.array([watermark_ms]))[0]))[0]
 
-    def _close(self, partials: list[CohortPartial], results: Results) -> None:
-        """Judge each closed period by the means that the evidence gives for it."""
-        for partial in partials:
-            given = self._given.get(partial.period_start_ms)
-            if partial.rule == self.finding.rule and given is not None:
-                found = self.partitions[0].judge_by_given_means(
-                    partial.rule, partial.period_start_ms, given
-                )
-                self._answer(0, found, results)
-
 
 def means_of(finding: Finding) -> dict[int, Mapping[str, Any]]:
-    """What the evidence says of each period, by its start; each breach speaks for its own."""
+    """Find the means that a finding was held against.
+
+    Parameters
+    ----------
+    finding
+        The finding.
+
+    Returns
+    -------
+    By the start of each period, ms, the evidence that holds its means.
+    """
     breaches = finding.evidence.get("breaches", ())
-    return {finding.window.start_ms: finding.evidence} | {b["start_ms"]: b for b in breaches}
+    return {finding.window.start_ms: finding.evidence, **{b["start_ms"]: b for b in breaches}}

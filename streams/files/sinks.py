@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from streams.errors import FairuseError
 from streams.files.parquet_rows import row_of, schema_of
 from streams.files.sources import NDJSON_ENDINGS, is_ndjson
 
@@ -23,7 +24,7 @@ ENDINGS = f"{', '.join(NDJSON_ENDINGS)} (each also with .gz or .zst), .parquet, 
 """What names of output end in."""
 
 
-class SinkError(Exception):
+class SinkError(FairuseError):
     """Output that can't be written; the message says what to do."""
 
 

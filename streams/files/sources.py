@@ -20,6 +20,7 @@ from detectors.fold.provenance import Origin
 from schemas.columns import Columns
 from schemas.decode import Reject, decode
 from streams.clock import Clock
+from streams.errors import FairuseError
 from streams.files.parquet_events import READ, columns_of, json_of
 from streams.files.parquet_rows import record_of
 
@@ -32,7 +33,7 @@ UNREADABLE = (OSError, pa.ArrowException, zstandard.ZstdError, EOFError, zlib.er
 """What reading a file that is broken, or none, ends with."""
 
 
-class SourceError(Exception):
+class SourceError(FairuseError):
     """Input that can't be read; the message says which and what to do."""
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from detectors.rules.registry import RULES
 from schemas.records import Finding
+from streams.errors import FairuseError
 from streams.synthetic.generator import Expected
 
 
@@ -18,7 +19,7 @@ class Planted(msgspec.Struct):
     rules: dict[str, Expected]
 
 
-class PlantedError(Exception):
+class PlantedError(FairuseError):
     """A file that does not say who was planted."""
 
 

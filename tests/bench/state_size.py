@@ -8,11 +8,12 @@ import numpy as np
 from detectors.fold.partition import Partition
 from detectors.fold.provenance import Origin
 from detectors.policies.editions import load_policy
-from schemas.columns import Columns, object_column
+from schemas.columns import Columns
 from schemas.events import Data, Sms, Storage, Voice
 from schemas.fields import FIELDS, Fields, Structs
 from schemas.hashing import hash_strings
 from schemas.records import Customer
+from schemas.units import object_column
 from streams.broker.partitioner import partitions_of
 from streams.settings import Settings
 from tests.bench.children import say, told

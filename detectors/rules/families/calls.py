@@ -1,7 +1,7 @@
 """What the rules about calling time share: a call's parts in the periods that it spans."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from detectors.periods.ring import Periods
 from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
 from schemas.events import CALL_MS_MAX
+from schemas.policy import LIVE
 from schemas.units import Ints
 
 
@@ -35,7 +36,7 @@ def split(periods: Periods, start_ms: Ints, end_ms: Ints) -> tuple[Ints, Ints, I
 class CallTimeParameters(CountingParameters, kw_only=True, frozen=True):
     """`limit_ms` is the longest calling time of a period that is still allowed."""
 
-    limit_ms: Limit
+    limit_ms: Annotated[Limit, LIVE]
 
 
 class CallTime(CountingRule):

@@ -1,7 +1,6 @@
 """What the counting rules share: more of something in a period than the contract allows."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from detectors.periods.regular import Regularly
 from detectors.periods.ring import PeriodRing, Periods, Steps
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, Standing
 from detectors.state.columns import Field
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -39,11 +38,11 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     """
 
     retention_periods: Positive
-    applies_to: Literal["unlimited", "all"] = "all"
+    applies_to: Annotated[Literal["unlimited", "all"], LIVE] = "all"
     window: Literal["calendar", "rolling"] = "calendar"
     length_seconds: Positive | None = None
     step_seconds: Positive | None = None
-    regular_periods: Positive | None = None
+    regular_periods: Annotated[Positive | None, LIVE] = None
     regular_window: Positive | None = None
 
     def __post_init__(self) -> None:
@@ -326,15 +325,15 @@ class CountingRule:
         newest = self.periods.period_of(batch.watermark_ms)[row]
         in_time = period >= newest - self.retained
         row, period, amount = row[in_time], period[in_time], amount[in_time]
-        slot, more = batch.slot[row], {"corrects": correction.corrects}
+        slot = batch.slot[row]
         limits = self.limits(slot, customers)
         hits = []
         for at, before, after in self.ring.take_off(columns[self.name], slot, period, amount):
             limit = int(limits[at])
             if after <= limit < before and not self.rolling:
                 of, told = int(row[at]), int(period[at])
-                hit = self._hit(batch, of, int(slot[at]), "cleared", told, after, limit, more)
-                hits.append(replace(hit, event_time_ms=correction.event_time_ms))
+                hit = self._hit(batch, of, int(slot[at]), "cleared", told, after, limit, {})
+                hits.append(correction.told(hit))
         return hits
 
     def catch_up(

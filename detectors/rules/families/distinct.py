@@ -17,7 +17,7 @@ from detectors.periods.ring import Periods, Steps
 from detectors.rules.contract import Batch, Customers, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.contacts import Contacts
-from detectors.state.log import LogsOfRule
+from detectors.state.log import Log, LogsOfRule
 from schemas.hashing import Hashes, mix
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
@@ -111,7 +111,7 @@ class DistinctRule(LogsOfRule):
         self.strides = np.array([span.stride for span in self.spans])
         self.reported_back = 0
         self.contacts = Contacts(parameters.contacts_max, slack=self.retained // 24)
-        self.logs: tuple[Any, ...] = (self.contacts,)
+        self.logs: tuple[Log, ...] = (self.contacts,)
         self.episodes = [Episodes(span.steps) for span in self.spans]
         self.reported: dict[int, list[list[int]]] = {}
         self.saturated: dict[int, int] = {}

@@ -17,9 +17,10 @@ from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import Batch
 from detectors.state.cells import Cells
 from detectors.state.columns import Field
+from schemas.amounts import Unit
 from schemas.fields import ABSENT, ACK, SYN, TCP
 from schemas.hashing import Hashes
-from schemas.policy import Positive, RuleParameters
+from schemas.policy import LIVE, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import MINUTE_MS, Ints, Mask
 
@@ -35,6 +36,23 @@ PACKETS_A_LOAD = 20
 LOAD = np.dtype("<u2")
 MEASURES = ("packets", "flows", "syn_flows")
 
+RATES = (
+    Unit(
+        "packets_per_minute",
+        "{observed} packets to one address in a minute, two minutes running",
+    ),
+    Unit(
+        "flows_per_minute",
+        "{observed} connections to one address in a minute, two minutes running",
+    ),
+    Unit(
+        "syn_flows_per_minute",
+        "{observed} connection attempts to one address that nobody answered in a minute, two "
+        "minutes running",
+    ),
+)
+"""Units of the measures, each a minute."""
+
 
 class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     """What a minute between a customer and an address holds at most; the value is still allowed.
@@ -46,12 +64,12 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     most; `retention_minutes` is how late a flow may be.
     """
 
-    packets_per_second: Positive
-    flows_per_second: Positive
-    syn_per_second: Positive
-    syn_share_per_mille: Annotated[int, Meta(ge=0, lt=1000)]
-    transfer_bytes_per_packet: Annotated[int, Meta(ge=1, le=65_535)]
-    watch_per_second: Annotated[int, Meta(ge=0, le=1000)]
+    packets_per_second: Annotated[Positive, LIVE]
+    flows_per_second: Annotated[Positive, LIVE]
+    syn_per_second: Annotated[Positive, LIVE]
+    syn_share_per_mille: Annotated[int, Meta(ge=0, lt=1000), LIVE]
+    transfer_bytes_per_packet: Annotated[int, Meta(ge=1, le=65_535), LIVE]
+    watch_per_second: Annotated[int, Meta(ge=0, le=1000), LIVE]
     retention_minutes: Annotated[int, Meta(ge=1, le=60)]
     cells_max: Annotated[int, Meta(ge=2)]
 

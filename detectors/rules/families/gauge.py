@@ -13,7 +13,7 @@ from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.events import AMOUNT_MAX
 from schemas.fields import ABSENT
-from schemas.policy import Policy, RuleParameters
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import Ints, Mask
 
@@ -21,7 +21,7 @@ from schemas.units import Ints, Mask
 class GaugeParameters(RuleParameters, kw_only=True, frozen=True):
     """`limit` is the highest amount that is still allowed."""
 
-    limit: Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
+    limit: Annotated[int, Meta(ge=0, le=AMOUNT_MAX), LIVE]
 
 
 class Shown(NamedTuple):

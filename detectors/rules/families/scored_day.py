@@ -14,11 +14,12 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosingRuleBase, PeriodCloser
+from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput
+from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Level, Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -37,11 +38,11 @@ class ScoredParameters(RuleParameters, kw_only=True, frozen=True):
     `candidates_max` bounds who is remembered until the other kinds have closed the day too.
     """
 
-    score_min: Annotated[int, Meta(ge=1, le=1000)]
+    score_min: Annotated[int, Meta(ge=1, le=1000), LIVE]
     lateness_hours: Annotated[int, Meta(ge=0, le=23)]
     retention_periods: Positive
     candidates_max: Positive
-    applies_to: Literal["consumer", "all"] = "consumer"
+    applies_to: Annotated[Literal["consumer", "all"], LIVE] = "consumer"
 
 
 class ScoredDays(ClosingRuleBase):

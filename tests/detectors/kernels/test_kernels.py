@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detectors.kernels import sameness, scatter
 from detectors.kernels.chains import rounds
-from detectors.kernels.hashing import ABSENT, HashMap
+from detectors.kernels.hashing import ABSENT, SPREAD, HashMap
 from detectors.kernels.linear_counting import estimates
 from detectors.kernels.majority import Votes, vote
 from detectors.kernels.overlaps import most_at_once
@@ -21,7 +21,7 @@ from detectors.state import cells, chunks
 from detectors.state.cells import Cells
 from detectors.state.chunks import ChunkLog
 from detectors.state.contacts import Contacts
-from schemas.hashing import SPREAD, hash_strings, mix
+from schemas.hashing import hash_strings, mix
 from tests.support.reference import naive
 
 settings.register_profile(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.fold.findings import KNOWN_MS, MEANS_MS, known_ms
+from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from schemas.events import Sms
 from tests.support.harness.runs import IDS_MAX, Run, checkpoint, told
@@ -68,10 +68,10 @@ def test_a_finding_is_known_with_the_watermark_that_closed_its_period(case, data
         seen = len(run.findings)
         run.fold([event], [number])
         for finding in run.findings[seen:]:
-            if KNOWN_MS in finding.evidence:
+            if finding.closed_period:
                 wait_ms = MEANS_MS if finding.rule in partition.cohort_rules else 0
                 after_ms = reached(partition, finding.rule)
-                assert before_ms[finding.rule] < known_ms(finding) - wait_ms <= after_ms
+                assert before_ms[finding.rule] < finding.known_ms - wait_ms <= after_ms
 
 
 def reached(partition, rule):

@@ -291,7 +291,7 @@ def test_a_judged_day_is_in_breach_once_the_event_that_hid_it_is_taken_back(rule
     findings = Run(only(DAYS, rule)).in_parts(history, range(len(history))).findings
     assert [(f.customer_id, f.level) for f in findings] == [("c1", "breach")]
     assert findings[0].event_time_ms == later_ms
-    assert findings[0].evidence["corrects"] == "e-0"
+    assert findings[0].corrects == "e-0"
 
 
 def standing(findings):
@@ -495,7 +495,7 @@ def test_a_view_over_midnight_is_taken_back_from_both_days():
         [f for f in run.findings if f.level == level] for level in ("breach", "cleared")
     )
     assert [f.window.start_ms for f in breaches] == [f.window.start_ms for f in ends] == days
-    assert {f.evidence["corrects"] for f in ends} == {"e-1"}
+    assert {f.corrects for f in ends} == {"e-1"}
 
 
 def test_a_view_that_had_to_go_for_one_that_is_taken_back_is_remembered_again():

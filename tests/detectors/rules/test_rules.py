@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.fold.cohort_means import Averages
-from detectors.fold.findings import KNOWN_MS
 from detectors.fold.partition import Partition
 from detectors.rules.registry import RULES
 from schemas.records import CohortAverage
@@ -41,7 +40,7 @@ def at_once(findings):
     """What each kind of usage showed with its events, over all rules: as the ladder hears it."""
     ordered = defaultdict(list)
     for finding in findings:
-        if KNOWN_MS not in finding.evidence and len(RULES[finding.rule].reads) == 1:
+        if not finding.closed_period and len(RULES[finding.rule].reads) == 1:
             ordered[RULES[finding.rule].reads[0]].append(finding.finding_id)
     return ordered
 

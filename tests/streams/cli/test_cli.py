@@ -13,7 +13,7 @@ import zstandard
 from detectors.policies.editions import default_policy_path
 from detectors.rules.registry import RULES
 from schemas.records import Action, Customer
-from streams.broker.decide import decision_of
+from streams.broker.produce import decision_of
 from streams.files import sinks
 from streams.files.sources import read_records
 from tests.support.harness.command import assert_one_sentence, fairuse

@@ -27,7 +27,7 @@ from schemas.records import (
 from streams.explain.case import Case, ExplainError, case_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
-from streams.explain.recompute import Policies, recompute
+from streams.explain.recompute import PolicyHistory, recompute
 from streams.explain.spans import InputGone, Why, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.texts import LANGUAGES, texts_in
@@ -92,7 +92,9 @@ def computed(folder, case, files=(), partitions=1, policy=None):
     for finding in case.findings:
         chunks = read_files(spans_of(finding.evidence), files, now)
         outcomes.append(
-            recompute(finding, Policies(policy), customers_of(folder), chunks, partitions, IDS_MAX)
+            recompute(
+                finding, PolicyHistory(policy), customers_of(folder), chunks, partitions, IDS_MAX
+            )
         )
     return Explanation(case, outcomes, f"{policy.name} {policy.version}")
 
@@ -187,7 +189,7 @@ def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path)
         outcomes = [
             recompute(
                 finding,
-                Policies(policy),
+                PolicyHistory(policy),
                 [],
                 read_files(spans_of(finding.evidence), [path], now),
                 1,
@@ -223,10 +225,10 @@ def test_what_says_that_a_breach_is_over_agrees_too(folder, partitions):
     """Whether or not anything was in force by then that it ends."""
     policy, customers = policy_of(folder), customers_of(folder)
     _, findings = results_of(folder, partitions)
-    cleared = [f for f in findings if f.level == "cleared" and "corrects" not in f.evidence]
+    cleared = [f for f in findings if f.level == "cleared" and f.corrects is None]
     for finding in cleared:
         chunks = read_files(spans_of(finding.evidence), (), now)
-        outcome = recompute(finding, Policies(policy), customers, chunks, partitions, IDS_MAX)
+        outcome = recompute(finding, PolicyHistory(policy), customers, chunks, partitions, IDS_MAX)
         assert outcome.differences == [], finding
     assert cleared
 

@@ -131,4 +131,5 @@ def test_in_a_replay_it_is_the_clock_that_counts(tmp_path):
     ]
     assert replay.reasons == {"time_out_of_range": 2}
     replay.end()
-    assert [early.action_id for early in dossier_of(replay.verdicts[0], UNPLACED).early] == ["a-1"]
+    dossier = dossier_of(replay.ladders.of_partition[0], UNPLACED)
+    assert [early.action_id for early in dossier.early] == ["a-1"]

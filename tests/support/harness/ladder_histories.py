@@ -4,12 +4,11 @@ Plain `random`, so that a hundred thousand of them take two minutes. `Enforcemen
 only and knows what is in force by them; `Causes` sees what comes in and knows what is in breach.
 """
 
-from detectors.fold.findings import known_ms
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, strength
 from detectors.ladder.dossier import KEPT_BACK, UNPLACED, unpack_dossier
 from detectors.ladder.ladder import Ladder
+from detectors.rules import registry
 from schemas.records import Decision, EnforcementResult
-from schemas.safeguards import AT_ONCE
 from tests.support.harness.ladder_story import (
     DAY_MS,
     START_MS,
@@ -26,6 +25,11 @@ RULES = (
     *("portscan", "ddos", "mail_spam", "portscan_slow", "data_bundle", "roaming_volume"),
     *("storage_capacity", "storage_contacts", "storage_ended", "inactive", "inbound_abuse"),
 )
+AT_ONCE = {
+    name: rule.declaration.urgency
+    for name, rule in registry.RULES.items()
+    if rule.declaration.urgency
+}
 LASTING = {rule for rule in STATES if rule not in AT_ONCE} | {"data_bundle"}
 """Rules whose breach goes on until it is cleared."""
 
@@ -57,7 +61,7 @@ class Causes:
         """Take in a finding."""
         rule, start_ms = found.rule, found.window.start_ms
         told = rule, start_ms, found.level
-        if "corrects" in found.evidence:
+        if found.corrects is not None:
             self.told = {known for known in self.told if known[:2] != told[:2]}
             if start_ms in self.windows.get(rule, ()):
                 self.end(rule)
@@ -460,7 +464,7 @@ def power(action):
 
 
 def _time_ms(kind, record):
-    return known_ms(record) if kind == FINDINGS else record.time_ms
+    return record.known_ms if kind == FINDINGS else record.time_ms
 
 
 def _is_for_the_brake(kind, record):

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from detectors.fold.findings import KNOWN_MS, WATERMARK_MS
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.dossier import Dossier, key_of, unpack_dossier
 from detectors.ladder.ladder import Ladder
@@ -44,11 +43,7 @@ def finding(
     """
     start_ms = at(days if window is None else window)
     kind = "state" if rule in STATES else "day"
-    more = {"corrects": "e-1"} if taken else {}
-    if closed is not None:
-        more[KNOWN_MS] = at(closed)
-    elif reached is not None:
-        more[WATERMARK_MS] = at(reached)
+    known = next((days for days in (closed, reached) if days is not None), days)
     end_ms = None if kind == "state" and level != "cleared" else start_ms + DAY_MS
     span = Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
     return Finding(
@@ -57,13 +52,16 @@ def finding(
         customer_id=customer,
         event_time_ms=at(days),
         level=level,
+        known_ms=at(known),
+        corrects="e-1" if taken else None,
+        closed_period=closed is not None,
         window=span,
         observed=351,
         limit=350,
         unit=UNITS.get(rule, "messages"),
         policy=REF,
         shadow=shadow,
-        evidence={"observed": 351, **more},
+        evidence={"observed": 351},
     )
 
 

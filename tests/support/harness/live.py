@@ -268,8 +268,9 @@ def replayed(
     for results in map(replay.take, chunks(files, wall_clock)):
         findings |= {f.finding_id: msgspec.to_builtins(f) for f in results.findings}
         actions |= {a.action_id: msgspec.to_builtins(a) for a in results.actions}
-    for partition, verdicts in zip(replay.partitions, replay.verdicts, strict=True):
-        due = verdicts.tick(partition.reached_ms())
+    ladders = replay.ladders.of_partition
+    for partition, ladder in zip(replay.usage.partitions, ladders, strict=True):
+        due = ladder.tick(partition.reached_ms())
         actions |= {action.action_id: msgspec.to_builtins(action) for action in due}
     return replay, findings, actions
 
@@ -293,7 +294,7 @@ def assert_equal_to_replay(
         assert time.monotonic() < deadline, differs
         time.sleep(POLL_SECONDS)
     detect, _ = recovered(bootstrap, app_id, policy, partitions)
-    for live, again in zip(detect, replay.partitions, strict=True):
+    for live, again in zip(detect, replay.usage.partitions, strict=True):
         assert live.directory.size == again.directory.size
         for slot in range(again.directory.size):
             customer_id = again.directory.name(slot).decode()

@@ -2,8 +2,9 @@
 
 from math import log
 
+from detectors.kernels.hashing import SPREAD
 from schemas.events import Sms, Voice
-from schemas.hashing import SPREAD, hash_strings
+from schemas.hashing import hash_strings
 from tests.support.reference.scored import ScoredDays, histories_of
 from tests.support.strategies.drawing import DAY_MS, HOUR_MS, MIDNIGHTS_MS, MINUTE_MS, choices
 

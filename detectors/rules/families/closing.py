@@ -1,0 +1,86 @@
+"""What rules share that look at whole periods once they are closed."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.periods.closing import PeriodCloser
+from detectors.rules.contract import RuleOutput
+from detectors.state.customers import Customers
+from schemas.units import Ints
+
+
+class ClosingRuleBase:
+    """How a `ClosingRule` closes: `closing` says which periods, `close_periods` what follows."""
+
+    closing: PeriodCloser
+
+    def close_periods(
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
+    ) -> RuleOutput:
+        """What the periods lead to that are closed now, at least one."""
+        raise NotImplementedError
+
+    def period_of(self, time_ms: Ints) -> Ints:
+        """The period that each time is in, shape (n,)."""
+        return self.closing.periods.period_of(time_ms)
+
+    def closing_period(self, watermark_ms: Ints) -> Ints:
+        """The last period closed at each watermark, shape (n,)."""
+        return self.closing.last(watermark_ms)
+
+    def may_close(self, watermark_ms: int) -> bool:
+        """Whether a watermark may close another period."""
+        return watermark_ms >= self.closing.next_ms
+
+    def has_closed(self, period_start_ms: int) -> bool:
+        """Whether a period is closed, so that nothing more is added to it."""
+        (period,) = self.period_of(np.array([period_start_ms])).tolist()
+        return period <= self.closing.closed
+
+    def closes_ms(self, period_end_ms: int) -> int:
+        """The watermark that closes a period."""
+        return period_end_ms + self.closing.lateness_ms
+
+    def closed_between(self, after_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
+        """Start of each period that a watermark closes on its way, and the watermark that does."""
+        (last,) = self.closing_period(np.array([until_ms])).tolist()
+        for period in range(last, -1, -1):
+            start_ms, end_ms = self.closing.periods.bounds(period)
+            if self.closes_ms(end_ms) <= after_ms:
+                return
+            yield start_ms, self.closes_ms(end_ms)
+
+    def known_ms(self, time_ms: int) -> int:
+        """When the period that holds a time, or ends with it, is closed."""
+        (period,) = self.period_of(np.array([time_ms - 1])).tolist()
+        return self.closes_ms(self.closing.periods.bounds(period)[1])
+
+    def pass_time(
+        self,
+        columns: Mapping[str, NDArray],
+        kind: str,
+        watermark_ms: int,
+        customers: Customers,
+    ) -> None:
+        """Nothing to do where parameters matter only once every kind has closed a period."""
+
+    def close(
+        self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
+    ) -> RuleOutput:
+        """What every period leads to that the watermark closes now."""
+        if not self.may_close(watermark_ms):
+            return RuleOutput()
+        return self._close(columns, self.closing.reached(watermark_ms), customers)
+
+    def close_ended(
+        self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
+    ) -> RuleOutput:
+        """The same for every period that ended before the last event: the input is at its end."""
+        return self._close(columns, self.closing.ended(last_event_ms), customers)
+
+    def _close(
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
+    ) -> RuleOutput:
+        return self.close_periods(columns, periods, customers) if periods else RuleOutput()
