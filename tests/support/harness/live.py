@@ -41,6 +41,7 @@ BEAT_SECONDS = 0.05
 """Time between the batches of a load with a rate."""
 READY_SECONDS_MAX = 180
 POLL_SECONDS = 0.1
+ENDED_SECONDS_MAX = 30
 MEANS_SECONDS_MAX = 180
 """Means go by way of a topic, and the ladder's time goes on after what was found is heard."""
 
@@ -113,6 +114,10 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.kill()
         return self.process.returncode
+
+    def wait_ended(self) -> int:
+        """Wait until the process ends by itself; its exit code."""
+        return self.process.wait(ENDED_SECONDS_MAX)
 
     def alive(self) -> bool:
         """Whether the process runs."""
