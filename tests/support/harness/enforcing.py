@@ -69,7 +69,7 @@ class Killed(BaseException):
 
 
 class Adapter:
-    """Remembers its instructions; `script` says what happens to each, "done" after its end."""
+    """Remembers its instructions; `script` says what happens to each, then "done"."""
 
     def __init__(self, script=(), announces=False, kinds=None, clock=lambda: 0):
         self.announces = announces
