@@ -50,7 +50,7 @@ class CohortMemory(Struct, Generic[M]):
 
 
 class ClosedPeriod(NamedTuple):
-    """A period that is closed, and what the partition holds."""
+    """A period that is closed, with the columns and customers of the partition."""
 
     columns: Mapping[str, NDArray]
     period: int
@@ -108,6 +108,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to its kind's periods; there are no hits before the means have come."""
         counted = self.counted[batch.kind]
+        # A rule of one kind closes its first period before the first event gets here.
         if counted.ring.newest < 0 and len(self.reads) > 1:
             self.closing.begin(batch.kind, batch.watermark_ms)
         counted.turn(columns, int(self.period_of(batch.watermark_ms[-1:])[0]))

@@ -28,7 +28,7 @@ JUDGED_ONCE = [
 
 
 def handed_out(means):
-    """One mean of a cohort's period, oldest periods first: so `Averages.complete` has them."""
+    """One mean of a cohort's period, oldest periods first: so `CohortMeans.complete` has them."""
     each = {(mean.cohort, mean.period_start_ms): mean for mean in means}
     return sorted(each.values(), key=lambda mean: mean.period_start_ms)
 

@@ -3,7 +3,7 @@
 import pytest
 
 import streams.worker.cohort_feed
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from detectors.policies.editions import load_policy
@@ -37,7 +37,7 @@ def is_complete(averages):
 
 
 def test_a_period_is_settled_with_the_mean_of_its_last_cohort():
-    averages = Averages()
+    averages = CohortMeans()
     averages.add(partial(0, "gold"))
     assert not is_complete(averages)
     averages.add(partial(1, "gold", "silver"))
@@ -50,7 +50,7 @@ def test_a_period_is_settled_with_the_mean_of_its_last_cohort():
 
 
 def test_a_mean_that_was_lost_on_its_way_is_handed_out_again():
-    averages = Averages()
+    averages = CohortMeans()
     for number in range(2):
         averages.add(partial(number, "gold", "silver"))
     gold, silver = averages.complete(2)
@@ -61,7 +61,7 @@ def test_a_mean_that_was_lost_on_its_way_is_handed_out_again():
 
 def test_the_means_of_older_periods_are_handed_out_first():
     """What makes a breach regular lists the breaches before it."""
-    averages = Averages()
+    averages = CohortMeans()
     for number in range(2):
         averages.add(partial(number, "gold", start_ms=MAY_MS, end_ms=JUNE_MS))
         averages.add(partial(number, "gold", "silver"))
@@ -70,7 +70,7 @@ def test_the_means_of_older_periods_are_handed_out_first():
 
 
 def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
-    averages = Averages()
+    averages = CohortMeans()
     averages.add(partial(0))
     assert not is_complete(averages)
     averages.add(partial(1))
@@ -78,7 +78,7 @@ def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
 
 
 def test_what_compaction_left_of_a_period_is_enough():
-    averages, heir = Averages(), Averages()
+    averages, heir = CohortMeans(), CohortMeans()
     for number in range(2):
         averages.add(partial(number, "gold"))
     heir.freeze(*averages.complete(2))

@@ -84,7 +84,7 @@ class Twin:
                 total, customers = total + self.used[who, month], customers + 1
         return PeriodSums(self.months.start_ms(month), total, customers)
 
-    def judge(self, average):
+    def take_mean(self, average):
         """Take in a mean, and report who reaches the limit it makes."""
         month = self.months.of(average.period_start_ms)
         if month in self.averages:
@@ -98,8 +98,8 @@ class Twin:
                 yield from self.breached(who, month, ended_ms)
             running = month + 1 not in self.averages and self.holds(month + 1)
             if running and self.reaches(self.used[who, month + 1], month):
-                judged_ms = ended_ms + self.parameters.lateness_hours * HOUR_MS
-                yield self.found(who, "early", month + 1, month, judged_ms)
+                closed_ms = ended_ms + self.parameters.lateness_hours * HOUR_MS
+                yield self.found(who, "early", month + 1, month, closed_ms)
 
     def holds(self, month):
         return self.newest is not None and self.newest - self.kept <= month <= self.newest
