@@ -13,7 +13,7 @@ from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit
-from detectors.rules.families.cohort import USED, ClosedPeriod, Mean, MeanRule
+from detectors.rules.families.cohort import USED, Mean, MeanRule, PeriodView
 from schemas.amounts import BYTES
 from schemas.policy import LIVE, Natural, Policy, Positive
 from schemas.records import CohortSum, Level
@@ -166,7 +166,7 @@ class DataMonthlyRatio(MeanRule):
 
     # -- closed months --------------------------------------------------------------------------
 
-    def cohort_sums(self, closed: ClosedPeriod) -> list[CohortSum]:
+    def cohort_sums(self, closed: PeriodView) -> list[CohortSum]:
         """The sum over all who have the unlimited offer."""
         used, customers = self.used(closed, "data"), closed.customers
         slot = np.arange(len(used))
@@ -180,7 +180,7 @@ class DataMonthlyRatio(MeanRule):
         return COHORT, {"": Mean(given["cohort_bytes"], given["cohort_customers"])}
 
     def find_breaches(
-        self, closed: ClosedPeriod, cohort: str, means: Mapping[str, Mean]
+        self, closed: PeriodView, cohort: str, means: Mapping[str, Mean]
     ) -> list[Hit]:
         """The month's breaches, and early warnings of the next one if its mean has not come."""
         month = closed.period
@@ -192,7 +192,7 @@ class DataMonthlyRatio(MeanRule):
             hits += [replace(hit, event_time_ms=known_ms, known_ms=known_ms) for hit in early]
         return hits
 
-    def _reaching(self, closed: ClosedPeriod, mean_month: int) -> list[Hit]:
+    def _reaching(self, closed: PeriodView, mean_month: int) -> list[Hit]:
         """The hits of all whose use of a month reaches the limit of a month's mean."""
         limit = self._limit(mean_month)
         if limit is None:
@@ -236,8 +236,12 @@ class DataMonthlyRatio(MeanRule):
         return limit is not None and used >= limit
 
     def _month_evidence(self, month: int, observed: int) -> dict[str, Any]:
-        total, customers = self._mean(month)
-        return {"observed": observed, "cohort_bytes": total, "cohort_customers": customers}
+        mean = self._mean(month)
+        return {
+            "observed": observed,
+            "cohort_bytes": mean.total,
+            "cohort_customers": mean.customers,
+        }
 
     def _hit(
         self,

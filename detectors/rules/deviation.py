@@ -13,9 +13,9 @@ from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, Level, Standing
 from detectors.rules.families.cohort import (
-    ClosedPeriod,
     CohortMemory,
     CohortRuleBase,
+    PeriodView,
     by_cohort,
     slots_of,
 )
@@ -168,7 +168,7 @@ class Deviation(CohortRuleBase[Spread]):
 
     # -- closed weeks ---------------------------------------------------------------------------
 
-    def cohort_sums(self, closed: ClosedPeriod) -> list[CohortSum]:
+    def cohort_sums(self, closed: PeriodView) -> list[CohortSum]:
         """Each feature of each cohort, over the customers who used anything in the week."""
         everybody = np.arange(closed.customers.directory.size)
         slot, values = self._values(closed.columns, closed.period, everybody)
@@ -209,7 +209,7 @@ class Deviation(CohortRuleBase[Spread]):
         return given["cohort"], spreads
 
     def find_breaches(
-        self, closed: ClosedPeriod, cohort: str, means: Mapping[str, Spread]
+        self, closed: PeriodView, cohort: str, means: Mapping[str, Spread]
     ) -> list[Hit]:
         """The customers of a cohort whose week is far above the others', in the order of slots."""
         self._forget(max(self.means) - WEEKS_MAX - self.regularly.window)

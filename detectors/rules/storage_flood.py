@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
@@ -14,10 +14,10 @@ from detectors.periods.closing import PERIODS_KEPT, PeriodCloser
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput
 from detectors.rules.families.cohort import (
     USED,
-    ClosedPeriod,
     CohortMemory,
     Mean,
     MeanRule,
+    PeriodView,
     by_cohort,
 )
 from schemas.amounts import BYTES
@@ -30,7 +30,7 @@ SHORTEST_DAY_HOURS = 23
 """A day on which the clocks go an hour forward."""
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True):
     """A customer who may be above the limit of a day, and the hash of the cohort."""
 
     customer_id: str
@@ -120,12 +120,12 @@ class StorageFlood(MeanRule):
         """This partition's partial sums of the newest days that are closed now."""
         newest = periods[-PERIODS_KEPT:]
         for day in newest:
-            self._remember_candidates(ClosedPeriod(columns, day, customers))
+            self._remember_candidates(PeriodView(columns, day, customers))
         kept = range(periods.stop - PERIODS_KEPT, periods.stop)
         self.candidates = {day: c for day, c in self.candidates.items() if day in kept}
         return super().close_periods(columns, newest, customers)
 
-    def _remember_candidates(self, closed: ClosedPeriod) -> None:
+    def _remember_candidates(self, closed: PeriodView) -> None:
         """Keep who may be above the limit: when the mean comes, other days have taken the cells."""
         written, customers = self.used(closed, "storage"), closed.customers
         slot = np.flatnonzero(written >= self.parameters.at_least_bytes)
@@ -136,7 +136,7 @@ class StorageFlood(MeanRule):
         if most_first:
             self.candidates[closed.period] = most_first[: self.parameters.candidates_max]
 
-    def cohort_sums(self, closed: ClosedPeriod) -> list[CohortSum]:
+    def cohort_sums(self, closed: PeriodView) -> list[CohortSum]:
         """What each cohort's customers wrote, over those who were there that day."""
         start_ms, end_ms = self.periods.bounds(closed.period)
         written, customers = self.used(closed, "storage"), closed.customers
@@ -156,7 +156,7 @@ class StorageFlood(MeanRule):
         return given["cohort"], {"": Mean(given["cohort_bytes"], given["cohort_customers"])}
 
     def find_breaches(
-        self, closed: ClosedPeriod, cohort: str, means: Mapping[str, Mean]
+        self, closed: PeriodView, cohort: str, means: Mapping[str, Mean]
     ) -> list[Hit]:
         """The breaches of a cohort's day, each once: its candidates are forgotten."""
         mean, day, key = means[""], closed.period, int(hash_strings([cohort])[0])

@@ -8,7 +8,7 @@ import numpy as np
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import Batch, Customers, Declaration, Hit
-from detectors.rules.families.cohort import USED, ClosedPeriod, Mean, MeanRule
+from detectors.rules.families.cohort import USED, Mean, MeanRule, PeriodView
 from schemas.amounts import BYTES, CALL_TIME, MESSAGES
 from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortSum
@@ -99,7 +99,7 @@ class UsageDouble(MeanRule):
             return {USED: np.where(fields["is_originated"], fields["duration_ms"], 0)}
         return {USED: fields["bytes"]}
 
-    def cohort_sums(self, closed: ClosedPeriod) -> list[CohortSum]:
+    def cohort_sums(self, closed: PeriodView) -> list[CohortSum]:
         """The sum of each service, over everybody who was there or used any of them."""
         used = {kind: self.used(closed, kind) for kind in self.reads}
         any_use = np.any([of_kind > 0 for of_kind in used.values()], axis=0)
@@ -132,7 +132,7 @@ class UsageDouble(MeanRule):
         return "", means
 
     def find_breaches(
-        self, closed: ClosedPeriod, cohort: str, means: Mapping[str, Mean]
+        self, closed: PeriodView, cohort: str, means: Mapping[str, Mean]
     ) -> list[Hit]:
         """Everybody who reaches the limit of a service, in the order of slots."""
         services: dict[int, dict[str, dict[str, Any]]] = {}
@@ -141,7 +141,7 @@ class UsageDouble(MeanRule):
             if limit is None:
                 continue
             used = self.used(closed, kind)
-            total, count = means[kind]
+            total, count = means[kind].total, means[kind].customers
             for slot in np.flatnonzero(used >= limit).tolist():
                 observed = int(used[slot])
                 services.setdefault(slot, {})[kind] = {

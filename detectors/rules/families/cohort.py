@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts
-from detectors.periods.closing import PeriodCloser
+from detectors.periods.closing import ClosedPeriods, PeriodCloser
 from detectors.rules.contract import (
     Batch,
     Correction,
@@ -45,11 +45,11 @@ class CohortMemory(Struct, Generic[M]):
     """
 
     newest: dict[str, int]
-    closing: Any
+    closing: ClosedPeriods
     means: dict[int, dict[str, dict[str, M]]]
 
 
-class ClosedPeriod(NamedTuple):
+class PeriodView(NamedTuple):
     """A period that is closed, with the columns and customers of the partition."""
 
     columns: Mapping[str, NDArray]
@@ -141,7 +141,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
 
     # -- closed periods -------------------------------------------------------------------------
 
-    def cohort_sums(self, closed: ClosedPeriod) -> Sequence[CohortSum]:
+    def cohort_sums(self, closed: PeriodView) -> Sequence[CohortSum]:
         """This partition's partial sums of a closed period."""
         raise NotImplementedError
 
@@ -149,7 +149,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
         self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
         """This partition's partial sums of every period that is closed now."""
-        closed = [ClosedPeriod(columns, period, customers) for period in periods]
+        closed = [PeriodView(columns, period, customers) for period in periods]
         sums = ((*self.periods.bounds(c.period), tuple(self.cohort_sums(c))) for c in closed)
         return RuleOutput(sums=tuple(PeriodSums(*each) for each in sums))
 
@@ -163,7 +163,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
         """What is kept of a mean record."""
         raise NotImplementedError
 
-    def find_breaches(self, closed: ClosedPeriod, cohort: str, means: Mapping[str, M]) -> list[Hit]:
+    def find_breaches(self, closed: PeriodView, cohort: str, means: Mapping[str, M]) -> list[Hit]:
         """Compare a cohort's customers with its means, which are all there."""
         raise NotImplementedError
 
@@ -185,7 +185,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
         known[part] = self.mean_of(part, average)
         hits = []
         if len(known) == len(self.parts):
-            hits = self.find_breaches(ClosedPeriod(columns, period, customers), cohort, known)
+            hits = self.find_breaches(PeriodView(columns, period, customers), cohort, known)
         oldest = max(self.means) - self.means_kept + 1
         self.means = {each: means for each, means in self.means.items() if each >= oldest}
         return hits
@@ -201,7 +201,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
         period = self._period_at(period_start_ms)
         cohort, means = self.means_in(given)
         self.means.setdefault(period, {})[cohort] = means
-        return self.find_breaches(ClosedPeriod(columns, period, customers), cohort, means)
+        return self.find_breaches(PeriodView(columns, period, customers), cohort, means)
 
     def _period_at(self, start_ms: int) -> int:
         return int(self.period_of(np.array([start_ms]))[0])
@@ -279,7 +279,7 @@ USED = "used"
 """The column that counts a kind's use."""
 
 
-class Mean(NamedTuple):
+class Mean(Struct, frozen=True):
     """What a cohort's customers used in a period, over all partitions."""
 
     total: int
@@ -305,7 +305,7 @@ class MeanRule(CohortRuleBase[Mean]):
         self.ratio = Fraction(str(parameters.ratio))
         self.unit_of = dict(zip(self.reads, self.declaration.units, strict=True))
 
-    def used(self, closed: ClosedPeriod, kind: str) -> Ints:
+    def used(self, closed: PeriodView, kind: str) -> Ints:
         """What each customer used, 0 where the period has no cells, shape (customers,)."""
         slot = np.arange(closed.customers.directory.size)
         return self.counted[kind].amounts_in(closed.columns, USED, closed.period, slot)

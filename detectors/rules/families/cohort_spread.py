@@ -1,8 +1,7 @@
 """The features in which a customer's week is compared with a cohort's, and the cohort's spread."""
 
-from typing import NamedTuple
-
 import numpy as np
+from msgspec import Struct
 
 from detectors.kernels.log_bins import LogBins
 from detectors.kernels.spread import deviation, median
@@ -24,7 +23,7 @@ SHARE_STEP, SHARE_MAX = 10, 1000
 """Bins of shares are one per cent wide; shares are per mille."""
 
 
-class Spread(NamedTuple):
+class Spread(Struct, frozen=True):
     """Median and median absolute deviation of a feature, in eighths of doublings or per mille."""
 
     customers: int
