@@ -9,7 +9,7 @@ from msgspec import Struct
 from detectors.ladder.answers import answered, keep_early
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.brake import HeldAction
-from detectors.ladder.decisions import close_case, decided, let_go
+from detectors.ladder.decisions import decided, end_case, let_go
 from detectors.ladder.dossier import (
     UNPLACED,
     WAITING_MAX,
@@ -18,7 +18,7 @@ from detectors.ladder.dossier import (
     key_of,
     unpack_dossier,
 )
-from detectors.ladder.steps import found
+from detectors.ladder.steps import take_finding
 from detectors.ladder.stored_ladder import StoredLadder
 from detectors.ladder.timers import advance, first_waiting, take
 from detectors.ladder.turn import Turn
@@ -151,7 +151,7 @@ class Ladder:
         key = key_of(rule.service, finding.customer_id)
         if finding.closed_period:
             return self._let_wait(key, finding)
-        return self._take(key, finding.known_ms, found, finding)
+        return self._take(key, finding.known_ms, take_finding, finding)
 
     def _let_wait(self, key: str, finding: Finding) -> list[Action]:
         """Keep what a closed period showed until its time: other findings of then may be to come.
@@ -236,7 +236,7 @@ class Ladder:
 
         def drop(turn: Turn, held: HeldAction) -> None:
             turn.drop(held.action_id)
-            close_case(turn, held.rule, decision)
+            end_case(turn, held.rule, decision)
 
         return self._come_to_held(decision) + self._with_held(decision, drop)
 

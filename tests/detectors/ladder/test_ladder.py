@@ -1017,7 +1017,7 @@ def test_a_state_that_ends_in_the_moment_it_was_known_ends_after_it():
     (notice,) = story.tick(4)
     assert (notice.kind, notice.decided_ms) == ("notify", at(3))
     dossier = dossier_of(story.verdicts, "mobile")
-    assert (dossier.waiting, dossier.cases["inactive"].holds) == ([], False)
+    assert (dossier.waiting, dossier.cases["inactive"].lasts) == ([], False)
 
 
 def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():

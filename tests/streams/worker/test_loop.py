@@ -80,7 +80,7 @@ def held_by_the_ladder(bootstrap):
     held = {}
     for verdict in verdicts:
         for key, packed in verdict.state.cases.items():
-            for hold in unpack_dossier(packed).holds.values():
+            for hold in unpack_dossier(packed).in_force.values():
                 if hold.rule:
                     action = actions[hold.action_id]
                     held[customer_of(key)] = spelled(
