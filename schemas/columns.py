@@ -1,4 +1,4 @@
-"""Usage events as columns: what decoding makes and what detectors read."""
+"""Usage events as columns: decoding makes them, the detectors read them."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ class Columns:
     kind
         "sms", "voice", ...: the tag of the events.
     record
-        Which of the decoded records each row is, int64.
+        Index of each row's record in the batch that was decoded, int64.
     offset
-        Where each event stood: its offset in the partition, or its running number in the files.
+        Offset of each event in its partition, or its running number in the files, int64.
     customer_id
         UTF-8, an object column of bytes.
     customer_hash
@@ -27,10 +27,10 @@ class Columns:
     time_ms
         Start of the use, int64.
     corrects
-        Hash of the event that each row replaces or takes back, uint64, zero for none; None where
-        no row does.
+        Hash of the event that each row replaces or takes back, uint64, zero for none; None if no
+        row is a correction.
     fields
-        What the rules read of this kind (see schemas/fields.py).
+        The columns that rules read of this kind (schemas/fields.py).
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""From the bytes of records to columns, and the reason for each record that can't be used."""
+"""Decode the bytes of usage records into columns; say of each unusable record why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ AHEAD_MS_MAX = DAY_MS
 """An event, an answer or a decision may be this far ahead of the time at which its record came."""
 
 AHEAD = "time_out_of_range", "more than 24 h ahead of the record's own time"
-"""Reason and detail of one that is further ahead."""
+"""Reason and detail of a record that is further ahead."""
 
 REASONS = (
     "empty",
@@ -35,13 +35,13 @@ REASONS = (
     "wrong_key",
     "correction",
 )
-"""Why a record can't be used, as dead letters say it; the detectors add `too_late`."""
+"""The reasons of dead letters; the detectors add `too_late`."""
 
 DETAIL_CHARACTERS_MAX = 200
-"""The sender's own text may stand in a detail, so it is cut."""
+"""A detail may quote the sender's own text, so it is cut to this length."""
 
 CORRECTABLE = ("sms", "voice", "data", "stream")
-"""Kinds whose use is counted, and so can be corrected."""
+"""Kinds of which an event can be corrected: their use is added up."""
 
 decoder = msgspec.json.Decoder(UsageEvent)
 KIND_OF = {structure: kind for kind, structure in USAGE_KINDS.items()}
@@ -49,7 +49,7 @@ KIND_OF = {structure: kind for kind, structure in USAGE_KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record that can't be used; `record` is its place among those handed in."""
+    """A record that can't be used; `record` is its index in the batch that was decoded."""
 
     record: int
     reason: str
@@ -70,13 +70,13 @@ def decode(
     values
         The records, JSON in UTF-8.
     offsets
-        Where each stood, shape (n,).
+        Offset of each record, shape (n,).
     arrived_ms
-        When each record was written: what "ahead" is measured against, shape (n,).
+        When each record was written to its topic, ms; an event may be `AHEAD_MS_MAX` later. (n,).
     keys
-        The records' keys, which have to be the customer ids; None for files, which have none.
+        Keys of the records, which have to be the customer ids; None for files, which have no keys.
     kind
-        The only kind of event allowed (a topic holds one); None for any.
+        The only kind of event that is allowed (a topic holds one); None for any.
 
     Returns
     -------
@@ -98,17 +98,17 @@ def decode(
 
 
 def _decode_all(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject]]:
-    """Decode at once, or one by one where any record can't be used."""
+    """Decode all records in one go; one by one if any of them can't be used."""
     try:
         if max(map(len, values), default=0) <= RECORD_BYTES_MAX:  # type: ignore[arg-type]
             return list(map(decoder.decode, values)), []  # type: ignore[arg-type]
     except (ValueError, TypeError, RecursionError):
-        pass  # the slow way finds out which, and why
+        pass  # decoding one by one finds out which record it is, and why
     return _decode_each(values)
 
 
 def _refuse_others(events: list[Any], kind: str) -> list[Reject]:
-    """Take out the events of another kind than the topic's."""
+    """Take out the events whose kind is not that of the topic."""
     rejects = []
     for record, event in enumerate(events):
         if event is not None and type(event) is not USAGE_KINDS[kind]:
@@ -142,8 +142,8 @@ def _decode_each(values: Sequence[bytes | None]) -> tuple[list[Any], list[Reject
 
 
 def reason_of(error: str) -> str:
-    """The dead letter's reason for what the decoder said."""
-    # The sender's own text may stand within the error, but never after the last " - at ".
+    """The reason of a dead letter, from the message of msgspec's validation error."""
+    # The message may quote the sender's own text, but never after the last " - at ".
     said, _, field = error.rpartition(" - at ")
     if not said:
         said, field = error, ""
@@ -172,7 +172,7 @@ def _checked(
     keys: Sequence[bytes | None] | None,
     rejects: list[Reject],
 ) -> Columns:
-    """Refuse what only shows in the columns: times ahead, foreign keys, corrections."""
+    """Refuse rows by what columns show: times ahead, keys of other customers, corrections."""
     bad = columns.time_ms > arrived_ms[columns.record] + AHEAD_MS_MAX
     rejects += [Reject(record, *AHEAD) for record in columns.record[bad].tolist()]
     if keys is not None:
@@ -193,7 +193,7 @@ def _checked(
 
 
 def _wrong_corrections(columns: Columns) -> dict[int, str]:
-    """What is wrong with corrections, by row; only counted use can be taken back."""
+    """What is wrong with corrections, by row."""
     voids, corrects = columns.fields["void"], columns.corrects
     assert corrects is not None
     wrong = dict.fromkeys(
@@ -224,7 +224,7 @@ def _columns(kind: str, rows: list[int], events: list[Any], offsets: Ints) -> Co
 
 
 def _source_hashes(sources: Sequence[str | None]) -> Hashes | None:
-    """Hash of each event's source, zero where not given, shape (n,); None where none is."""
+    """Hash of each event's source, zero where not given, shape (n,); None if no event has one."""
     return None if sources.count(None) == len(sources) else hashed(object_column(sources))
 
 
@@ -234,7 +234,7 @@ def _within(source: Hashes | None, event_id: Hashes) -> Hashes:
 
 
 def _corrections(events: list[Any], source: Hashes | None) -> Hashes | None:
-    """Hash of what each row corrects, zero for none; None where no row corrects or voids."""
+    """Hash of the event that each row corrects, zero for none; None if no row is a correction."""
     corrects = [event.corrects for event in events]
     if not (any(corrects) or any(event.void for event in events)):
         return None

@@ -44,7 +44,7 @@ RECORDS: dict[str, type[Struct]] = {
     "cohort_average": CohortAverage,
     "policy": PolicyRecord,
 }
-"""Every record that gets a schema. A new one also joins the `records` of its topic below."""
+"""Every record that gets a schema. Add a new one to the `records` of its topic below, too."""
 
 EXTRA_RULES: dict[str, dict[str, Any]] = {
     "storage": {
@@ -54,7 +54,7 @@ EXTRA_RULES: dict[str, dict[str, Any]] = {
         ]
     }
 }
-"""What a struct checks in code, said in JSON Schema. A null quantity is no quantity."""
+"""JSON Schema for what a struct checks in code: at least one quantity that is not null."""
 
 CUSTOMER_KEY = {
     "type": "string",
@@ -68,7 +68,7 @@ ANY_KEY = {"description": "the key of the input record, as it came"}
 
 
 class Topic(Struct, kw_only=True, frozen=True):
-    """A topic of the contract; `actions` are seen from fairuse: it receives or sends."""
+    """A topic of the contract; `actions` says whether fairuse receives or sends its records."""
 
     name: str
     title: str
@@ -176,13 +176,13 @@ TOPICS: tuple[Topic, ...] = (
 
 
 def _description(record: type[Struct]) -> str:
-    """Say what a record is, then what it shares with its relatives."""
+    """Docstrings of a record and of the classes that it inherits fields from."""
     family = [kind for kind in record.__mro__ if issubclass(kind, Struct) and kind is not Struct]
     return "\n\n".join(cleandoc(kind.__doc__ or "") for kind in family)
 
 
 def _part(schema: dict[str, Any]) -> dict[str, Any]:
-    """Take the indentation out of a description; msgspec copies docstrings with it."""
+    """A schema whose description is not indented; msgspec copies docstrings with indentation."""
     if "description" not in schema:
         return schema
     return {**schema, "description": cleandoc(schema["description"])}
@@ -269,7 +269,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _text(document: dict[str, Any]) -> str:
-    """Print a document so that the same content always gives the same bytes."""
+    """A document as JSON text; the same content always gives the same bytes."""
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

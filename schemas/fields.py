@@ -1,8 +1,8 @@
-"""What of an event can be read as a column, by name, and how each column is made.
+"""The columns that rules read of an event, by name, and how each is made.
 
-Every field of an event is there under its own name: whole numbers as int64 (`ABSENT` where not
-given), texts as 64-bit hashes (zero where not given) and, for evidence, as themselves under
-`<name>_text`, flags as bool. Beside them stand the columns that say what fields mean (`is_sent`).
+Every field of an event is a column under its own name: whole numbers as int64 (`ABSENT` where not
+given); texts as 64-bit hashes (zero where not given) and, for evidence, as strings under
+`<name>_text`; flags as bool. Derived columns stand beside them, such as `is_sent`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from schemas.hashing import hash_strings
 from schemas.units import Hashes, Ints, Mask, Texts, object_column
 
 ABSENT = -1
-"""A number that an event does not give."""
+"""Stands for a number that an event does not give."""
 
 TEXT = "_text"
 SYN, RST, PSH, ACK, FIN = 0x02, 0x04, 0x08, 0x10, 0x01
@@ -30,7 +30,7 @@ MAIL_PORTS = (25, 465, 587)
 
 
 class Source(Protocol):
-    """Events of one kind; every column has one row an event, shape (n,)."""
+    """Events of one kind, from which columns are made; each method gives one of shape (n,)."""
 
     def ints(self, name: str, absent: int) -> Ints:
         """A whole number of each event."""
@@ -46,9 +46,9 @@ class Source(Protocol):
 
 
 class Fields(Mapping[str, NDArray]):
-    """Columns of events of one kind, each made when it is first asked for.
+    """Columns of events of one kind, each made when it is first read.
 
-    Rows that were taken share what was made with those they were taken from.
+    A column is made for all events; what `take` returns shares it and picks its own rows.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Fields(Mapping[str, NDArray]):
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray]) -> "Fields":
-        """Columns that are there already."""
+        """Fields with these columns, and no others."""
         return cls(None, dict.fromkeys(columns, _unmade), made=dict(columns))
 
     @property
     def source(self) -> Source:
-        """The events that columns are made of; columns `of` a mapping have none."""
-        assert self._source is not None, "these columns were made before"
+        """The events that columns are made from."""
+        assert self._source is not None, "columns of `Fields.of` are never made"
         return self._source
 
     def __getitem__(self, name: str) -> NDArray:
@@ -104,11 +104,11 @@ class Fields(Mapping[str, NDArray]):
 
 
 def _unmade(fields: Fields) -> NDArray:
-    raise KeyError("a column that is not there")
+    raise KeyError("no such column")
 
 
 class Structs:
-    """Events as they were decoded."""
+    """Decoded events, as a `Source` of columns."""
 
     def __init__(self, events: Sequence[Any]) -> None:
         self._events = events
@@ -130,7 +130,7 @@ class Structs:
 
 
 def hashed(texts: Texts) -> Hashes:
-    """Hash of each text, zero where there is none, shape (n,)."""
+    """Hash of each text, zero for None, shape (n,)."""
     given = texts != np.array(None)
     if given.all():
         return hash_strings(texts)
@@ -210,12 +210,12 @@ def _bytes(fields: Fields) -> NDArray:
 
 
 def _sampling(fields: Fields) -> NDArray:
-    """How many packets each one seen stands for."""
+    """How many packets each sampled packet stands for."""
     return np.maximum(fields["sampling_interval"], 1)
 
 
 def _is_failed(fields: Fields) -> NDArray:
-    """Refused or never answered, by the state or else by the TCP flags."""
+    """Refused or never answered, by the state of the flow; without one, by its TCP flags."""
     source = fields.source
     refused = source.equals("state", "rejected") | source.equals("state", "unanswered")
     stated = refused | fields["is_established"]
@@ -223,22 +223,22 @@ def _is_failed(fields: Fields) -> NDArray:
 
 
 def failed_by_flags(protocol: NDArray, flags: NDArray) -> NDArray:
-    """Whether TCP flags (ABSENT if not known) tell of a connection that carried nothing.
+    """Whether TCP flags (ABSENT if not known) show a connection that carried no data.
 
-    It was opened, but no flag was seen except those of the opening: SYN, its answer's ACK, a reset.
+    It was opened (SYN), but no ACK came, or neither PSH nor FIN did.
     """
     opened = (protocol == TCP) & (flags != ABSENT) & ((flags & SYN) != 0)
     return opened & (((flags & ACK) == 0) | ((flags & (PSH | FIN)) == 0))
 
 
 def _is_answered(fields: Fields) -> NDArray:
-    """Known to have been answered; without state and flags it is neither this nor failed."""
-    told = fields["is_established"] | (fields["tcp_flags"] != ABSENT)
-    return told & ~fields["is_failed"]
+    """Known to have been answered; without state and TCP flags it is neither this nor failed."""
+    is_known = fields["is_established"] | (fields["tcp_flags"] != ABSENT)
+    return is_known & ~fields["is_failed"]
 
 
 def _is_to_group(fields: Fields) -> NDArray:
-    """Multicast or broadcast; only failed flows are ever asked about, so only theirs are parsed."""
+    """Sent to a multicast or broadcast address; False for flows that did not fail, to save time."""
     to_group = np.zeros(len(fields["is_failed"]), bool)
     failed = np.flatnonzero(fields["is_failed"])
     addresses = fields["destination_address" + TEXT][failed]
@@ -256,7 +256,7 @@ def is_group_address(address: str) -> bool:
     return parsed.is_multicast or (parsed.version == 4 and int(parsed) & 0xFF == 0xFF)
 
 
-_MEANT: dict[str, dict[str, Callable[[Fields], NDArray]]] = {
+_DERIVED: dict[str, dict[str, Callable[[Fields], NDArray]]] = {
     "sms": {
         "is_originated": _is("direction", "mo"),
         "is_mms": _is("service", "mms"),
@@ -281,7 +281,7 @@ _MEANT: dict[str, dict[str, Callable[[Fields], NDArray]]] = {
 }
 
 FIELDS = {
-    kind: {**_plain(structure), "is_abroad": _is_abroad, **_MEANT[kind]}
+    kind: {**_plain(structure), "is_abroad": _is_abroad, **_DERIVED[kind]}
     for kind, structure in USAGE_KINDS.items()
 }
 """How each column is made, by kind of event and name."""

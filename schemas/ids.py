@@ -1,4 +1,4 @@
-"""Ids that follow from what they name, so that a replay or a second try gives the same ones."""
+"""Ids computed from what they name, so that a replay or a retry gives the same ids."""
 
 from hashlib import blake2b
 
@@ -6,7 +6,7 @@ from schemas.records import PolicyRef, Window
 
 
 def finding_id(rule: str, customer_id: str, window: Window, level: str, policy: PolicyRef) -> str:
-    """Id of the one finding that a rule, customer, window and level have under a policy version.
+    """Id of a finding: the only one of its rule, customer, window and level under a policy version.
 
     Examples
     --------
@@ -20,10 +20,10 @@ def finding_id(rule: str, customer_id: str, window: Window, level: str, policy: 
 
 
 def action_id(kind: str, root: str, step: int) -> str:
-    """Id of the action of a kind that is one step of an episode.
+    """Id of an action: the only one of its kind at one step of an episode.
 
-    `root` is the finding that opened the episode, or what is repaired after it. When the step was
-    decided, and whether by a finding, a timer or a person, has no part in it.
+    `root` is the id of the finding that opened the episode, or of what is repaired after it. When
+    the step was decided, and whether by a finding, a timer or a person, does not change the id.
 
     Examples
     --------

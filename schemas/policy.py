@@ -1,8 +1,8 @@
 """Policy documents: every number, clause and consequence, in TOML.
 
-A document names the parameters of each rule; what parameters a rule has is the rule's own matter
-(`Parameters` in its file), so this module is handed them. Reading collects every mistake with its
-line and its remedy, instead of stopping at the first.
+A document has a table of parameters for each rule. Which parameters a rule takes, and what the
+contracts say of it, stands in the rule's own file; the caller hands both in. Reading collects every
+mistake, with its line and its remedy, instead of stopping at the first.
 """
 
 import re
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from schemas.events import AMOUNT_MAX, Id
 from schemas.records import ActionKind, PolicyName, Service
-from schemas.safeguards import refusals, unsayable
+from schemas.safeguards import Terms, refusals, unsayable
 from schemas.toml_lines import line_of
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -32,41 +32,61 @@ Channel = Literal["text", "mail", "portal", "letter"]
 SUSPENSION_DAYS_MAX = 10
 """A longer suspension becomes a proposal to terminate (base-general 14.1.2)."""
 Exempt = Annotated[frozenset[Id], Meta(max_length=10_000)]
-"""Customers of one rule; a policy is read whole by every worker, so there can't be many."""
+"""Customers who are exempt from a rule; few, since every worker reads the whole policy."""
 
 FIXED_LINE_KBPS_MIN = 256
 """A fixed line is never slowed down below this (base-general 12.3)."""
 
+LIVE = Meta(extra={"live": True})
+"""Marks a parameter that may change while events flow: none of it shapes the state of a rule."""
+
 MISSPELT = 0.8
-"""So alike (of 1) is a name to one that is known, that it can't be meant for anything else."""
+"""Similarity (0 to 1) from which an unknown key is treated as a typo of a known one."""
 
 
 class RuleParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What every rule states: the clause an action cites, the service it restricts, and how.
 
-    `at_once` restricts together with the notice (urgency); `rate_kbps` belongs to `throttle`.
-    `notice_days` and `clear_after_days` stand for those of the ladder, where a rule has its own.
+    With `at_once` the restriction comes together with the notice (urgency); `rate_kbps` belongs to
+    `throttle`. `notice_days` and `clear_after_days` replace those of the ladder for this rule.
     """
 
-    clause: Annotated[str, Meta(min_length=1)]
+    clause: Annotated[str, Meta(min_length=1), LIVE]
     service: Service
-    restriction: ActionKind
-    at_once: bool = False
-    rate_kbps: Positive | None = None
-    human_review: bool = False
-    notice_days: Days | None = None
-    clear_after_days: SomeDays | None = None
+    restriction: Annotated[ActionKind, LIVE]
+    at_once: Annotated[bool, LIVE] = False
+    rate_kbps: Annotated[Positive | None, LIVE] = None
+    human_review: Annotated[bool, LIVE] = False
+    notice_days: Annotated[Days | None, LIVE] = None
+    clear_after_days: Annotated[SomeDays | None, LIVE] = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse a rate without throttling, and one that is too low for a fixed line."""
         if (self.restriction == "throttle") != (self.rate_kbps is not None):
             raise ValueError('`rate_kbps` goes with `restriction = "throttle"`')
         if self.service == "internet" and 0 < (self.rate_kbps or 0) < FIXED_LINE_KBPS_MIN:
             raise ValueError(f"`rate_kbps` of a fixed line can't be below {FIXED_LINE_KBPS_MIN}")
 
 
+def live_parameters(parameters: type[RuleParameters]) -> frozenset[str]:
+    """Names of a rule's parameters that are marked `LIVE`."""
+    return frozenset(
+        field.name
+        for field in msgspec.structs.fields(parameters)
+        if LIVE in getattr(field.type, "__metadata__", ())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRule:
+    """What a policy's table of a rule may hold, and what the contracts say of the rule."""
+
+    parameters: type[RuleParameters]
+    terms: Terms
+
+
 class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What a customer has who was never announced on `customers`."""
+    """The plan of customers who were never announced on the topic `customers`."""
 
     plan: str
     unlimited: list[Literal["sms", "voice", "data"]]
@@ -78,12 +98,12 @@ class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
 
 class LadderParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How a case goes from notice to restriction to suspension, and what holds all of it back.
+    """How a case goes from notice to restriction to suspension, and when the brake holds it back.
 
-    A notice counts once it is delivered; one that is not within `delivery_timeout_hours` goes out
-    by the next of `channels`. An action without an answer for `ack_timeout_hours` goes out again,
-    `attempts_max` times in all. The brake's numbers are for all rules of a partition together, a
-    single rule may use half of them; see docs/LADDER.md.
+    A notice counts once it is delivered. If it is not delivered within `delivery_timeout_hours`, it
+    goes out by the next of `channels`. An action without an answer for `ack_timeout_hours` goes out
+    again, `attempts_max` times in all. The brake's numbers are for all rules of a partition
+    together; a single rule may use half of them (docs/LADDER.md).
     """
 
     notice_days: Days
@@ -105,11 +125,11 @@ class LadderParameters(Struct, kw_only=True, frozen=True, forbid_unknown_fields=
 
 
 TABLES: dict[str, type[Struct]] = {"default_plan": DefaultPlan, "ladder": LadderParameters}
-"""What a policy has besides its rules that is a table of its own."""
+"""The tables of a policy document besides those of its rules."""
 
 
 class Policy(Struct, kw_only=True, frozen=True):
-    """One version of an operator's rules, read and checked."""
+    """A policy document that was read and checked."""
 
     name: PolicyName
     version: PolicyName
@@ -119,11 +139,11 @@ class Policy(Struct, kw_only=True, frozen=True):
     default_plan: DefaultPlan
     ladder: LadderParameters
     exempt: dict[str, Exempt] = {}
-    """Customers that nothing is done about, by rule; what they do is found all the same."""
+    """Customers by rule about whom no action is taken; findings are made all the same."""
     rules: dict[str, RuleParameters]
 
     def is_exempt(self, rule: str, customer_id: str) -> bool:
-        """Whether the ladder passes over what a rule finds about a customer."""
+        """Whether the ladder ignores the findings of a rule about a customer."""
         return customer_id in self.exempt.get(rule, ())
 
 
@@ -141,22 +161,27 @@ class Mistake:
 
 
 class PolicyError(ValueError):
-    """A policy document that can't be used; `mistakes` holds everything that is wrong with it."""
+    """A policy document that can't be used; `mistakes` lists everything that is wrong with it."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         super().__init__("; ".join(map(str, mistakes)))
         self.mistakes = mistakes
 
 
-def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
-    """Read a policy document, or raise `PolicyError` with every mistake in it.
+def read_policy(text: str, rules: Mapping[str, KnownRule]) -> Policy:
+    """Read and check a policy document.
 
     Parameters
     ----------
     text
         The TOML document.
     rules
-        The parameters each known rule takes, by rule id.
+        Every known rule by its id.
+
+    Raises
+    ------
+    PolicyError
+        With every mistake in the document.
     """
     try:
         document = tomllib.loads(text)
@@ -169,14 +194,15 @@ def read_policy(text: str, rules: Mapping[str, type[RuleParameters]]) -> Policy:
     if mistakes:
         raise PolicyError(mistakes)
     converted = {
-        name: msgspec.convert(table, rules[name]) for name, table in document["rules"].items()
+        name: msgspec.convert(table, rules[name].parameters)
+        for name, table in document["rules"].items()
     }
     policy = msgspec.convert(document | {"rules": {}}, Policy)
     return msgspec.structs.replace(policy, rules=converted)
 
 
 def _mistakes(
-    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+    document: dict[str, Any], text: str, rules: Mapping[str, KnownRule]
 ) -> Iterator[Mistake]:
     plain = {name: value for name, value in document.items() if name not in ("rules", "exempt")}
     yield from _table_mistakes(plain, Policy, text, (), skip={"rules"})
@@ -199,23 +225,23 @@ def _mistakes(
     for name, table in tables.items():
         where = ("rules", name)
         if name not in rules:
-            told = _unknown(name, rules, "no such rule")
-            yield Mistake(line_of(text, where), f"rules.{name}", *told)
+            problem, remedy = _unknown(name, rules, "no such rule")
+            yield Mistake(line_of(text, where), f"rules.{name}", problem, remedy)
         elif not isinstance(table, dict):
             yield Mistake(
                 line_of(text, ("rules",), name), f"rules.{name}", "not a table", "make it one"
             )
         else:
-            yield from _table_mistakes(table, rules[name], text, where)
+            yield from _table_mistakes(table, rules[name].parameters, text, where)
 
 
 def _refusals(
-    document: dict[str, Any], text: str, rules: Mapping[str, type[RuleParameters]]
+    document: dict[str, Any], text: str, rules: Mapping[str, KnownRule]
 ) -> Iterator[Mistake]:
-    """What the contracts do not allow, whoever writes the policy."""
-    for path, key, problem, remedy in refusals(document):
-        if path[0] != "rules" or path[1] in rules:
-            yield Mistake(line_of(text, path, key), ".".join((*path, key)), problem, remedy)
+    """What the contracts allow no policy to say."""
+    terms = {name: rule.terms for name, rule in rules.items()}
+    for path, key, problem, remedy in refusals(document, terms):
+        yield Mistake(line_of(text, path, key), ".".join((*path, key)), problem, remedy)
 
 
 def _table_mistakes(
@@ -226,27 +252,27 @@ def _table_mistakes(
     skip: frozenset[str] | set[str] = frozenset(),
 ) -> Iterator[Mistake]:
     fields = {field.name: field for field in msgspec.structs.fields(structure)}
-    before = True
+    is_sound = True
     for name, value in table.items():
         where = ".".join((*path, name))
         if name not in fields:
-            told = _unknown(name, fields, "unknown")
-            yield Mistake(line_of(text, path, name), where, *told)
+            problem, remedy = _unknown(name, fields, "unknown")
+            yield Mistake(line_of(text, path, name), where, problem, remedy)
         elif not isinstance(value, dict) or name not in TABLES:
             try:
                 msgspec.convert(value, fields[name].type)
                 if isinstance(value, int) and value > AMOUNT_MAX:
                     raise msgspec.ValidationError(f"Expected `int` <= {AMOUNT_MAX}")
             except msgspec.ValidationError as error:
-                before = False
+                is_sound = False
                 line = line_of(text, path, name)
                 yield Mistake(line, where, str(error), "give a value it allows")
     for name, field in fields.items():
         if field.required and name not in table and name not in skip:
-            before = False
+            is_sound = False
             remedy = f"add a table [{name}]" if name in TABLES else f"add a line `{name} = ...`"
             yield Mistake(line_of(text, path), ".".join((*path, name)), "missing", remedy)
-    if before and path[:1] == ("rules",) and not (set(table) - set(fields)):
+    if is_sound and path[:1] == ("rules",) and not (set(table) - set(fields)):
         try:
             msgspec.convert(table, structure)
         except msgspec.ValidationError as error:
@@ -277,10 +303,10 @@ def _zone_exists(name: str) -> bool:
 
 
 def _unknown(name: str, known: Mapping[str, Any], problem: str) -> tuple[str, str]:
-    """What is wrong with a name that is not known, and what to do."""
+    """Problem and remedy of a name that is not known."""
     misspelt = get_close_matches(name, known, n=1, cutoff=MISSPELT)
-    said = None if misspelt else unsayable(name)
-    return said or (problem, _did_you_mean(name, known))
+    refused = None if misspelt else unsayable(name)
+    return refused or (problem, _did_you_mean(name, known))
 
 
 def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:

@@ -6,28 +6,46 @@ rest is refused here, with the reason.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-CONTRACT = "contract"
+from schemas.records import Service
 
-AT_ONCE = {
-    "ddos": "urgency",
-    "portscan": "urgency",
-    "portscan_slow": "urgency",
-    "attack": "urgency",
-    "mail_spam": "urgency",
-    "gateway": "fraud",
-    "data_bundle": CONTRACT,
-}
-"""Rules whose urgency or fraud the terms name, so that the notice may come with the restriction;
-or, of an exhausted bundle, the plan itself."""
+Urgency = Literal["urgency", "fraud", "contract"]
 
-SUSPENDED_AT_ONCE = frozenset({"ddos", "gateway"})
-"""Of these the rules that may start at more than a lower speed (base-internet/aup 3)."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the contracts say of a rule, whatever a policy says.
+
+    Parameters
+    ----------
+    services
+        Services that a breach may restrict.
+    urgency
+        Why a restriction may come together with its notice: the terms name urgency or fraud, or the
+        plan itself says what happens ("contract"). None where the notice comes first.
+    may_suspend_at_once
+        Whether that restriction may be more than a lower speed (base-internet/aup 3).
+    is_done_to_customer
+        Whether others do it to the customer, who may then not be restricted (base-internet 1.4).
+    """
+
+    services: tuple[Service, ...]
+    urgency: Urgency | None = None
+    may_suspend_at_once: bool = False
+    is_done_to_customer: bool = False
+
+
+LINE: tuple[Service, ...] = ("data", "internet")
+"""Services of a rule about a connection."""
+
+SUBSCRIPTION: tuple[Service, ...] = (*LINE, "mobile", "sms", "voice")
+"""Services of a rule about a whole subscription: storage and television are paid for separately."""
 
 LIFTED_AGAIN = frozenset({"throttle", "minimum_service", "suspend"})
-"""What those may start at: what costs nothing and ends with its cause."""
+"""What may come at once: it costs nothing and ends with its cause."""
 
 RESTRICTIONS = frozenset(
     {
@@ -53,21 +71,6 @@ NEVER_BARRED = ("emergency", "free")
 
 CALLING = frozenset({"mobile", "sms", "voice"})
 """Services with which a number can be reached."""
-
-LINE = frozenset({"data", "internet"})
-SUBSCRIPTION = LINE | {"mobile", "sms", "voice"}
-
-ONE_SERVICE = {
-    **dict.fromkeys(("portscan", "ddos", "attack", "mail", "inbound", "data", "sharing"), LINE),
-    "roaming": frozenset({"mobile", "data"}),
-    "sms": frozenset({"sms"}),
-    "voice": frozenset({"voice"}),
-    "monitoring": frozenset({"voice"}),
-    "storage": frozenset({"storage"}),
-    "stream": frozenset({"tv"}),
-}
-"""Services that a rule may restrict, by the first word of its id; others are about the
-subscription, and never about storage or television, which are paid for by themselves."""
 
 REACH = {
     "restrict_storage": frozenset({"storage"}),
@@ -102,8 +105,8 @@ UNSAYABLE: dict[str, tuple[str, str]] = {
 """What keys look like that a policy would turn a safeguard off with, why there are none, and what
 to do about one."""
 
-INBOUND, REPORTED = "inbound_abuse", "report_upstream"
-"""The rule about what is done to a customer, and what alone it may lead to (base-internet 1.4)."""
+REPORTED = "report_upstream"
+"""All that a rule about what is done to a customer may lead to (base-internet 1.4)."""
 
 Refusal = tuple[tuple[str, ...], str, str, str]
 """The table, the key in it, what is wrong, and what to do."""
@@ -115,18 +118,26 @@ def unsayable(key: str) -> tuple[str, str] | None:
     return next(told, None)
 
 
-def refusals(document: dict[str, Any]) -> Iterator[Refusal]:
-    """Everything in a policy document that the contracts or the law do not allow."""
+def refusals(document: dict[str, Any], terms: Mapping[str, Terms]) -> Iterator[Refusal]:
+    """Everything in a policy document that the contracts or the law do not allow.
+
+    Parameters
+    ----------
+    document
+        The policy as TOML gives it; what is no table is passed over, for it is told elsewhere.
+    terms
+        What the contracts say of each known rule, by rule id.
+    """
     ladder = document.get("ladder")
     rules = document.get("rules")
     if not isinstance(ladder, dict) or not isinstance(rules, dict):
         return
     yield from _of_ladder(ladder)
     for name, table in rules.items():
-        if isinstance(table, dict):
+        if name in terms and isinstance(table, dict):
             # What is neither text nor a number is a mistake that is told elsewhere.
             told = {key: value for key, value in table.items() if isinstance(value, (str, int))}
-            yield from _of_rule(name, told, ladder)
+            yield from _of_rule(name, told, ladder, terms)
 
 
 def _of_ladder(ladder: dict[str, Any]) -> Iterator[Refusal]:
@@ -140,38 +151,49 @@ def _of_ladder(ladder: dict[str, Any]) -> Iterator[Refusal]:
         )
 
 
-def _of_rule(name: str, table: dict[str, Any], ladder: dict[str, Any]) -> Iterator[Refusal]:
-    where, kind, at_once = ("rules", name), table.get("restriction"), table.get("at_once")
+def _of_rule(
+    name: str, table: dict[str, Any], ladder: dict[str, Any], terms: Mapping[str, Terms]
+) -> Iterator[Refusal]:
+    where, kind = ("rules", name), table.get("restriction")
     if isinstance(kind, str) and kind not in RESTRICTIONS:
         allowed = ", ".join(sorted(RESTRICTIONS))
         yield where, "restriction", f"{kind} is no restriction", f"choose from {allowed}"
-    if at_once and name not in AT_ONCE:
-        allowed = ", ".join(sorted(AT_ONCE))
+    if table.get("at_once"):
+        yield from _of_urgency(where, kind, terms)
+    yield from _of_reporting(where, kind, terms)
+    yield from _of_notice(where, table, ladder)
+    yield from _of_service(where, table, terms[name].services)
+
+
+def _of_urgency(where: tuple[str, str], kind: Any, terms: Mapping[str, Terms]) -> Iterator[Refusal]:
+    own = terms[where[1]]
+    if own.urgency is None:
+        allowed = ", ".join(sorted(name for name, each in terms.items() if each.urgency))
         yield (
             where,
             "at_once",
             "the terms name no urgency or fraud here, so the notice comes first",
             f"remove it; only these may be met at once: {allowed}",
         )
-    elif at_once and kind != "throttle" and name not in SUSPENDED_AT_ONCE:
+    elif kind != "throttle" and not own.may_suspend_at_once:
         yield (
             where,
             "restriction",
             "only a lower speed may come at once here",
             'set it to "throttle", or remove `at_once`',
         )
-    elif at_once and isinstance(kind, str) and kind not in LIFTED_AGAIN:
+    elif isinstance(kind, str) and kind not in LIFTED_AGAIN:
         allowed = ", ".join(sorted(LIFTED_AGAIN))
         yield where, "restriction", f"{kind} may not come before a notice", f"choose from {allowed}"
-    yield from _of_reporting(where, kind)
-    yield from _of_notice(where, table, ladder)
-    yield from _of_service(where, table)
 
 
-def _of_reporting(where: tuple[str, str], kind: Any) -> Iterator[Refusal]:
-    if kind not in RESTRICTIONS or (where[1] == INBOUND) == (kind == REPORTED):
+def _of_reporting(
+    where: tuple[str, str], kind: Any, terms: Mapping[str, Terms]
+) -> Iterator[Refusal]:
+    is_done_to_customer = terms[where[1]].is_done_to_customer
+    if kind not in RESTRICTIONS or is_done_to_customer == (kind == REPORTED):
         return
-    if where[1] == INBOUND:
+    if is_done_to_customer:
         yield (
             where,
             "restriction",
@@ -179,10 +201,11 @@ def _of_reporting(where: tuple[str, str], kind: Any) -> Iterator[Refusal]:
             f'set it to "{REPORTED}"',
         )
     else:
+        reported = ", ".join(name for name, each in terms.items() if each.is_done_to_customer)
         yield (
             where,
             "restriction",
-            f"{REPORTED} is only for what is done to a customer ({INBOUND})",
+            f"{REPORTED} is only for what is done to a customer ({reported})",
             "choose what restricts the customer's own service",
         )
 
@@ -216,9 +239,10 @@ def _of_notice(
         )
 
 
-def _of_service(where: tuple[str, str], table: dict[str, Any]) -> Iterator[Refusal]:
+def _of_service(
+    where: tuple[str, str], table: dict[str, Any], services: tuple[Service, ...]
+) -> Iterator[Refusal]:
     service, kind = table.get("service"), table.get("restriction")
-    services = ONE_SERVICE.get(where[1].partition("_")[0], SUBSCRIPTION)
     if service not in services:
         yield (
             where,

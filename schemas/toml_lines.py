@@ -1,4 +1,4 @@
-"""Where tables and keys stand in a TOML document, for whoever has to mend one."""
+"""Line numbers of tables and keys in a TOML document, for messages about mistakes in it."""
 
 import re
 import tomllib
@@ -16,22 +16,22 @@ TOKEN = re.compile(
 )
 
 PARTS_MAX = 3
-"""Nothing deeper than rules.sms_daily.limit is ever looked for."""
+"""Names in the longest key that is looked for, such as rules.sms_daily.limit."""
 
 Path = tuple[str, ...]
 
 
 def line_of(text: str, path: Path, key: str | None = None) -> int:
-    """Line of a key, or of its table, or of the table around that, or the first line.
+    """Line of a key; without that key, of the innermost table around it that is there; else 1.
 
     Parameters
     ----------
     text
         A document that `tomllib` reads.
     path
-        Names of the tables around the key, the outermost first.
+        Names of the tables around the key, outermost first.
     key
-        What to look for in there; None for the table itself.
+        Name of the key in the innermost table; None for the table itself.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def line_of(text: str, path: Path, key: str | None = None) -> int:
 
 @lru_cache(maxsize=1)
 def _lines_of(text: str) -> dict[Path, int]:
-    """The line of each table and key, inline ones too; of one that comes again, the first."""
+    """Line of each table and key, also of inline ones; of repeated ones the first."""
     reader = _Reader()
     for token in TOKEN.finditer(text):
         if token["mark"]:
@@ -58,7 +58,10 @@ def _lines_of(text: str) -> dict[Path, int]:
 
 
 class _Reader:
-    """Follows a document token by token; what comes is either part of a key or of its value."""
+    """Reads a document token by token; `_names` holds the key so far, None within a value.
+
+    `_around` has, for each open list or inline table, its bracket and the table and key around it.
+    """
 
     def __init__(self) -> None:
         self.line = 1
@@ -69,13 +72,13 @@ class _Reader:
         self._around: list[tuple[str, Path, Path]] = []
 
     def take_name(self, name: str) -> None:
-        """A part of a key, as it is written; a value's text does not matter."""
+        """Take a word or string: part of a key, or of a value, which is skipped."""
         if self._names is not None:
             quoted = name[0] in "\"'"
             self._names.append(tomllib.loads(f"name = {name}")["name"] if quoted else name)
 
     def take_mark(self, mark: str) -> None:
-        """What begins or ends a key, a table or a list."""
+        """Take a character that begins or ends a key, a table or a list."""
         if mark == "=":
             self._key = self._found(self._table)
         elif mark in "[{" and self._names is None:
@@ -91,13 +94,13 @@ class _Reader:
             self._names = []
 
     def _separator(self) -> str | None:
-        """What stands before the next key; None in a list, which has none."""
+        """The character after which the next key begins; None in a list, which has no keys."""
         if not self._around:
             return "\n"
         return "," if self._around[-1][0] == "{" else None
 
     def _found(self, table: Path) -> Path:
-        """The key or heading that was just read to its end."""
+        """Note the line of the key or table heading that has just ended, and return it."""
         found = (*table, *(self._names or ()))[:PARTS_MAX]
         self._names = None
         for size in range(1, len(found) + 1):

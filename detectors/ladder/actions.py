@@ -8,10 +8,11 @@ from msgspec import structs
 from detectors.ladder.dossier import Case, InForce, unpack_finding
 from detectors.ladder.reasons import reason
 from detectors.ladder.turn import Turn
+from detectors.rules.registry import RULES
 from schemas.ids import action_id
 from schemas.policy import RuleParameters
 from schemas.records import Action, ActionKind, Finding, Notice
-from schemas.safeguards import AT_ONCE, CALLING, NEVER_BARRED
+from schemas.safeguards import CALLING, NEVER_BARRED
 
 GRAVE: frozenset[ActionKind] = frozenset(
     {"suspend", "delete_storage", "propose_termination", "reclaim_number"}
@@ -121,9 +122,10 @@ def _next_id(case: Case, kind: ActionKind) -> str:
 
 def _notice(rule_name: str, case: Case, kind: ActionKind) -> Notice:
     is_waived = kind not in UNANNOUNCED and not case.delivered_ms
+    urgency = RULES[rule_name].declaration.urgency or "urgency"
     return Notice(
         required=kind not in UNANNOUNCED,
-        waived_because=AT_ONCE.get(rule_name, "urgency") if is_waived else None,
+        waived_because=urgency if is_waived else None,
         delivered_ms=case.delivered_ms or None,
     )
 

@@ -1,7 +1,7 @@
 """The dossier: what the ladder keeps of one service of a customer.
 
-A dossier is kept packed in MessagePack, and unpacked only while the ladder works on it. So a million
-of them take little memory, and what is stored is all that the ladder knows.
+A dossier is kept packed in MessagePack, and unpacked only while the ladder works on it. So a
+million of them take little memory, and what is stored is all that the ladder knows.
 """
 
 from typing import Literal
@@ -9,9 +9,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from detectors.rules.registry import RULES
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Decision, Finding
-from schemas.safeguards import AT_ONCE, CONTRACT
 from schemas.units import DAY_MS
 
 SEEN_MAX = 16
@@ -24,7 +24,7 @@ ORDERS_MAX = 64
 """Actions of a service that are remembered until they are answered."""
 
 WAITING_MAX = 64
-"""Findings of closed periods that wait for their time; past that the earliest is applied at once."""
+"""Findings of closed periods that wait; past that number the earliest is applied at once."""
 
 ENDED_MAX = 8
 """Lifted restrictions of a service that are remembered, to notice if one is applied again."""
@@ -303,7 +303,7 @@ def lasts(finding: Finding, rule: RuleParameters) -> bool:
     A gauge above its limit does, and so does a used-up bundle. A rule with `at_once` does not: its
     breach is over when no more of it is seen.
     """
-    if AT_ONCE.get(finding.rule) == CONTRACT:
+    if RULES[finding.rule].declaration.urgency == "contract":
         return True
     return finding.window.kind == "state" and finding.window.end_ms is None and not rule.at_once
 

@@ -9,9 +9,9 @@ from detectors.ladder.dossier import KEPT_BACK, Case, Order, lasts, needs_regula
 from detectors.ladder.orders import dispatch, hand_out
 from detectors.ladder.restrictions import apply_strongest
 from detectors.ladder.turn import Turn
+from detectors.rules.registry import RULES
 from schemas.policy import RuleParameters
 from schemas.records import Finding
-from schemas.safeguards import AT_ONCE, CONTRACT
 
 CHANNEL = "channel"
 PERSON = "person"
@@ -127,7 +127,7 @@ def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
     if case.was_restricted:
         case.stage, case.released_ms = "released", turn.now_ms
     apply_strongest(turn, service, finding)
-    if AT_ONCE.get(rule_name) == CONTRACT:
+    if RULES[rule_name].declaration.urgency == "contract":
         # What the plan itself says happens each time; it is no abuse and does not add up.
         case.end_episode()
 

@@ -8,40 +8,23 @@ from pathlib import Path
 import msgspec
 
 from detectors.rules.registry import RULES
-from schemas.policy import Mistake, Policy, PolicyError, RuleParameters, read_policy
+from schemas.policy import (
+    KnownRule,
+    Mistake,
+    Policy,
+    PolicyError,
+    RuleParameters,
+    live_parameters,
+    read_policy,
+)
 from schemas.records import EVERYBODY_PERCENT, PolicyRecord
 from schemas.toml_lines import line_of
 
-PARAMETERS = {name: rule.Parameters for name, rule in RULES.items()}
+KNOWN_RULES = {name: KnownRule(rule.Parameters, rule.declaration) for name, rule in RULES.items()}
+"""What `read_policy` has to know of the rules."""
 
 LIVE_TABLES = frozenset({"name", "version", "ladder", "exempt", "rules"})
 """What a document may have otherwise than the one that runs, besides its rules' parameters."""
-
-LIVE_PARAMETERS = frozenset(
-    {
-        # What is done about it; the service itself also says what is counted.
-        *(set(RuleParameters.__struct_fields__) - {"service"}),
-        # Whom it is about, and how often is "regularly".
-        *("applies_to", "regular_periods"),
-        # What use is held against.
-        *("limit", "limit_ms", "limit_kilobytes", "warning_percent", "recipients"),
-        *("answered_percent", "devices", "share_percent", "share_per_mille", "days_min"),
-        *("talk_ms_min", "readable_days", "ratio", "at_least_bytes", "cohort_min"),
-        *("messages_min", "call_ms_min", "bytes_min", "z_min", "eighths_deviation_min"),
-        *("mix_events_min", "share_deviation_min"),
-        *("score_min", "calls_min", "distinct_share", "sims_min", "gaps_min"),
-        *("variation_percent", "rhythm_spread", "human_gaps_min", "weight_ratio"),
-        *("weight_distinct", "weight_one_place", "weight_voice_only", "weight_sims"),
-        *("weight_intervals", "weight_same", "weight_rhythm"),
-        *("vertical_ports", "horizontal_hosts", "ports", "target_attempts", "targets"),
-        *("login_ports", "short_bytes", "short_ms", "minute_servers", "hour_servers"),
-        *("transfers", "large_bytes", "packets_per_second", "flows_per_second"),
-        *("syn_per_second", "syn_share_per_mille", "transfer_bytes_per_packet"),
-        *("watch_per_second", "victim_failed_per_second", "victim_customers"),
-        "customer_failed_per_second",
-    }
-)
-"""Parameters that may change while events flow: none of them shapes what is kept."""
 
 RESTART = "restart the workers with --policy to change it"
 
@@ -50,7 +33,7 @@ record_decoder = msgspec.json.Decoder(PolicyRecord)
 
 def load_policy(path: Path | None = None) -> Policy:
     """Read a policy file, or the default one; raise `PolicyError` with every mistake."""
-    return read_policy(read_document(path or default_policy_path()), PARAMETERS)
+    return read_policy(read_document(path or default_policy_path()), KNOWN_RULES)
 
 
 def read_document(path: Path) -> str:
@@ -109,7 +92,7 @@ def read_edition(record: PolicyRecord, base: Policy) -> Edition:
     it changes that can't change while events flow.
     """
     text = record.document
-    policy = read_policy(text, PARAMETERS)
+    policy = read_policy(text, KNOWN_RULES)
     mistakes = [*_misnamed(record, policy), *_misfits(policy, base, text)]
     if mistakes:
         raise PolicyError(sorted(mistakes, key=lambda mistake: mistake.line))
@@ -143,7 +126,8 @@ def _misfits(policy: Policy, base: Policy, text: str) -> Iterator[Mistake]:
 
 def _reshaped(parameters: RuleParameters, base: RuleParameters) -> Iterator[str]:
     """Names of the parameters that differ and may not."""
+    live = live_parameters(type(base))
     for field in msgspec.structs.fields(type(base)):
         is_same = getattr(parameters, field.name) == getattr(base, field.name)
-        if not is_same and field.name not in LIVE_PARAMETERS:
+        if not is_same and field.name not in live:
             yield field.name

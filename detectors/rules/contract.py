@@ -7,16 +7,18 @@ whole in its `memory`. It knows no clock, no broker and no other partition.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.state.columns import Field
 from detectors.state.customers import Customers
+from schemas.amounts import Unit
 from schemas.fields import Fields
 from schemas.policy import Policy, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Level, Window
+from schemas.safeguards import Terms
 from schemas.units import Ints, Mask
 
 NEVER = int(np.iinfo(np.int64).max)
@@ -118,10 +120,42 @@ class RuleOutput:
     sums: tuple[PeriodSums, ...] = ()
 
 
+Section = Literal[
+    "Texts", "Calls", "Data and plans", "Who it is", "Network", "Storage", "Television"
+]
+"""Headings of the page of rules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration(Terms):
+    """What a rule's file says of it to the policy, to the ladder, and to the page of rules.
+
+    Parameters
+    ----------
+    section
+        Heading of the page of rules under which the rule stands.
+    units
+        Units of the rule's findings; where a rule has several kinds of window, one for each.
+    period
+        What `regular_periods` counts, where the rule has that parameter.
+    what, limit, misses
+        Cells of the page of rules. `{name}` stands for that parameter in the default policy;
+        `{name:ms}` and other formats are those of `detectors.policies.rule_page`.
+    """
+
+    section: Section
+    units: tuple[Unit, ...]
+    period: Literal["day", "week", "month"] = "day"
+    what: str
+    limit: str
+    misses: str
+
+
 class Rule(Protocol):
     """A behaviour that the contract names. One instance serves one partition."""
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
     Parameters: ClassVar[type[RuleParameters]]
     longest_ms: ClassVar[int]

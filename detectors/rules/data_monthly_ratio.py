@@ -18,6 +18,7 @@ from detectors.rules.contract import (
     Batch,
     Correction,
     Customers,
+    Declaration,
     Hit,
     PeriodSums,
     RuleOutput,
@@ -25,8 +26,10 @@ from detectors.rules.contract import (
 )
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
-from schemas.policy import Natural, Policy, Positive
+from schemas.amounts import BYTES
+from schemas.policy import LIVE, Natural, Policy, Positive
 from schemas.records import CohortAverage, CohortSum, Window
+from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, Ints, Mask
 
 COHORT = "unlimited data"
@@ -39,8 +42,8 @@ class RatioParameters(RegularParameters, kw_only=True, frozen=True):
     A month closes when the watermark is `lateness_hours` past its end.
     """
 
-    ratio: Annotated[float, Meta(gt=0)]
-    cohort_min: Positive
+    ratio: Annotated[float, Meta(gt=0), LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Natural
     retention_periods: Positive
 
@@ -71,6 +74,16 @@ class DataMonthlyRatio(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "data_monthly_ratio"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=LINE,
+        units=(BYTES,),
+        period="month",
+        what="bytes of a month against the mean of all with unlimited data",
+        limit="{ratio:g} times the mean, or more",
+        misses="heavy use without the unlimited offer; a mean that everybody raises; known only "
+        "two days after the month",
+    )
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes",)}
     siblings_ms: ClassVar[int] = 0

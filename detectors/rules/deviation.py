@@ -15,6 +15,7 @@ from detectors.rules.contract import (
     Batch,
     Correction,
     Customers,
+    Declaration,
     Hit,
     Level,
     PeriodSums,
@@ -33,8 +34,10 @@ from detectors.rules.families.cohort_spread import (
 )
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
-from schemas.policy import Policy, Positive
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Policy, Positive
 from schemas.records import CohortAverage, Window
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints, Mask
 
 WEEKS_MAX = 52
@@ -42,6 +45,15 @@ WEEKS_MAX = 52
 
 SCALE, SCALE_UNIT = 14_826, 10_000
 """1.4826 median absolute deviations are a standard deviation of the normal distribution."""
+
+
+Z_SCORE = Unit(
+    "deviation per mille",
+    "use that is far from that of other customers",
+    symbol="deviations",
+    per=1_000,
+    digits=1,
+)
 
 
 class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
@@ -54,11 +66,11 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
     ahead of the others, or a cohort's sum may take to come.
     """
 
-    z_min: Annotated[int, Meta(ge=1, le=1000)]
-    cohort_min: Positive
-    eighths_deviation_min: Annotated[int, Meta(ge=1, le=1_000)]
-    mix_events_min: Positive
-    share_deviation_min: Annotated[int, Meta(ge=1, le=1_000)]
+    z_min: Annotated[int, Meta(ge=1, le=1000), LIVE]
+    cohort_min: Annotated[Positive, LIVE]
+    eighths_deviation_min: Annotated[int, Meta(ge=1, le=1_000), LIVE]
+    mix_events_min: Annotated[Positive, LIVE]
+    share_deviation_min: Annotated[int, Meta(ge=1, le=1_000), LIVE]
     lateness_hours: Annotated[int, Meta(ge=0, le=7 * 24 - 1)]
     retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
 
@@ -94,6 +106,16 @@ class Deviation(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "deviation"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Who it is",
+        services=SUBSCRIPTION,
+        units=(Z_SCORE,),
+        period="week",
+        what="events, connection time and mix of a week against the cohort's median",
+        limit="robust z-score of {z_min}, or more",
+        misses="use far below the others'; cohorts of fewer than {cohort_min}; known only two days "
+        "after the week",
+    )
     reads: ClassVar[tuple[str, ...]] = KINDS
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {

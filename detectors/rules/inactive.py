@@ -13,20 +13,23 @@ from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.periods.calendar import FIRST_YEAR, Calendar, calendar
 from detectors.periods.closing import PeriodCloser
-from detectors.rules.contract import Batch, Customers, Hit, RuleOutput, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput, Standing
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
+from schemas.amounts import Unit
 from schemas.policy import Policy, RuleParameters
 from schemas.records import Window
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints, Mask
-
-UNIT = "months without use"
 
 FIRST, LAST = 0, 1
 """The cells of a kind: days of the first and of the last use, zero for none."""
 
 GAPS_MAX = 100_000
 """Customers' silences in one kind that may end before the other kinds come as far."""
+
+
+IDLE = Unit("months without use", "no use at all for {observed} months")
 
 
 class InactiveParameters(RuleParameters, kw_only=True, frozen=True):
@@ -92,9 +95,17 @@ class Inactive(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "inactive"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Who it is",
+        services=SUBSCRIPTION,
+        units=(IDLE,),
+        what="no use of any kind, once every kind has passed the day",
+        limit="{months} months",
+        misses="prepaid cards that are used but not reloaded; what a source that failed never sent",
+    )
     reads: ClassVar[tuple[str, ...]] = ("sms", "voice", "data", "flow", "storage", "stream")
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[InactiveParameters]] = InactiveParameters
+    Parameters: ClassVar[type[RuleParameters]] = InactiveParameters
 
     def __init__(self, parameters: InactiveParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -307,7 +318,7 @@ class Inactive(ClosingRuleBase):
             window=Window(kind="state", start_ms=self.days.bounds(start)[0], end_ms=None),
             observed=self.parameters.months,
             limit=self.parameters.months,
-            unit=UNIT,
+            unit=IDLE.name,
             offset=None,
             evidence={
                 "last_use_ms": {kind: self.days.bounds(day)[0] for kind, day in uses.items()}
@@ -332,7 +343,7 @@ class Inactive(ClosingRuleBase):
                 window=Window(kind="state", start_ms=self.days.bounds(start)[0], end_ms=None),
                 observed=max(0, whole_months(start, self.closing.closed + 1)),
                 limit=self.parameters.months,
-                unit=UNIT,
+                unit=IDLE.name,
             )
         ]
 

@@ -17,6 +17,7 @@ from detectors.rules.contract import (
     Batch,
     Correction,
     Customers,
+    Declaration,
     Hit,
     RuleOutput,
     Siblings,
@@ -26,8 +27,9 @@ from detectors.rules.families.calls import split
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
+from schemas.amounts import Unit
 from schemas.events import CALL_MS_MAX
-from schemas.policy import Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -44,14 +46,23 @@ HASH_SHIFT = np.uint64(32)
 """A partner is known by the upper half of its hash."""
 
 
+ONE_NUMBER = Unit(
+    "per mille with one number",
+    "hours of calls, {observed} % of them with one number",
+    symbol="%",
+    per=10,
+    measure="percent",
+)
+
+
 class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
     """A partner with `share_per_mille` or more of `talk_ms_min` or more of a day's calling time.
 
     A day closes when the watermark is `lateness_hours` past its end.
     """
 
-    share_per_mille: Annotated[int, Meta(gt=500, le=1000)]
-    talk_ms_min: Annotated[int, Meta(ge=1, lt=np.iinfo(CELL).max)]
+    share_per_mille: Annotated[int, Meta(gt=500, le=1000), LIVE]
+    talk_ms_min: Annotated[int, Meta(ge=1, lt=np.iinfo(CELL).max), LIVE]
     lateness_hours: Positive
 
     def __post_init__(self) -> None:
@@ -84,10 +95,19 @@ class Monitoring(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "monitoring"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Calls",
+        services=("voice",),
+        units=(ONE_NUMBER,),
+        what="one partner's share of a day's calls, both directions, once the day is closed",
+        limit="{share_per_mille:per_mille} of {talk_ms_min:ms}, or more",
+        misses="shares from 90 to 95 % on days that begin with calls to others; an open line over "
+        "several numbers; known only two days after the day",
+    )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("duration_ms", "other_party")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + OVERNIGHT_MS
-    Parameters: ClassVar[type[MonitoringParameters]] = MonitoringParameters
+    Parameters: ClassVar[type[RuleParameters]] = MonitoringParameters
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
     def __init__(self, parameters: MonitoringParameters, policy: Policy) -> None:
@@ -261,7 +281,7 @@ class Monitoring(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=int(columns["monitoring_share"][slot, day % self.shares.width]),
             limit=self.parameters.share_per_mille,
-            unit="per mille with one number",
+            unit=ONE_NUMBER.name,
             offset=None,
             evidence={
                 "partner_hash": partner,
@@ -296,7 +316,7 @@ class Monitoring(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=share,
                 limit=self.parameters.share_per_mille,
-                unit="per mille with one number",
+                unit=ONE_NUMBER.name,
             )
         ]
 

@@ -9,18 +9,29 @@ from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts, stable_order
 from detectors.kernels.sequential import Walk, bounded_walk
-from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.event_ids import Duplicates
 from detectors.state.log import LogsOfRule
+from schemas.amounts import Unit
 from schemas.fields import TCP
 from schemas.hashing import mix
 from schemas.policy import Policy, Positive, RuleParameters
 from schemas.records import Window
+from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, SECOND_MS, Ints, Mask
 
 NEVER = np.iinfo(np.int64).max
 Share = Annotated[float, Meta(gt=0, lt=1)]
+
+
+LIKELIHOOD = Unit(
+    "log_likelihood_ratio_millionths",
+    "connection attempts to one computer after another, most of which did not answer",
+    symbol="log likelihood ratio",
+    per=1_000_000,
+    digits=1,
+)
 
 
 class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
@@ -75,9 +86,18 @@ class PortscanSlow(LogsOfRule):
     """
 
     name: ClassVar[str] = "portscan_slow"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Network",
+        services=LINE,
+        urgency="urgency",
+        units=(LIKELIHOOD,),
+        what="first TCP contacts that fail, by the sequential test",
+        limit="a likelihood ratio of {beta} / {alpha:g} of a scanner to an honest line, or more",
+        misses="UDP; scans among as many good new contacts",
+    )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[SlowScanParameters]] = SlowScanParameters
+    Parameters: ClassVar[type[RuleParameters]] = SlowScanParameters
 
     def __init__(self, parameters: SlowScanParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -207,7 +227,7 @@ class PortscanSlow(LogsOfRule):
             window=window,
             observed=place,
             limit=self.walk.upper,
-            unit="log_likelihood_ratio_millionths",
+            unit=LIKELIHOOD.name,
             offset=int(batch.offset[row]),
             evidence={
                 "destination_address": batch.fields["destination_address_text"][row],
@@ -239,7 +259,7 @@ class PortscanSlow(LogsOfRule):
                 window=self._window(columns, slot),
                 observed=int(columns["slow_walk"][slot, 0]) + self.walk.lower,
                 limit=self.walk.upper,
-                unit="log_likelihood_ratio_millionths",
+                unit=LIKELIHOOD.name,
             )
         ]
 

@@ -12,16 +12,33 @@ from detectors.kernels import scatter
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput, Standing
+from detectors.rules.contract import (
+    Batch,
+    Correction,
+    Customers,
+    Declaration,
+    Hit,
+    RuleOutput,
+    Standing,
+)
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
-from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
 KINDS = ("sms", "voice", "data")
 PLACES = ("home", "abroad")
-UNIT = "per_mille_abroad"
+
+
+ABROAD = Unit(
+    "per_mille_abroad",
+    "{observed} % of use abroad or more, month after month",
+    symbol="%",
+    per=10,
+    measure="percent",
+)
 
 
 class PermanentParameters(RuleParameters, kw_only=True, frozen=True):
@@ -33,8 +50,8 @@ class PermanentParameters(RuleParameters, kw_only=True, frozen=True):
     """
 
     months: Annotated[int, Meta(ge=1, le=12)]
-    share_per_mille: Annotated[int, Meta(ge=1, le=999)]
-    days_min: Positive
+    share_per_mille: Annotated[int, Meta(ge=1, le=999), LIVE]
+    days_min: Annotated[Positive, LIVE]
     lateness_hours: Natural
     retention_periods: Annotated[int, Meta(ge=0, le=24)]
 
@@ -62,11 +79,19 @@ class RoamingPermanent(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "roaming_permanent"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=("mobile", "data"),
+        units=(ABROAD,),
+        what="days and events in visited networks, month by month",
+        limit="more than {share_per_mille:per_mille} of both in each of {months} months",
+        misses="a SIM that is home for one month in four; events whose record names no network",
+    )
     reads: ClassVar[tuple[str, ...]] = KINDS
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(KINDS, ("is_abroad",))
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[PermanentParameters]] = PermanentParameters
+    Parameters: ClassVar[type[RuleParameters]] = PermanentParameters
 
     def __init__(self, parameters: PermanentParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -182,7 +207,7 @@ class RoamingPermanent(ClosingRuleBase):
             window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.parameters.share_per_mille,
-            unit=UNIT,
+            unit=ABROAD.name,
             offset=None,
             evidence={"breaches": breaches, "days_min": self.parameters.days_min},
         )
@@ -247,7 +272,7 @@ class RoamingPermanent(ClosingRuleBase):
                 window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
                 observed=-(-1000 * abroad // max(home + abroad, 1)),
                 limit=self.parameters.share_per_mille,
-                unit=UNIT,
+                unit=ABROAD.name,
             )
         ]
 

@@ -2,7 +2,9 @@
 
 from typing import ClassVar, Literal
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.messages import Messages
+from schemas.amounts import MESSAGES
 
 
 class SmsDaily(Messages):
@@ -21,4 +23,12 @@ class SmsDaily(Messages):
     """
 
     name: ClassVar[str] = "sms_daily"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(MESSAGES,),
+        what="texts sent in a day, unlimited offer",
+        limit="{limit:,} messages",
+        misses="the same number spread over midnight; a message whose first segment never came",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"

@@ -2,7 +2,9 @@
 
 from typing import ClassVar, Literal
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.messages import Messages
+from schemas.amounts import MESSAGES
 
 
 class SmsMonthly(Messages):
@@ -20,4 +22,12 @@ class SmsMonthly(Messages):
     """
 
     name: ClassVar[str] = "sms_monthly"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Texts",
+        services=("sms",),
+        units=(MESSAGES,),
+        what="texts sent in a month, unlimited offer",
+        limit="{limit:,} messages",
+        misses="the same number spread over two months",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"

@@ -2,11 +2,15 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import Unit
+
+CONTACTS = Unit("contacts", "{observed} contacts where the limit is {limit}")
 
 
 class StorageContacts(Gauge):
-    """Report the snapshot with more contacts than the limit, and the one with no more.
+    """Report the snapshot with more contacts than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots.
@@ -21,6 +25,13 @@ class StorageContacts(Gauge):
     """
 
     name: ClassVar[str] = "storage_contacts"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(CONTACTS,),
+        what="contacts stored, newest snapshot",
+        limit="{limit:,} contacts",
+        misses="what came and went between two snapshots",
+    )
     quantity: ClassVar[str] = "contacts"
-    unit: ClassVar[str] = "contacts"
     stored: ClassVar[str] = "<u4"

@@ -2,11 +2,13 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import BYTES
 
 
 class StorageFileSize(Gauge):
-    """Report the snapshot whose largest file is above the limit, and the one where it is not.
+    """Report the snapshot whose largest file is above the limit, and the next one without.
 
     What it catches: every stretch with a file above the limit, from the first snapshot in it.
     What it misses: a second large file while the first is there; a file that came and went
@@ -22,5 +24,12 @@ class StorageFileSize(Gauge):
     """
 
     name: ClassVar[str] = "storage_file_size"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="size of the largest file, newest snapshot",
+        limit="{limit:bytes}",
+        misses="a second large file beside the first; what came and went between two snapshots",
+    )
     quantity: ClassVar[str] = "largest_file_bytes"
-    unit: ClassVar[str] = "bytes"

@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PERIODS_KEPT, PeriodCloser
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Customers, Hit, PeriodSums, RuleOutput, Standing
+from detectors.rules.contract import (
+    Batch,
+    Customers,
+    Declaration,
+    Hit,
+    PeriodSums,
+    RuleOutput,
+    Standing,
+)
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
+from schemas.amounts import BYTES
 from schemas.hashing import Hashes, hash_strings
-from schemas.policy import Policy, Positive, RuleParameters
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -34,9 +43,9 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     customers who wrote most, of those who wrote `at_least_bytes`.
     """
 
-    ratio: Annotated[float, Meta(gt=0)]
-    at_least_bytes: Positive
-    cohort_min: Positive
+    ratio: Annotated[float, Meta(gt=0), LIVE]
+    at_least_bytes: Annotated[Positive, LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Annotated[int, Meta(ge=0, le=31 * 24)]
     candidates_max: Positive
 
@@ -68,6 +77,15 @@ class StorageFlood(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "storage_flood"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(BYTES,),
+        what="bytes written in a day against the mean of the same cohort",
+        limit="{ratio:g} times the mean, or more, and {at_least_bytes:bytes}",
+        misses="a flood spread over several days; a cohort under {cohort_min} customers; known "
+        "only two days after the day",
+    )
     reads: ClassVar[tuple[str, ...]] = ("storage",)
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[FloodParameters]] = FloodParameters

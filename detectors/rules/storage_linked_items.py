@@ -2,11 +2,15 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import Unit
+
+ITEMS = Unit("linked_items", "{observed} linked items where the limit is {limit}")
 
 
 class StorageLinkedItems(Gauge):
-    """Report the snapshot with more linked items than the limit, and the one with no more.
+    """Report the snapshot with more linked items than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots; how large the items are.
@@ -21,6 +25,13 @@ class StorageLinkedItems(Gauge):
     """
 
     name: ClassVar[str] = "storage_linked_items"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(ITEMS,),
+        what="items of a linked account (Dropbox), newest snapshot",
+        limit="{limit:,} items",
+        misses="what came and went between two snapshots; how large the items are",
+    )
     quantity: ClassVar[str] = "linked_items"
-    unit: ClassVar[str] = "linked_items"
     stored: ClassVar[str] = "<u4"

@@ -2,11 +2,15 @@
 
 from typing import ClassVar
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.gauge import Gauge
+from schemas.amounts import Unit
+
+ITEMS = Unit("shared_items", "{observed} shared files or folders where the limit is {limit}")
 
 
 class StorageSharedItems(Gauge):
-    """Report the snapshot with more shared items than the limit, and the one with no more.
+    """Report the snapshot with more shared items than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots; with how many people an item is
@@ -22,6 +26,13 @@ class StorageSharedItems(Gauge):
     """
 
     name: ClassVar[str] = "storage_shared_items"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Storage",
+        services=("storage",),
+        units=(ITEMS,),
+        what="files and folders shared, newest snapshot",
+        limit="{limit} items",
+        misses="what came and went between two snapshots; with how many people an item is shared",
+    )
     quantity: ClassVar[str] = "shared_items"
-    unit: ClassVar[str] = "shared_items"
     stored: ClassVar[str] = "<u4"

@@ -13,10 +13,11 @@ from detectors.kernels.running import group_starts
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Correction, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Correction, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
-from schemas.policy import Policy
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import Ints, Mask
 
@@ -27,6 +28,11 @@ VIEWS_MAX = 64
 DEVICES_MAX = 254
 
 
+AT_ONCE = Unit(
+    "devices at once", "{observed} devices watching at the same moment where {limit} may"
+)
+
+
 class ConcurrentParameters(RegularParameters, kw_only=True, frozen=True):
     """`limit` devices at once are allowed where the plan sets no `stream_concurrent`.
 
@@ -34,7 +40,7 @@ class ConcurrentParameters(RegularParameters, kw_only=True, frozen=True):
     views of a customer are remembered, those that ended last.
     """
 
-    limit: Annotated[int, Meta(ge=1, le=DEVICES_MAX)]
+    limit: Annotated[int, Meta(ge=1, le=DEVICES_MAX), LIVE]
     retention_periods: Annotated[int, Meta(ge=1, le=366)]
     views_max: Annotated[int, Meta(ge=1, le=VIEWS_MAX)]
     regular_window: Annotated[int, Meta(ge=1, le=366)]
@@ -77,12 +83,21 @@ class StreamConcurrent:
     """
 
     name: ClassVar[str] = "stream_concurrent"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Television",
+        services=("tv",),
+        units=(AT_ONCE,),
+        what="devices watching TV at the same moment, each day's most",
+        limit="the plan's number; {limit} where it sets none",
+        misses="overlaps under a second; what a customer's remembered views ({views_max}) or late "
+        "views no longer reach",
+    )
     reads: ClassVar[tuple[str, ...]] = ("stream",)
     longest_ms: ClassVar[int] = VIEW_SECONDS_MAX * 1000
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("duration_ms", "device_id")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + longest_ms
     """Whatever reaches into a day of the view."""
-    Parameters: ClassVar[type[ConcurrentParameters]] = ConcurrentParameters
+    Parameters: ClassVar[type[RuleParameters]] = ConcurrentParameters
 
     def __init__(self, parameters: ConcurrentParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -269,7 +284,7 @@ class StreamConcurrent:
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=devices,
             limit=int(limit),
-            unit="devices at once",
+            unit=AT_ONCE.name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
@@ -294,7 +309,7 @@ class StreamConcurrent:
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=self._most_devices(_views(self._held(columns, slots), 0), day)[0],
                 limit=int(self._limit(customers, slots)[0]),
-                unit="devices at once",
+                unit=AT_ONCE.name,
             )
         ]
 

@@ -12,10 +12,19 @@ from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import Batch, Correction, Customers, Hit, RuleOutput, Standing
+from detectors.rules.contract import (
+    Batch,
+    Correction,
+    Customers,
+    Declaration,
+    Hit,
+    RuleOutput,
+    Standing,
+)
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
-from schemas.policy import Policy
+from schemas.amounts import Unit
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, MINUTE_MS, Ints, Mask
 
@@ -25,13 +34,22 @@ CODES = (1 << 16) - 1
 """A place is known by a number of 16 bits; zero is none."""
 
 
+AWAY = Unit(
+    "per mille of viewing away from home",
+    "{observed} % of the viewing away from home",
+    symbol="%",
+    per=10,
+    measure="percent",
+)
+
+
 class ElsewhereParameters(RegularParameters, kw_only=True, frozen=True):
     """`share_percent` of a day's viewing away from home in `places` places, or more of both.
 
     A day closes when the watermark is `lateness_hours` past its end.
     """
 
-    share_percent: Annotated[int, Meta(ge=1, le=100)]
+    share_percent: Annotated[int, Meta(ge=1, le=100), LIVE]
     places: Annotated[int, Meta(ge=1, le=8)]
     lateness_hours: Annotated[int, Meta(ge=0, le=14 * 24)]
     regular_window: Annotated[int, Meta(ge=1, le=366)]
@@ -57,13 +75,21 @@ class StreamElsewhere(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "stream_elsewhere"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Television",
+        services=("tv",),
+        units=(AWAY,),
+        what="a day's viewing away from the registered address, once the day is closed",
+        limit="{share_percent} % of it or more, in {places} places or more",
+        misses="homes that share an `address_id`; views that come after their day was closed",
+    )
     reads: ClassVar[tuple[str, ...]] = ("stream",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "stream": ("at_home", "duration_ms", "address_id")
     }
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[ElsewhereParameters]] = ElsewhereParameters
+    Parameters: ClassVar[type[RuleParameters]] = ElsewhereParameters
 
     def __init__(self, parameters: ElsewhereParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -244,7 +270,7 @@ class StreamElsewhere(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.limit,
-            unit="per mille of viewing away from home",
+            unit=AWAY.name,
             offset=None,
             evidence={
                 "home_minutes": int(columns["stream_home_minutes"][cell]),
@@ -274,7 +300,7 @@ class StreamElsewhere(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=self._share(columns, self.newest, slot),
                 limit=self.limit,
-                unit="per mille of viewing away from home",
+                unit=AWAY.name,
             )
         ]
 

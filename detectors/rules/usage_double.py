@@ -1,7 +1,7 @@
 """Twice the average use of a service: an advance or a deposit may be asked."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from detectors.rules.contract import (
     Batch,
     Correction,
     Customers,
+    Declaration,
     Hit,
     PeriodSums,
     RuleOutput,
@@ -20,8 +21,10 @@ from detectors.rules.contract import (
 )
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
-from schemas.policy import Natural, Policy, Positive, RuleParameters
+from schemas.amounts import BYTES, CALL_TIME, MESSAGES
+from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum, Window
+from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints, Mask
 
 MEANS_MAX = 24
@@ -36,11 +39,11 @@ class DoubleParameters(RuleParameters, kw_only=True, frozen=True):
     the mean, may be behind.
     """
 
-    ratio: Positive
-    messages_min: Natural
-    call_ms_min: Natural
-    bytes_min: Natural
-    cohort_min: Positive
+    ratio: Annotated[Positive, LIVE]
+    messages_min: Annotated[Natural, LIVE]
+    call_ms_min: Annotated[Natural, LIVE]
+    bytes_min: Annotated[Natural, LIVE]
+    cohort_min: Annotated[Positive, LIVE]
     lateness_hours: Natural
     retention_periods: Positive
 
@@ -91,6 +94,15 @@ class UsageDouble(ClosingRuleBase):
     """
 
     name: ClassVar[str] = "usage_double"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Data and plans",
+        services=SUBSCRIPTION,
+        units=(MESSAGES, CALL_TIME, BYTES),
+        what="a month's messages, calls or bytes against the mean of the service over everybody",
+        limit="{ratio} times the mean, or more, and {messages_min:,} messages, {call_ms_min:ms} "
+        "or {bytes_min:bytes}",
+        misses="use below those minimums; known only two days after the month",
+    )
     reads: ClassVar[tuple[str, ...]] = tuple(SERVICES)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "sms": ("is_sent_sms",),

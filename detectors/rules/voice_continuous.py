@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from detectors.kernels.chains import Chains, join, rounds
 from detectors.periods.calendar import calendar
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.rules.contract import Batch, Correction, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Correction, Customers, Declaration, Hit, Standing
 from detectors.rules.families.counting import CELL, Limit
 from detectors.state.columns import Field
-from schemas.policy import Policy, Positive
+from schemas.amounts import CALL_TIME
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import DAY_MS, HOUR_MS, Ints, Mask
 
@@ -33,7 +34,7 @@ class ContinuousParameters(RegularParameters, kw_only=True, frozen=True):
     its call ends.
     """
 
-    limit_ms: Limit
+    limit_ms: Annotated[Limit, LIVE]
     gap_seconds: Annotated[int, Meta(ge=0, le=86_400)]
     lateness_hours: Positive
 
@@ -89,8 +90,17 @@ class VoiceContinuous:
     """
 
     name: ClassVar[str] = "voice_continuous"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Calls",
+        services=("voice",),
+        units=(CALL_TIME,),
+        what="own calls without a break: the next starts at most {gap_seconds} s after the latest "
+        "end",
+        limit="{limit_ms:ms}",
+        misses="longer pauses; calls that come later than three newer chains",
+    )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
-    Parameters: ClassVar[type[ContinuousParameters]] = ContinuousParameters
+    Parameters: ClassVar[type[RuleParameters]] = ContinuousParameters
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("is_originated", "duration_ms")}
     siblings_ms: ClassVar[int] = DAY_MS
@@ -286,7 +296,7 @@ class VoiceContinuous:
             window=Window(kind="chain", start_ms=crossing.start_ms, end_ms=crossing.end_ms),
             observed=crossing.total_ms,
             limit=self.limit,
-            unit="ms",
+            unit=CALL_TIME.name,
             offset=int(batch.offset[crossing.row]),
             evidence={"gap_seconds": self.parameters.gap_seconds, **more},
         )
@@ -304,7 +314,7 @@ class VoiceContinuous:
         if not end_ms:
             return []
         window = Window(kind="chain", start_ms=start_ms, end_ms=end_ms)
-        return [Standing(window=window, observed=total, limit=self.limit, unit="ms")]
+        return [Standing(window=window, observed=total, limit=self.limit, unit=CALL_TIME.name)]
 
     def remember(self) -> Any:
         """Nothing belongs to the partition as a whole."""

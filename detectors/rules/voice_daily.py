@@ -2,7 +2,9 @@
 
 from typing import ClassVar, Literal
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.calls import CallTime
+from schemas.amounts import CALL_TIME
 
 
 class VoiceDaily(CallTime):
@@ -23,4 +25,12 @@ class VoiceDaily(CallTime):
     """
 
     name: ClassVar[str] = "voice_daily"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Calls",
+        services=("voice",),
+        units=(CALL_TIME,),
+        what="own calls in a day, each day its part",
+        limit="{limit_ms:ms}",
+        misses="a call counts when its record comes, not while it goes on",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"

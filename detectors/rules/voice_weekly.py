@@ -2,7 +2,9 @@
 
 from typing import ClassVar, Literal
 
+from detectors.rules.contract import Declaration
 from detectors.rules.families.calls import CallTime
+from schemas.amounts import CALL_TIME
 
 
 class VoiceWeekly(CallTime):
@@ -23,4 +25,13 @@ class VoiceWeekly(CallTime):
     """
 
     name: ClassVar[str] = "voice_weekly"
+    declaration: ClassVar[Declaration] = Declaration(
+        section="Calls",
+        services=("voice",),
+        units=(CALL_TIME,),
+        period="week",
+        what="own calls in a week from Monday, each week its part",
+        limit="{limit_ms:ms}",
+        misses="the same hours spread over two weeks; a call counts when its record comes",
+    )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "week"

@@ -9,14 +9,13 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from detectors.policies.editions import PARAMETERS
+from detectors.policies.editions import KNOWN_RULES
 from schemas.records import Decision
 from schemas.topics import DECISIONS
 from schemas.units import DAY_MS
 from streams.broker.partitioner import partition_of
 from streams.broker.topics import TopicsError
 from streams.clock import wall_clock
-from streams.errors import WRONG_USAGE, FairuseError
 
 ANSWER_MS_MAX = 10_000
 """A broker that has not answered by then is taken for unreachable."""
@@ -25,10 +24,8 @@ EVERYBODY = "*"
 """The customer of a decision that is about a rule, or about everything."""
 
 
-class DecisionError(FairuseError):
-    """Something that can't be decided so."""
-
-    exit_code = WRONG_USAGE
+class DecisionError(Exception):
+    """Something that can't be decided so; the message is one sentence that says what to do."""
 
 
 OF_ACTION, OF_RULE = (("customer_id", "action_id"), ()), (("rule",), ())
@@ -84,8 +81,8 @@ def decision_of(days: float | None, **said: Any) -> Decision:
     _refuse_form(said["kind"], named.keys() - {"kind", "reason", "decided_by"})
     if days is not None and not isfinite(days):
         raise DecisionError(f"--days can't be {days}: give a number.")
-    if "rule" in said and said["rule"] not in PARAMETERS:
-        near = get_close_matches(said["rule"], PARAMETERS, 1)
+    if "rule" in said and said["rule"] not in KNOWN_RULES:
+        near = get_close_matches(said["rule"], KNOWN_RULES, 1)
         hint = f"did you mean {near[0]}?" if near else "docs/RULES.md has them all."
         raise DecisionError(f"There is no rule {said['rule']!r}: {hint}")
     until = {} if days is None else {"until_ms": now_ms + round(days * DAY_MS)}

@@ -1,14 +1,15 @@
 """The batch lane: one Faust event carries one fetched batch of one partition.
 
 Faust 0.15.3 spends 60-120 us on each message before an agent sees it. Two public settings avoid
-that: a `ConsumerScheduler` that hands on whole batches, and a `Schema` that passes them through.
-The subclasses below close the faults that would lose or double events
-(docs/decisions/0002-batch-lane.md names each); tests/streams/worker/test_contract_faust.py fails
+that: a `ConsumerScheduler` that hands on whole batches, and a `Schema` that does not decode them.
+The subclasses below close Faust's faults that would lose events or count them twice
+(docs/decisions/0002-batch-lane.md lists them); tests/streams/worker/test_contract_faust.py fails
 when Faust changes a name used here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import faust
@@ -22,8 +23,29 @@ from streams.broker.in_step import InStep
 from streams.errors import StartError
 
 
+@dataclass(frozen=True, slots=True)
+class ReadingOrder:
+    """Which topics are read before others; the app holds it as `reading_order`."""
+
+    leading: frozenset[str] = frozenset()
+    """Read to the end that they have at the assignment before any other topic is read, so that a
+    customer's plan is known before the customer's use."""
+    urgent: frozenset[str] = frozenset()
+    """Handed to the agents before the batches of other topics."""
+    paced: frozenset[str] = frozenset()
+    """Read in step: no partition runs far ahead of another in event time."""
+
+
 class FetchedBatch:
-    """The records of one fetch of one partition, in the form of a single record."""
+    """The records of one fetch of one partition, in the form of a single record.
+
+    Parameters
+    ----------
+    tp
+        Topic and partition.
+    records
+        At least one record, in the order of their offsets.
+    """
 
     __slots__ = (
         "checksum",
@@ -48,19 +70,26 @@ class FetchedBatch:
 
 
 class BatchScheduler(DefaultSchedulingStrategy):
-    """Hands on what was fetched, batch by batch, those of `urgent_topics` first."""
+    """Hands on one batch for each partition with records, those of urgent topics first.
 
-    urgent_topics: ClassVar[frozenset[str]] = frozenset()
+    Parameters
+    ----------
+    urgent
+        Names of the urgent topics.
+    """
+
+    def __init__(self, urgent: frozenset[str] = frozenset()) -> None:
+        self.urgent = urgent
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, FetchedBatch]]:
         """One batch of each partition that has any record."""
         filled = [(tp, fetched) for tp, fetched in records.items() if fetched]
-        filled.sort(key=lambda each: each[0].topic not in self.urgent_topics)
+        filled.sort(key=lambda each: each[0].topic not in self.urgent)
         return ((tp, FetchedBatch(tp, fetched)) for tp, fetched in filled)
 
 
 class PassThrough(faust.Schema):
-    """Leaves a batch as it is; decoding is the agent's own work."""
+    """Leaves a batch undecoded; the agents decode the records."""
 
     def loads_key(self, app: Any, message: Message, **kwargs: Any) -> Any:
         """No key: each record of the batch has its own."""
@@ -72,24 +101,28 @@ class PassThrough(faust.Schema):
 
 
 FETCH_WAIT_MS_MAX = 50
-"""How long the broker may hold a fetch that finds nothing.
+"""Longest time the broker waits before it answers a fetch that found nothing.
 
-aiokafka has one fetch under way per broker, and it names only the partitions that were drained when
-it left. Faust lets it wait 1,500 ms, so idle partitions keep the busy ones waiting.
+aiokafka has one fetch in flight per broker, which asks only for partitions whose earlier records
+were all handed on. With Faust's 1,500 ms, idle partitions would delay the busy ones.
 """
-
 
 REBALANCE_POLL_SECONDS = 0.05
 
 BATCHES_AT_ONCE = 4
-"""Batches handed on before what is urgent is looked for again, those that wait longest first."""
+"""Batches of other topics handed on before urgent ones are looked for again, oldest first."""
 
 
 class PlainRecords(fetcher.PartitionRecords):
-    """Hands on each record as it was parsed: offset, timestamp, key, value and headers.
+    """Hands on each record as the parser made it: offset, timestamp, key, value and headers.
 
     aiokafka copies every record into a dataclass of eleven fields, which takes longer than parsing
-    it did. What is still to be handed on can be looked at.
+    it. Records can also be looked at before they are handed on.
+
+    Parameters
+    ----------
+    args
+        The parameters of the base class.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -101,7 +134,12 @@ class PlainRecords(fetcher.PartitionRecords):
         return record
 
     def to_come(self) -> list[Any]:
-        """The records that are still to be handed on."""
+        """Look at the records that were not handed on yet.
+
+        Returns
+        -------
+        Records, in the order of their offsets.
+        """
         if self._parsed is None:
             first = self.next_fetch_offset
             self._parsed = list(self)
@@ -118,32 +156,40 @@ class PlainRecords(fetcher.PartitionRecords):
 
 
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a consumer that copies nothing and never waits for idle
-    partitions; `paced_topics` are read in step."""
+    """Faust's consumer thread, but records are not copied, idle partitions delay no others, and
+    paced topics are read in step.
 
-    paced_topics: ClassVar[frozenset[str]] = frozenset()
+    Parameters
+    ----------
+    order
+        Which topics are urgent, and which paced.
+    args, kwargs
+        The parameters of the base class.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, order: ReadingOrder, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.order = order
         self.pace = InStep()
         self._is_behind = False
-        """Whether there is more to read than was fetched: what comes first may be far ahead of it,
-        so that just a record of it is handed on before it is looked at."""
+        """Whether a paced partition has records on the broker and none fetched. The next fetch may
+        bring others that are far ahead of them, so that one record is handed on and the rest
+        looked at first."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        # The fetcher makes these by name and offers no other way.
+        # aiokafka's fetcher looks this class up by name; it has no parameter for it.
         fetcher.PartitionRecords = PlainRecords
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
         return consumer
 
     async def _fetch_records(
-        self, consumer: Any, active_partitions: set[TP] | None, **options: Any
+        self, consumer: Any, active_partitions: Any, *args: Any, **options: Any
     ) -> Any:
         if active_partitions is None:
-            return await super()._fetch_records(consumer, None, **options)
+            return await super()._fetch_records(consumer, active_partitions, *args, **options)
         fetched = [tp for tp in consumer._fetcher._records if tp in active_partitions]
-        urgent = {tp for tp in fetched if tp.topic in BatchScheduler.urgent_topics}
+        urgent = {tp for tp in fetched if tp.topic in self.order.urgent}
         parts = self._in_step(consumer, set(fetched), active_partitions)
         others = [tp for tp in fetched if tp not in urgent and parts.get(tp) != 0][:BATCHES_AT_ONCE]
         whole = urgent | {tp for tp in others if parts.get(tp) is None}
@@ -157,14 +203,14 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             held_back = {tp for tp, part in parts.items() if part == 0}
             first = options | {"max_records": 1} if self._is_behind else options
             records = await super()._fetch_records(consumer, active_partitions - held_back, **first)
-        self.pace.handed_on({tp: r for tp, r in records.items() if tp.topic in self.paced_topics})
+        self.pace.handed_on({tp: r for tp, r in records.items() if tp.topic in self.order.paced})
         return records
 
     def _in_step(
         self, consumer: Any, fetched: set[TP], active_partitions: set[TP]
     ) -> dict[TP, int | None]:
-        """How many records may be handed on of each paced partition, None for all of them."""
-        paced = {tp for tp in active_partitions if tp.topic in self.paced_topics}
+        """How many records of each paced partition may be handed on now; None for all of them."""
+        paced = {tp for tp in active_partitions if tp.topic in self.order.paced}
         self.pace.forget_all_but(paced)
         at_hand = {}
         for tp in fetched & paced:
@@ -184,7 +230,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 def _has_more(consumer: Any, tp: TP) -> bool:
-    """Whether the broker holds records that were not fetched yet, as far as is known."""
+    """Whether the broker holds records that were not fetched, by the newest end offset known."""
     subscription = consumer._subscription.subscription
     if subscription is None or subscription.assignment is None:
         return False
@@ -197,30 +243,45 @@ def _has_more(consumer: Any, tp: TP) -> bool:
 
 
 class LaneConsumer(driver.Consumer):
-    """Commits what a checkpoint covers and nothing else, and checkpoints before it lets go.
+    """Commits exactly what a checkpoint covers, and lets a checkpoint be written before it gives up
+    partitions; leading topics are read first.
 
-    `leading_topics` are read to the end that they have at the assignment before any other topic is
-    read, so that a customer's plan is known before the customer's use.
+    Parameters
+    ----------
+    args, kwargs
+        The parameters of the base class; the app has a `reading_order`.
     """
-
-    leading_topics: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.covered: dict[TP, int] = {}
         self.before_revoke: Callable[[], Awaitable[None]] | None = None
+        """Writes the checkpoint before partitions are given up."""
         self._leading: dict[TP, int] = {}
+        """End offset of each leading partition that is not read to its end yet."""
         self._led_generation: int | None = None
 
+    @property
+    def order(self) -> ReadingOrder:
+        """Which topics are read before others; the base class asks for it while it is built."""
+        app: Any = self.app
+        return app.reading_order
+
     def _new_consumer_thread(self) -> LaneConsumerThread:
-        return LaneConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return LaneConsumerThread(self.order, self, loop=self.loop, beacon=self.beacon)
 
     def cover(self, offsets: Mapping[TP, int]) -> None:
-        """Note the next offset of each partition that a finished checkpoint covers."""
+        """Note what a finished checkpoint covers; the next commit names just this.
+
+        Parameters
+        ----------
+        offsets
+            Next offset to read of each partition.
+        """
         self.covered.update(offsets)
 
     def ack(self, message: Message) -> bool:
-        """Let go of a batch; what may be committed is `cover`'s matter."""
+        """Release a batch; `cover` alone decides what is committed."""
         if message.acked:
             return False
         message.acked = True
@@ -228,7 +289,7 @@ class LaneConsumer(driver.Consumer):
         return True
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Offsets between two batches need no bookkeeping."""
+        """Do nothing: `cover` needs no bookkeeping of gaps."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in self.covered if topics is None or tp in topics or tp.topic in topics)
@@ -237,7 +298,7 @@ class LaneConsumer(driver.Consumer):
         return self.covered.get(tp)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Checkpoint and commit what was worked on, and only then let Faust forget it."""
+        """Checkpoint and commit, and only then let Faust forget the partitions."""
         if self.before_revoke is not None and not self.app.should_stop:
             self.stop_flow()
             self.app.flow_control.suspend()
@@ -250,7 +311,7 @@ class LaneConsumer(driver.Consumer):
         if self.app.in_recovery:
             return await super()._getmany(active_partitions, timeout)
         if self.app.rebalancing:
-            # Faust lets the flow go on a moment before it is done; leaders come first even then.
+            # Faust resumes the flow before a rebalance is over, and would lose what is read now.
             await asyncio.sleep(REBALANCE_POLL_SECONDS)
             return {}
         await self._follow_leaders()
@@ -259,10 +320,10 @@ class LaneConsumer(driver.Consumer):
         return await super()._getmany(active_partitions, timeout)
 
     async def _follow_leaders(self) -> None:
-        """Keep in `_leading` the leading partitions that are not read to their end yet."""
+        """Bring `_leading` up to date, after an assignment and as positions advance."""
         generation = self.app.consumer_generation_id
         if generation != self._led_generation:
-            leaders = [tp for tp in self.assignment() if tp.topic in self.leading_topics]
+            leaders = [tp for tp in self.assignment() if tp.topic in self.order.leading]
             self._leading = dict(await self.highwaters(*leaders)) if leaders else {}
             self._led_generation = generation
         for tp, end in list(self._leading.items()):
@@ -272,17 +333,22 @@ class LaneConsumer(driver.Consumer):
 
 
 class LaneProducer(driver.Producer):
-    """An idempotent producer: a retry by the broker connection doubles nothing."""
+    """An idempotent producer: a retry after a lost connection writes no record twice."""
+
+    @property
+    def _is_idempotent(self) -> bool:
+        app: Any = self.app
+        return app.idempotence
 
     def _settings_extra(self) -> Mapping[str, Any]:
-        return {"acks": "all", "enable_idempotence": self.app.idempotence}
+        return {"acks": "all", "enable_idempotence": self._is_idempotent}
 
     async def on_start(self) -> None:
-        """Begin to send; a broker may know no idempotent producers."""
+        """Connect; raise `StartError` if the broker supports no idempotent producers."""
         try:
             await super().on_start()
         except KafkaError as error:
-            if not self.app.idempotence or isinstance(error, KafkaConnectionError):
+            if not self._is_idempotent or isinstance(error, KafkaConnectionError):
                 raise
             raise StartError(
                 f"The broker takes no idempotent producer ({type(error).__name__}): have it allow "
@@ -296,23 +362,36 @@ class LaneProducer(driver.Producer):
 
 
 class LaneTransport(driver.Transport):
-    """Faust's aiokafka transport with the lane's consumer and producer."""
+    """Faust's aiokafka transport, with the consumer and the producer above."""
 
     Consumer: ClassVar[Any] = LaneConsumer
     Producer: ClassVar[Any] = LaneProducer
 
 
 def lane_topic(app: faust.App, *names: str) -> Any:
-    """Topics whose batches an agent gets whole."""
-    return app.topic(
-        *names,
-        schema=PassThrough(
-            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-        ),
-        internal=False,
+    """Topics whose batches an agent receives whole and undecoded.
+
+    Parameters
+    ----------
+    app
+        The app of the agent.
+    names
+        Names of the topics.
+
+    Returns
+    -------
+    One Faust topic over all the names.
+    """
+    return app.topic(*names, schema=raw_schema(), internal=False)
+
+
+def raw_schema() -> PassThrough:
+    """Make the schema of topics whose batches stay undecoded.
+
+    Returns
+    -------
+    A schema for one topic or table.
+    """
+    return PassThrough(
+        key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
     )
-
-
-def batches_of(messages: Iterable[Any]) -> list[Any]:
-    """All records of several batches, in order."""
-    return [record for message in messages for record in message.value]

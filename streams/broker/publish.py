@@ -7,7 +7,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from detectors.policies.editions import PARAMETERS, read_edition
+from detectors.policies.editions import KNOWN_RULES, read_edition
 from schemas.policy import Mistake, Policy, PolicyError, read_policy
 from schemas.records import PolicyRecord
 from schemas.topics import POLICIES
@@ -19,7 +19,7 @@ def record_of(document: str, begins: datetime, share_percent: int, base: Policy)
 
     A time without a zone is in the policy's own.
     """
-    policy = read_policy(document, PARAMETERS)
+    policy = read_policy(document, KNOWN_RULES)
     if begins.tzinfo is None:
         begins = begins.replace(tzinfo=ZoneInfo(policy.timezone))
     fields = {

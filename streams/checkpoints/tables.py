@@ -12,7 +12,7 @@ from faust.tables.table import Table
 from faust.types import TP
 from numpy.typing import NDArray
 
-from streams.broker.lane import PassThrough
+from streams.broker.lane import raw_schema
 from streams.checkpoints.changelog import Changelog, ChangelogError, Held
 from streams.errors import end_worker
 
@@ -181,9 +181,7 @@ class ColumnTable(Table):
             key_type=bytes,
             value_type=bytes,
             recovery_buffer_size=BATCHES_BUFFERED,
-            schema=PassThrough(
-                key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-            ),
+            schema=raw_schema(),
             **kwargs,
         )
 

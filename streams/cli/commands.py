@@ -313,12 +313,14 @@ def generate(
 @click.option("--by", "decided_by", required=True, help="Who decided.")
 @setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
 @for_people
-def decide(days: float | None, broker: str | None, **said: Any) -> None:
+def decide(days: float | None, broker: str | None, **fields: str | None) -> None:
     """Put what a person decided on the topic `decisions`."""
-    from streams.broker.decide import send_decision  # noqa: PLC0415
+    from streams.broker.produce import decision_of, send_decision  # noqa: PLC0415
 
-    count = send_decision(load_settings({"broker": broker}).broker, days, **said)
-    click.echo(f"{said['kind']}: sent to {count} partition{'s' if count > 1 else ''}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    decision = decision_of(days, **given)
+    count = send_decision(load_settings({"broker": broker}).broker, decision)
+    click.echo(f"{decision.kind}: sent to {count} partition{'s' if count > 1 else ''}")
 
 
 @main.group()

@@ -143,11 +143,11 @@ def run_replay(
 
 def run_publish(file: Path, begins: datetime, share_percent: int, settings: Settings) -> None:
     """Check a policy and put it on its topic."""
-    from streams.broker.publish import publish, record_of  # noqa: PLC0415
+    from streams.broker.produce import policy_record, send_policy  # noqa: PLC0415
 
     base = load_policy(Path(settings.policy) if settings.policy else None)
-    record = record_of(read_document(file), begins, share_percent, base)
-    publish(settings.broker, record)
+    record = policy_record(read_document(file), begins, share_percent, base)
+    send_policy(settings.broker, record)
     starts = datetime.fromtimestamp(record.effective_ms / 1000, UTC).isoformat()
     click.echo(
         f"{record.name} {record.version} holds from {starts} on "

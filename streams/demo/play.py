@@ -23,10 +23,10 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from detectors.rules.registry import UNITS
 from schemas.events import Event, Voice
 from schemas.records import Action, Customer, Finding
 from schemas.topics import ACTIONS, CUSTOMERS, FINDINGS, POLICIES, USAGE_PREFIX
-from schemas.units import HOUR_MS
 from streams.broker.partitioner import partitions_of
 from streams.broker.topics import create_topics
 from streams.clock import wall_clock
@@ -319,18 +319,12 @@ def _actions_table(actions: list[Action], findings: dict[str, Finding]) -> Table
             table.add_row(
                 action.rule,
                 action.customer_id,
-                _amount(finding.observed, finding.unit),
-                _amount(finding.limit, finding.unit).removesuffix(f" {finding.unit}"),
+                UNITS[finding.unit].short(finding.observed),
+                UNITS[finding.unit].number(finding.limit),
                 action.kind,
                 action.clause,
             )
     return table
-
-
-def _amount(value: int, unit: str) -> str:
-    if unit == "bytes":
-        return f"{value / 1e9:.2f} GB"
-    return f"{value / HOUR_MS:.1f} h" if unit == "ms" else f"{value} {unit}"
 
 
 def _summary(

@@ -1,7 +1,8 @@
 """What enforcement knows of one customer, and what to do next.
 
-Pure functions: an account and an action (or the outcome of an order) in, the next account and the
-results to report out. Neither clock nor network nor file; the time is handed in.
+Pure functions: they take an account and an action (or the outcome of an instruction), and return
+the next account and the results to report. They use no clock, network or file: the caller gives the
+time.
 """
 
 from typing import Any, Literal
@@ -14,13 +15,13 @@ from schemas.safeguards import CALLING, NEVER_BARRED
 from schemas.units import iso
 
 HELD_MAX = 64
-"""Actions waiting and restrictions in force of one customer; what comes on top is refused.
+"""Waiting actions and restrictions in force of one customer; further actions are refused.
 
-What undoes has as much room again.
+Releases and withdrawals are accepted up to twice as many, so that they never lack room.
 """
 
 ANSWERS_MAX = 256
-"""Action ids that are remembered of one customer; the oldest are forgotten."""
+"""Action ids remembered for one customer; the oldest are forgotten."""
 
 DETAIL_LENGTH_MAX = 256
 BACKOFF_MS_FIRST = 1_000
@@ -29,18 +30,18 @@ BACKOFF_MS_MAX = 60_000
 LASTING: frozenset[ActionKind] = frozenset(
     {"throttle", "minimum_service", "restrict_storage", "convert_prepaid", "suspend"}
 )
-"""Kinds that hold until they are undone; they take the place of what they name."""
+"""Kinds that stay in force until they are undone; each replaces the action that it supersedes."""
 
 UNDOING: frozenset[ActionKind] = frozenset({"release", "withdraw"})
 
 Status = Literal["accepted", "delivered", "applied", "failed", "expired"]
 
 NOT_DONE: tuple[Status | None, ...] = (None, "failed")
-"""What was last said of an action that may still be done if it comes (again)."""
+"""Last status of an action that is still carried out if it comes (again)."""
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
-    """What was last said about an action; no status if it was left alone, or has not come yet."""
+    """The last result of an action; no status if it was passed over, or has not come yet."""
 
     status: Status | None = None
     time_ms: int = 0
@@ -49,9 +50,9 @@ class Answer(Struct, frozen=True, omit_defaults=True):
 
 
 class Waiting(Struct, frozen=True, omit_defaults=True):
-    """An accepted action that is still to be done.
+    """An accepted action that is still to be carried out.
 
-    `offset` is where it stood in its partition, `next_ms` when it may be tried (again).
+    `offset` is its offset in its partition, `next_ms` the time from which it may be tried (again).
     """
 
     action: Action
@@ -62,12 +63,12 @@ class Waiting(Struct, frozen=True, omit_defaults=True):
 
     @property
     def rank(self) -> tuple[int, int]:
-        """A customer's actions are done in the order in which they take effect, then came."""
+        """A customer's actions are carried out by the time they take effect, then by offset."""
         return self.action.effective_ms, self.offset
 
 
 class Restriction(Struct, frozen=True):
-    """What an action put in force, or will."""
+    """What an action puts in force, now or later."""
 
     action_id: str
     kind: ActionKind
@@ -78,19 +79,19 @@ class Restriction(Struct, frozen=True):
 
 
 class Account(Struct, frozen=True, omit_defaults=True):
-    """All that is known of one customer; `waiting` in the order in which it will be done."""
+    """All that is known of one customer; `waiting` is in the order of carrying out."""
 
     waiting: tuple[Waiting, ...] = ()
     in_force: tuple[Restriction, ...] = ()
     answers: dict[str, Answer] = {}
 
 
-class Order(Struct, frozen=True):
-    """What an adapter is to do now.
+class Instruction(Struct, frozen=True):
+    """What an adapter has to do now.
 
-    `in_force` is what holds for the customer once it is done, `undone` what no longer does,
-    `coming` what was accepted and takes effect later. An order that only announces changes
-    nothing yet.
+    `in_force` are the restrictions that hold for the customer afterwards, `undone` those that end
+    by it, `coming` those that were accepted and take effect later. An instruction that only
+    `announces` changes nothing yet.
     """
 
     action: Action
@@ -101,24 +102,42 @@ class Order(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What an adapter made of an order: done, failed, or failed in a way that may pass."""
+    """What came of an instruction; after a `passing` fault it may work later, never otherwise."""
 
     detail: str | None
     fault: Literal["none", "passing", "lasting"] = "none"
 
 
-Step = tuple[Account, list[EnforcementResult]]
+Change = tuple[Account, list[EnforcementResult]]
+"""The next account, and the results to report."""
 
 
-def take(account: Account, action: Action, offset: int, now_ms: int, *, announce: bool) -> Step:
-    """Accept an action, or say again what was said about it before.
+def accept(account: Account, action: Action, offset: int, now_ms: int, *, announce: bool) -> Change:
+    """Accept an action, or report its last result again if it came before.
 
-    One that failed is accepted anew: whoever sends it again, and how often, bounds the attempts.
-    What a person still has to look at is left alone: it comes again once it was approved. A release
-    cancels what it names at once, even while the release itself still has to be carried out.
+    An action that failed is accepted anew. An action that a person still has to review is passed
+    over: it comes again once it is approved. A release cancels the actions that it names at once,
+    even though the release itself still has to be carried out.
+
+    Parameters
+    ----------
+    account
+        What is known of the customer.
+    action
+        The action.
+    offset
+        Its offset in its partition.
+    now_ms
+        The time, ms.
+    announce
+        Whether the adapter wants to hear of restrictions before they take effect.
+
+    Returns
+    -------
+    The next account, and the results to report.
     """
     if action.human_review:
-        return note(account, action), []
+        return pass_over(account, action), []
     known = account.answers.get(action.action_id)
     if known is not None and known.status not in NOT_DONE:
         return account, [_result(action, known)]
@@ -140,15 +159,37 @@ def take(account: Account, action: Action, offset: int, now_ms: int, *, announce
     return msgspec.structs.replace(account, waiting=in_order), results
 
 
-def note(account: Account, action: Action) -> Account:
-    """Remember what an action would have undone, for it may be named itself by a release."""
+def pass_over(account: Account, action: Action) -> Account:
+    """Leave an action to others, but remember what it supersedes: a release may name it later.
+
+    Parameters
+    ----------
+    account
+        What is known of the customer.
+    action
+        The action.
+
+    Returns
+    -------
+    The next account.
+    """
     if action.action_id in account.answers:
         return account
     return _remember(account, action.action_id, Answer(supersedes=action.supersedes))
 
 
 def wake_ms(account: Account) -> int | None:
-    """When there is something to do, None if nothing waits."""
+    """Find the time at which `begin` has something to do.
+
+    Parameters
+    ----------
+    account
+        What is known of the customer.
+
+    Returns
+    -------
+    The time, ms; None if nothing waits.
+    """
     if not account.waiting:
         return None
     head = account.waiting[0]
@@ -156,10 +197,23 @@ def wake_ms(account: Account) -> int | None:
     return min([max(head.action.effective_ms, head.next_ms), *announcements])
 
 
-def begin(account: Account, now_ms: int) -> tuple[Account, list[EnforcementResult], Order | None]:
-    """The order to carry out now, if any, after what expired meanwhile was answered.
+def begin(
+    account: Account, now_ms: int
+) -> tuple[Account, list[EnforcementResult], Instruction | None]:
+    """Expire what is overdue, and give the instruction to carry out now.
 
-    One order of a customer at a time: while the first is tried again, those behind it wait.
+    A customer has one instruction at a time: while it is tried again, the others wait.
+
+    Parameters
+    ----------
+    account
+        What is known of the customer.
+    now_ms
+        The time, ms.
+
+    Returns
+    -------
+    The next account, the results to report, and the instruction, None if there is nothing to do.
     """
     results: list[EnforcementResult] = []
     while (head := _due(account, now_ms)) and _is_expired(head.action, now_ms):
@@ -167,48 +221,66 @@ def begin(account: Account, now_ms: int) -> tuple[Account, list[EnforcementResul
         account, said = _answer(_without(account, head), head.action, "expired", now_ms, why)
         results += said
     if head is not None and head.next_ms <= now_ms:
-        return account, results, _order(account, head.action)
+        return account, results, _instruction(account, head.action)
     for each in account.waiting:
         if not each.announced and each.next_ms <= now_ms:
             coming = _coming(account.waiting)
-            order = Order(each.action, account.in_force, coming=coming, announces=True)
-            return account, results, order
+            only_told = Instruction(each.action, account.in_force, coming=coming, announces=True)
+            return account, results, only_told
     return account, results, None
 
 
-def settle(
-    account: Account, order: Order, outcome: Outcome, now_ms: int, attempts_max: int
-) -> Step:
-    """Take in what became of an order that `begin` gave."""
+def finish(
+    account: Account, instruction: Instruction, outcome: Outcome, now_ms: int, attempts_max: int
+) -> Change:
+    """Take in what came of an instruction that `begin` gave.
+
+    Parameters
+    ----------
+    account
+        The account that `begin` returned.
+    instruction
+        The instruction.
+    outcome
+        What the adapter made of it.
+    now_ms
+        The time, ms.
+    attempts_max
+        How often an instruction is tried before it has failed.
+
+    Returns
+    -------
+    The next account, and the results to report.
+    """
     waiting = next(
-        each for each in account.waiting if each.action.action_id == order.action.action_id
+        each for each in account.waiting if each.action.action_id == instruction.action.action_id
     )
-    attempts = 1 + (waiting.attempts if waiting.announced or order.announces else 0)
+    attempts = 1 + (waiting.attempts if waiting.announced or instruction.announces else 0)
     if outcome.fault == "passing" and attempts < attempts_max:
         again = msgspec.structs.replace(
             waiting,
             attempts=attempts,
             next_ms=now_ms + min(BACKOFF_MS_FIRST << (attempts - 1), BACKOFF_MS_MAX),
-            announced=waiting.announced or not order.announces,
+            announced=waiting.announced or not instruction.announces,
         )
         return _replaced(account, waiting, again), []
-    if order.announces:
+    if instruction.announces:
         told = msgspec.structs.replace(
             waiting, attempts=0, next_ms=waiting.action.effective_ms, announced=True
         )
         return _replaced(account, waiting, told), []
     account = _without(account, waiting)
     if outcome.fault != "none":
-        return _answer(account, order.action, "failed", now_ms, outcome.detail)
-    account = msgspec.structs.replace(account, in_force=order.in_force)
-    status: Status = "delivered" if order.action.kind == "notify" else "applied"
-    account, results = _answer(account, order.action, status, now_ms, outcome.detail)
-    account, cancelled = _cancel(account, order.action, now_ms)
+        return _answer(account, instruction.action, "failed", now_ms, outcome.detail)
+    account = msgspec.structs.replace(account, in_force=instruction.in_force)
+    status: Status = "delivered" if instruction.action.kind == "notify" else "applied"
+    account, results = _answer(account, instruction.action, status, now_ms, outcome.detail)
+    account, cancelled = _cancel(account, instruction.action, now_ms)
     return account, results + cancelled
 
 
 def _problem(account: Account, action: Action) -> str | None:
-    """Why an action must not be done, or cannot be."""
+    """Why an action must not or cannot be carried out."""
     if action.kind == "minimum_service" or (action.kind == "suspend" and action.service in CALLING):
         left_open = action.parameters.get("outgoing")
         if not isinstance(left_open, list) or not set(NEVER_BARRED).issubset(left_open):
@@ -229,7 +301,7 @@ def _due(account: Account, now_ms: int) -> Waiting | None:
     return head if head is not None and head.action.effective_ms <= now_ms else None
 
 
-def _order(account: Account, action: Action) -> Order:
+def _instruction(account: Account, action: Action) -> Instruction:
     named = _named(account, action) if action.kind in LASTING | UNDOING else []
     undone = tuple(each for each in account.in_force if each.action_id in named)
     kept = tuple(each for each in account.in_force if each.action_id not in named)
@@ -237,7 +309,7 @@ def _order(account: Account, action: Action) -> Order:
     others = tuple(
         each for each in account.waiting if each.action.action_id not in (*named, action.action_id)
     )
-    return Order(action, kept + own, undone, _coming(others))
+    return Instruction(action, kept + own, undone, _coming(others))
 
 
 def _coming(waiting: tuple[Waiting, ...]) -> tuple[Restriction, ...]:
@@ -256,10 +328,10 @@ def _restriction(action: Action) -> Restriction:
 
 
 def _named(account: Account, action: Action) -> list[str]:
-    """What an action takes the place of: the one it names, what that one names, and so on.
+    """Ids of the actions that an action replaces: the one it names, the one that this names, ...
 
-    The whole chain, for one in it may never have been done (held for review, failed), so that what
-    it was to undo is still in force.
+    An action of this chain may never have been carried out (held for review, failed). Then what it
+    was to replace is still in force, so that the whole chain counts.
     """
     named: list[str] = []
     name = action.supersedes
@@ -269,8 +341,8 @@ def _named(account: Account, action: Action) -> list[str]:
     return named
 
 
-def _cancel(account: Account, action: Action, now_ms: int) -> Step:
-    """What an action names and was not done yet will not be done, whether or not it has come."""
+def _cancel(account: Account, action: Action, now_ms: int) -> Change:
+    """Call off the actions that an action replaces and that are not done, or have not come yet."""
     if action.kind not in LASTING | UNDOING:
         return account, []
     results: list[EnforcementResult] = []
@@ -289,7 +361,7 @@ def _cancel(account: Account, action: Action, now_ms: int) -> Step:
 
 def _answer(
     account: Account, action: Action, status: Status, now_ms: int, detail: str | None
-) -> Step:
+) -> Change:
     shortened = None if detail is None else detail[:DETAIL_LENGTH_MAX]
     answer = Answer(status, now_ms, shortened, action.supersedes)
     return _remember(account, action.action_id, answer), [_result(action, answer)]
@@ -307,7 +379,7 @@ def _result(action: Action, answer: Answer) -> EnforcementResult:
 
 
 def _remember(account: Account, action_id: str, answer: Answer) -> Account:
-    """The newest last; of those that are forgotten none is still waiting."""
+    """Put the newest answer last; answers of waiting actions are never forgotten."""
     answers = {name: said for name, said in account.answers.items() if name != action_id}
     answers[action_id] = answer
     if len(answers) > ANSWERS_MAX:

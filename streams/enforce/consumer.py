@@ -1,4 +1,4 @@
-"""`fairuse enforce`: the loop between Kafka and the enforcer."""
+"""`fairuse enforce`: reads actions from Kafka, has them carried out, and reports the results."""
 
 import logging
 import signal
@@ -8,8 +8,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka.structs import TopicPartition
 
 from schemas.topics import ACTIONS
 from streams.broker.topics import TopicsError, check_topics
@@ -27,26 +28,34 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 POLL_MS_MAX = 500
-"""A stop is noticed after so long at most, besides the order under way."""
+"""Longest wait of a poll, ms, and so for a stop to be noticed between two instructions."""
 
 RECORDS_AT_ONCE = 500
-ORDERS_AT_ONCE = 16
-"""Orders between two polls."""
+INSTRUCTIONS_AT_ONCE = 16
+"""Most instructions between two polls."""
 
-REQUESTS_OF_ORDER_MAX = 4
-"""An adapter waits so many times for an answer, at most, before it gives an order back."""
+REQUESTS_MAX = 4
+"""How often an adapter waits for an answer, at most, while it carries out one instruction."""
 
 SESSION_MS = 10_000
 TIDY_SECONDS = 1
 
 
 class Loop:
-    """Polls, has actions done and reports.
+    """Polls, carries out actions and reports, until it is stopped.
 
     Parameters
     ----------
+    consumer
+        Reads the actions.
+    enforcer
+        Carries them out.
+    reports
+        Where results go.
     waiting_max
-        No action is taken in while more than so many wait, give or take those of a second.
+        While more actions than this wait, no new one is read; the number is checked once a second.
+    clock
+        The time.
     """
 
     def __init__(
@@ -66,15 +75,21 @@ class Loop:
         self._full = False
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set; what was done by then is reported."""
-        # What a crash interrupted may have reached the network, so it is finished before anything
-        # is heard that would call it off.
+        """Run until a stop, then report everything that was done.
+
+        Parameters
+        ----------
+        stop
+            Set to end the loop.
+        """
+        # An instruction that a crash interrupted may have reached the network. So it is finished
+        # before a new action can call it off.
         self._work(stop)
         while not stop.is_set():
             self._tidy()
-            # Nothing new is begun before the last results have arrived: so they can't pile up.
+            # Results can't pile up: nothing new is begun before the last ones have arrived.
             delivered = self._reports.flush()
-            # Nor before it is sure that no other process took over.
+            # The commit fails if another process took over.
             self._reports.commit()
             self._take_in(delivered)
             if delivered:
@@ -98,7 +113,7 @@ class Loop:
             self._enforcer.take_in(records)
 
     def _poll(self, wait_ms: int) -> dict[TopicPartition, list[Any]]:
-        """New records; none while the broker is away."""
+        """New records; none while the broker does not answer."""
         try:
             return self._consumer.poll(timeout_ms=wait_ms, max_records=RECORDS_AT_ONCE)
         except KafkaError as error:
@@ -109,16 +124,28 @@ class Loop:
             return {}
 
     def _work(self, stop: threading.Event) -> None:
-        for customer_id, partition in self._enforcer.due(ORDERS_AT_ONCE):
+        for customer_id, partition in self._enforcer.due(INSTRUCTIONS_AT_ONCE):
             if stop.is_set():
                 return
             self._enforcer.attend(customer_id, partition)
 
 
 def run_enforce(settings: Settings, dry_run: bool) -> None:
-    """Carry out actions until the process is told to stop.
+    """Carry out actions until the process gets SIGINT or SIGTERM.
 
-    A dry run works on a copy of the state, keeps nothing and reports nothing.
+    Parameters
+    ----------
+    settings
+        The broker, the adapter and their limits.
+    dry_run
+        Print what would be done: work on a copy of the state, keep nothing and report nothing.
+
+    Raises
+    ------
+    TopicsError
+        The broker does not answer, or lacks topics.
+    EnforceError
+        The state file can't be written, another process took over, or Kafka failed.
     """
     adapter = adapter_of(settings, wall_clock)
     if problems := check_topics(settings.broker, settings.app_id):
@@ -168,7 +195,20 @@ def _opened(path: Path, dry_run: bool) -> Store:
 
 
 def serve_figures(figures: Figures, settings: Settings) -> None:
-    """Answer `/metrics`, or raise `EnforceError` when the port is taken."""
+    """Answer `/metrics`.
+
+    Parameters
+    ----------
+    figures
+        The metrics.
+    settings
+        Host and port.
+
+    Raises
+    ------
+    EnforceError
+        The port is taken.
+    """
     try:
         figures.serve(settings.host, settings.port)
     except OSError as error:
@@ -180,7 +220,7 @@ def serve_figures(figures: Figures, settings: Settings) -> None:
 
 def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
     name = f"{settings.app_id}-enforce-{settings.adapter}"
-    seconds_max = ORDERS_AT_ONCE * REQUESTS_OF_ORDER_MAX * settings.enforce_timeout_seconds
+    seconds_max = INSTRUCTIONS_AT_ONCE * REQUESTS_MAX * settings.enforce_timeout_seconds
     consumer = Member(
         bootstrap_servers=settings.broker,
         group_id=name,
@@ -204,7 +244,7 @@ def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> N
 
 
 def _rehearse(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
-    """Read without the group, which belongs to the process that enforces."""
+    """Read outside of the consumer group, which belongs to the process that enforces."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.broker, enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -222,7 +262,7 @@ def _partitions(consumer: KafkaConsumer) -> list[TopicPartition]:
 
 
 def _refuse_other_topic(consumer: KafkaConsumer, store: Store) -> None:
-    """Actions before the stored position are passed over, so it has to be this topic's."""
+    """Raise `EnforceError` if the stored position lies beyond the end: it is of another topic."""
     for part, end in consumer.end_offsets(_partitions(consumer)).items():
         if (store.position(part.partition) or 0) > end:
             raise EnforceError(

@@ -1,4 +1,4 @@
-"""Takes actions in and has them carried out; knows neither Kafka nor any network."""
+"""Accepts actions and has an adapter carry them out; uses neither Kafka nor any network."""
 
 import logging
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import msgspec
 from schemas.events import TIME_MS_MAX, TIME_MS_MIN
 from schemas.records import Action, EnforcementResult
 from streams.clock import Clock
-from streams.enforce.account import Order, Outcome, begin, note, settle, take
+from streams.enforce.account import Instruction, Outcome, accept, begin, finish, pass_over
 from streams.enforce.adapters.contract import Adapter, AdapterError, Unavailable
 from streams.enforce.figures import Figures
 from streams.enforce.store import Store
@@ -35,14 +35,22 @@ class BadRecord(Exception):
 
 
 class Enforcer:
-    """The actions of the partitions it is handed, each answered and done once.
+    """Carries out the actions of its partitions, each of them once, and reports the results.
 
     Parameters
     ----------
+    store
+        Where the state is kept.
+    adapter
+        Carries out instructions.
+    clock
+        The time.
     attempts_max
-        How often an order is tried before it has failed.
+        How often an instruction is tried before it has failed.
     customers_max
-        Customers that are remembered with nothing waiting and nothing in force.
+        Customers remembered though none of their actions waits or is in force.
+    figures
+        What is measured.
     """
 
     def __init__(
@@ -63,7 +71,14 @@ class Enforcer:
         self._customers_max = customers_max
 
     def take_in(self, records: Iterable[Record]) -> None:
-        """Accept what records ask for; with them the position advances, or not at all."""
+        """Accept the actions of records, and store the new position in the same transaction.
+
+        Parameters
+        ----------
+        records
+            Records of the topic `actions`, those of a partition by offset; records before the
+            stored position are passed over.
+        """
         with self.store.transaction():
             for record in records:
                 expected = self.store.position(record.partition)
@@ -82,7 +97,12 @@ class Enforcer:
                 self.store.advance(record.partition, record.offset + 1)
 
     def tidy(self) -> int:
-        """Forget customers beyond the bound; how many actions wait."""
+        """Forget customers beyond `customers_max`, and update the gauges.
+
+        Returns
+        -------
+        How many actions wait.
+        """
         with self.store.transaction():
             self.store.forget_idle(self._customers_max)
         waiting, in_force = self.store.held()
@@ -95,50 +115,85 @@ class Enforcer:
         account = self.store.account(action.customer_id)
         if not self._adapter.handles(action):
             self.figures.passed_over.inc()
-            account, results = note(account, action), []
+            account, results = pass_over(account, action), []
         else:
             self.figures.held.inc(action.human_review)
-            account, results = take(
+            account, results = accept(
                 account, action, record.offset, now_ms, announce=self._adapter.announces
             )
         self.store.put(action.customer_id, record.partition, account, now_ms)
-        self._say(results)
+        self._report(results)
 
     def due(self, customers_max: int) -> list[tuple[str, int]]:
-        """Customers for whom there is something to do now, and their partitions."""
+        """List customers for whom there is something to do now.
+
+        Parameters
+        ----------
+        customers_max
+            How many are listed at most.
+
+        Returns
+        -------
+        Customer ids and partitions, the longest due first.
+        """
         return self.store.due(self._clock(), customers_max)
 
     def attend(self, customer_id: str, partition: int) -> None:
-        """Carry out one customer's next order; what became of it is kept when this returns."""
-        account, results, order = begin(self.store.account(customer_id), self._clock())
-        if order is not None:
-            outcome = self._carry_out(order)
-            account, settled = settle(account, order, outcome, self._clock(), self._attempts_max)
-            results += settled
+        """Carry out one customer's next instruction, and store what came of it.
+
+        Parameters
+        ----------
+        customer_id
+            The customer.
+        partition
+            The partition of the customer's actions.
+        """
+        account, results, instruction = begin(self.store.account(customer_id), self._clock())
+        if instruction is not None:
+            outcome = self._carry_out(instruction)
+            account, final = finish(
+                account, instruction, outcome, self._clock(), self._attempts_max
+            )
+            results += final
         with self.store.transaction():
             self.store.put(customer_id, partition, account, self._clock())
-            self._say(results)
+            self._report(results)
 
-    def _carry_out(self, order: Order) -> Outcome:
+    def _carry_out(self, instruction: Instruction) -> Outcome:
         started = perf_counter()
         try:
-            return Outcome(self._adapter.carry_out(order))
+            return Outcome(self._adapter.carry_out(instruction))
         except AdapterError as error:
             passing = isinstance(error, Unavailable)
             self.figures.retries.inc(passing)
-            logger.warning("action %s was not done: %s", order.action.action_id, error)
+            logger.warning("action %s was not done: %s", instruction.action.action_id, error)
             return Outcome(str(error), "passing" if passing else "lasting")
         finally:
             self.figures.attempt.observe(perf_counter() - started)
 
-    def _say(self, results: list[EnforcementResult]) -> None:
+    def _report(self, results: list[EnforcementResult]) -> None:
         for result in results:
             self.figures.results.labels(result.status).inc()
-        self.store.say(results)
+        self.store.queue(results)
 
 
 def usable_action(record: Record) -> Action:
-    """The action that a record holds, or `BadRecord`."""
+    """Read the action that a record holds.
+
+    Parameters
+    ----------
+    record
+        A record of the topic `actions`.
+
+    Returns
+    -------
+    The action.
+
+    Raises
+    ------
+    BadRecord
+        The record is empty or malformed, or has another key, or an id or a time out of range.
+    """
     if not record.value:
         raise BadRecord("it is empty")
     try:

@@ -1,4 +1,4 @@
-"""What is measured on the enforcement side."""
+"""The Prometheus metrics of enforcement."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -6,7 +6,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Figures:
-    """One process' figures, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -26,11 +26,17 @@ class Figures:
         self.in_force = gauge("restrictions", "Restrictions in force")
         self.attempt = Histogram(
             "fairuse_enforce_attempt_seconds",
-            "Time an adapter took for an order",
+            "Time an adapter took for an instruction",
             buckets=BUCKETS,
             registry=registry,
         )
 
     def serve(self, host: str, port: int) -> None:
-        """Answer `/metrics` from a thread of its own until the process ends."""
+        """Answer `/metrics` from a thread of its own until the process ends.
+
+        Parameters
+        ----------
+        host, port
+            Where to listen.
+        """
         start_http_server(port, addr=host, registry=self.registry)

@@ -1,45 +1,54 @@
-"""A consumer that stays in its group."""
+"""A consumer that joins its group again when the client library forgets to."""
 
 import logging
 from time import monotonic
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka.structs import TopicPartition
 
 logger = logging.getLogger(__name__)
 
 JOIN_MS = 500
-"""A poll waits for so long, at least, while a join is under way and no record arrives."""
+"""A poll waits at least this long, ms, while a join is under way and no record arrives."""
 
 JOIN_SECONDS_MAX = 10
-"""A join that brought no partitions by then is begun again."""
+"""A join that has brought no partitions within this time, s, is begun again."""
 
 
 class Member(KafkaConsumer, ConsumerRebalanceListener):
-    """Joins its group, and again when a join was forgotten.
+    """Joins its group, and joins again when the library lost a join.
 
-    When kafka-python 3.0.12 learns of new partitions it joins anew; if the answer comes after the
-    poll that asked, it is never looked at and never asked for again: the consumer reads nothing
+    kafka-python 3.0.12 joins anew when it learns of new partitions. If the answer comes after the
+    poll that asked, the library neither reads it nor asks again: the consumer then reads nothing
     more, commits nothing more and raises no error.
     """
 
     is_joining = False
 
     def join(self, topic: str) -> None:
-        """Ask the group for partitions; the polls that follow see it through."""
+        """Ask the group for partitions; the polls that follow complete the join.
+
+        Parameters
+        ----------
+        topic
+            The topic to read.
+        """
         self._topic = topic
         self._begun()
         self.subscribe([topic], listener=self)
 
-    def poll(self, timeout_ms: float = 0, **limits: Any) -> dict[TopicPartition, list[Any]]:
-        """New records, as the base class does; waits longer while a join is under way."""
+    def poll(
+        self, timeout_ms: int = 0, max_records: int | None = None, update_offsets: bool = True
+    ) -> dict[TopicPartition, list[Any]]:
+        """Read new records, and wait longer while a join is under way."""
         if self.is_joining:
             timeout_ms = max(timeout_ms, JOIN_MS)
             if monotonic() - self._joining_since > JOIN_SECONDS_MAX:
                 logger.warning("the group hands out no partitions, so it is joined again")
                 self.unsubscribe()
                 self.join(self._topic)
-        return super().poll(timeout_ms, **limits)
+        return super().poll(timeout_ms, max_records, update_offsets)
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """A join begins."""

@@ -1,13 +1,13 @@
-"""What others see of the enforcement side: results, and committed offsets."""
+"""What enforcement tells the broker: results, and committed offsets."""
 
 import logging
 from time import monotonic
 from typing import Protocol
 
 import msgspec
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import FencedInstanceIdError, KafkaError
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from schemas.records import EnforcementResult
 from schemas.topics import ACTIONS, ENFORCEMENT_RESULTS
@@ -18,30 +18,45 @@ logger = logging.getLogger(__name__)
 
 RESULTS_AT_ONCE = 1_000
 CHECK_SECONDS = 3
-"""Another process that took over is noticed after so long at most."""
+"""Time between commits, s, by which a process notices that another one took over."""
 
 SEND_SECONDS_MAX = 10
-"""Results that are not delivered by then are sent again later."""
+"""Results that are not delivered within this time, s, are sent again later."""
 
 
 class Reports(Protocol):
     """Where results go."""
 
     def flush(self) -> bool:
-        """Deliver what is unsent; whether nothing is left."""
+        """Deliver unsent results.
+
+        Returns
+        -------
+        Whether none is left.
+        """
         ...
 
     def commit(self) -> None:
-        """Tell the broker how far the actions are done."""
+        """Commit the offsets before which every action is done."""
         ...
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """End the connection to the broker."""
         ...
 
 
-class KafkaReports:
-    """Sends results to `enforcement.results` and commits offsets of `actions`."""
+class KafkaReports(Reports):
+    """Sends results to `enforcement.results` and commits offsets of `actions`.
+
+    Parameters
+    ----------
+    settings
+        The broker, and whether the producer is idempotent.
+    store
+        Holds the unsent results.
+    consumer
+        Reads the actions.
+    """
 
     def __init__(self, settings: Settings, store: Store, consumer: KafkaConsumer) -> None:
         self._store = store
@@ -58,10 +73,10 @@ class KafkaReports:
         )
 
     def flush(self) -> bool:
-        """Deliver what is unsent; whether nothing is left.
+        """Deliver unsent results.
 
-        What comes after a result that did not arrive is sent again with it, so that the last word
-        about an action stays the last.
+        If one does not arrive, it is sent again together with all results after it, so that the
+        last result of an action stays the last.
         """
         rows = self._store.unsent(RESULTS_AT_ONCE)
         arrived = None
@@ -85,10 +100,15 @@ class KafkaReports:
         )
 
     def commit(self) -> None:
-        """Commit up to the oldest action without a final answer; raise when another took over.
+        """Commit up to the oldest action without a final result.
 
-        The state file says where to go on. The commits are for those who watch the lag, and for a
-        start without the file; and only a commit is told that another process took over.
+        A start continues from the position in the store. Commits show the lag to monitoring, and
+        serve a start without the file; also, only a commit tells that another process took over.
+
+        Raises
+        ------
+        FencedInstanceIdError
+            Another process took over.
         """
         finished = self._store.finished()
         is_time = monotonic() >= self._check_at
@@ -109,25 +129,31 @@ class KafkaReports:
             self._check_at = monotonic() + CHECK_SECONDS
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """End the connection to the broker."""
         self._producer.close(timeout=SEND_SECONDS_MAX)
 
 
-class NoReports:
-    """For a dry run: what would be reported is dropped."""
+class NoReports(Reports):
+    """Drops the results of a dry run.
+
+    Parameters
+    ----------
+    store
+        Holds the unsent results.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def flush(self) -> bool:
-        """Drop what is unsent."""
+        """Drop unsent results."""
         rows = self._store.unsent(RESULTS_AT_ONCE)
         if rows:
             self._store.sent(rows[-1][0])
         return len(rows) < RESULTS_AT_ONCE
 
     def commit(self) -> None:
-        """Nothing: others must not see it."""
+        """Commit nothing: a dry run leaves no trace."""
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: no connection was opened."""

@@ -1,4 +1,4 @@
-"""Accounts, positions and unsent results in one SQLite file: a crash leaves them in step."""
+"""Accounts, positions and unsent results in one SQLite file: a crash leaves them consistent."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from streams.enforce.account import Account, wake_ms
 from streams.enforce.errors import EnforceError
 
 VERSION = 1
-"""Of the tables and of what is packed in them."""
+"""Version of the tables and of the packed records in them."""
 
 TABLES = """
 CREATE TABLE accounts (
@@ -41,12 +41,12 @@ RESULT = msgspec.msgpack.Decoder(EnforcementResult)
 
 
 class Store:
-    """What enforcement has to remember; a row for each customer who ever had an action.
+    """The stored state of enforcement; a row for each customer who had an action.
 
     Parameters
     ----------
     path
-        The file, made if it is not there; None for one in memory.
+        The file, created if it does not exist; None for a database in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -61,7 +61,7 @@ class Store:
 
     def _open(self) -> None:
         run = self._database.execute
-        # The lock is held from the first transaction to the end: one process for each file.
+        # The lock is held from the first transaction until the end: one process uses a file.
         run("PRAGMA locking_mode = EXCLUSIVE")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
@@ -95,14 +95,24 @@ class Store:
         self._database.close()
 
     def copy(self) -> "Store":
-        """The same in memory, to try things out on."""
+        """Copy the state, for a dry run.
+
+        Returns
+        -------
+        The copy, in memory.
+        """
         store = Store(None)
         self._database.backup(store._database)
         return store
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is kept, or nothing; on disk when it ends."""
+        """Keep everything that is changed inside, or nothing; it is on disk at the end.
+
+        Returns
+        -------
+        A context manager.
+        """
         self._database.execute("BEGIN")
         try:
             yield
@@ -112,13 +122,35 @@ class Store:
         self._database.execute("COMMIT")
 
     def account(self, customer_id: str) -> Account:
-        """What is known of a customer."""
+        """Read what is known of a customer.
+
+        Parameters
+        ----------
+        customer_id
+            The customer.
+
+        Returns
+        -------
+        The account, empty if there is none.
+        """
         query = "SELECT packed FROM accounts WHERE customer_id = ?"
         row = self._database.execute(query, (customer_id,)).fetchone()
         return Account() if row is None else ACCOUNT.decode(row[0])
 
     def put(self, customer_id: str, partition: int, account: Account, now_ms: int) -> None:
-        """Keep what is known of a customer; their actions come in `partition`."""
+        """Keep what is known of a customer.
+
+        Parameters
+        ----------
+        customer_id
+            The customer.
+        partition
+            The partition of the customer's actions.
+        account
+            What is known.
+        now_ms
+            The time, ms.
+        """
         oldest = min((each.offset for each in account.waiting), default=None)
         self._database.execute(
             "REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -135,7 +167,19 @@ class Store:
         )
 
     def due(self, now_ms: int, customers_max: int) -> list[tuple[str, int]]:
-        """Customers for whom there is something to do, and their partitions; longest due first."""
+        """List customers for whom there is something to do.
+
+        Parameters
+        ----------
+        now_ms
+            The time, ms.
+        customers_max
+            How many are listed at most.
+
+        Returns
+        -------
+        Customer ids and partitions, the longest due first.
+        """
         query = (
             "SELECT customer_id, partition FROM accounts WHERE wake_ms <= ? "
             "ORDER BY wake_ms LIMIT ?"
@@ -143,17 +187,37 @@ class Store:
         return self._database.execute(query, (now_ms, customers_max)).fetchall()
 
     def wake_ms(self) -> int | None:
-        """When there is something to do next."""
+        """Find the time at which there is something to do next.
+
+        Returns
+        -------
+        The time, ms; None if nothing waits.
+        """
         return self._database.execute("SELECT min(wake_ms) FROM accounts").fetchone()[0]
 
     def held(self) -> tuple[int, int]:
-        """Actions that wait, and restrictions in force, of all customers."""
+        """Count over all customers.
+
+        Returns
+        -------
+        How many actions wait, and how many restrictions are in force.
+        """
         query = "SELECT total(waiting), total(in_force) FROM accounts WHERE waiting + in_force > 0"
         waiting, in_force = self._database.execute(query).fetchone()
         return int(waiting), int(in_force)
 
     def forget_idle(self, customers_max: int) -> int:
-        """Keep so many customers with nothing waiting or in force, those touched last."""
+        """Forget customers without waiting actions and restrictions, those unchanged for longest.
+
+        Parameters
+        ----------
+        customers_max
+            How many such customers are kept.
+
+        Returns
+        -------
+        How many were forgotten.
+        """
         idle = "SELECT count(*) FROM accounts WHERE waiting + in_force = 0"
         surplus = self._database.execute(idle).fetchone()[0] - customers_max
         if surplus > 0:
@@ -165,34 +229,79 @@ class Store:
         return max(surplus, 0)
 
     def position(self, partition: int) -> int | None:
-        """Offset of the next action to take in, None if none was yet."""
+        """Read the stored position in a partition of the actions.
+
+        Parameters
+        ----------
+        partition
+            The partition.
+
+        Returns
+        -------
+        Offset of the next action; None if none was read yet.
+        """
         query = "SELECT next_offset FROM positions WHERE partition = ?"
         row = self._database.execute(query, (partition,)).fetchone()
         return None if row is None else row[0]
 
     def advance(self, partition: int, next_offset: int) -> None:
-        """Everything before this offset was taken in."""
+        """Store the position in a partition of the actions.
+
+        Parameters
+        ----------
+        partition
+            The partition.
+        next_offset
+            Everything before this offset was read.
+        """
         self._database.execute("REPLACE INTO positions VALUES (?, ?)", (partition, next_offset))
 
     def finished(self) -> dict[int, int]:
-        """By partition, the offset before which every action has its final answer."""
+        """Find the offsets to commit.
+
+        Returns
+        -------
+        By partition, the offset before which every action has its final result.
+        """
         query = (
             "SELECT partition, min(next_offset, ifnull((SELECT min(oldest_offset) FROM accounts "
             "WHERE partition = positions.partition), next_offset)) FROM positions"
         )
         return dict(self._database.execute(query).fetchall())
 
-    def say(self, results: Iterable[EnforcementResult]) -> None:
-        """Keep results until they are sent."""
+    def queue(self, results: Iterable[EnforcementResult]) -> None:
+        """Keep results until they are sent.
+
+        Parameters
+        ----------
+        results
+            The results, in order.
+        """
         rows = [(PACK.encode(result),) for result in results]
         self._database.executemany("INSERT INTO unsent (packed) VALUES (?)", rows)
 
     def unsent(self, results_max: int) -> list[tuple[int, EnforcementResult]]:
-        """Results still to be sent, oldest first, and their numbers."""
+        """Read results that are still to be sent.
+
+        Parameters
+        ----------
+        results_max
+            How many are read at most.
+
+        Returns
+        -------
+        Their numbers and the results, oldest first.
+        """
         query = "SELECT number, packed FROM unsent ORDER BY number LIMIT ?"
         rows = self._database.execute(query, (results_max,)).fetchall()
         return [(number, RESULT.decode(packed)) for number, packed in rows]
 
     def sent(self, number: int) -> None:
-        """The results up to this number have arrived."""
+        """Forget results that have arrived.
+
+        Parameters
+        ----------
+        number
+            The number of the newest of them.
+        """
         self._database.execute("DELETE FROM unsent WHERE number <= ?", (number,))

@@ -9,6 +9,8 @@ from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_decimal, format_percent
 from babel.units import format_unit
 
+from detectors.rules.registry import UNITS
+from schemas.amounts import Measure
 from schemas.records import Window
 from schemas.units import MINUTE_MS
 from streams.explain.texts import Texts
@@ -36,7 +38,10 @@ class Wording:
         """An observed amount or a limit, with its measure; below zero there is no limit."""
         if value < 0:
             return self.texts.no_limit
-        return FORMATS.get(unit, Wording.number)(self, value)
+        of = UNITS[unit]
+        if of.measure == "count":
+            return self.number(value / of.per)
+        return MEASURES[of.measure](self, value)
 
     def duration(self, value: int) -> str:
         """Milliseconds as hours and minutes, of which a begun one is a whole one."""
@@ -73,10 +78,6 @@ class Wording:
     def thousandths(self, value: int) -> str:
         """What is told per mille of one."""
         return self.number(value / 1000)
-
-    def millionths(self, value: int) -> str:
-        """What is told in millionths of one."""
-        return self.number(value / 1_000_000)
 
     def rate(self, kbps: int) -> str:
         """A speed."""
@@ -144,16 +145,10 @@ class Wording:
         return named.format(clause=clause).removesuffix(", ") if named else cited
 
 
-FORMATS: dict[str, Callable[[Wording, int], str]] = {
-    "ms": Wording.duration,
+MEASURES: dict[Measure, Callable[[Wording, int], str]] = {
+    "duration": Wording.duration,
     "bytes": Wording.bytes,
     "kilobytes": Wording.kilobytes,
-    "per mille with one number": Wording.percent,
-    "per_mille_abroad": Wording.percent,
-    "per mille of viewing away from home": Wording.percent,
-    "gateway per mille": Wording.points,
-    "machine per mille": Wording.points,
-    "deviation per mille": Wording.thousandths,
-    "log_likelihood_ratio_millionths": Wording.millionths,
+    "percent": Wording.percent,
 }
-"""How amounts of a unit are told; the others are plain counts."""
+"""How amounts are written that are no plain numbers."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.kernels.hashing import HashMap
 from detectors.kernels.running import stable_order
@@ -108,7 +109,7 @@ class Homes:
             return []
         return [(number, columns.take(rows)) for number, rows in split_rows(self._of(columns))]
 
-    def _of(self, columns: Columns) -> Ints:
+    def _of(self, columns: Columns) -> NDArray[np.integer]:
         """Partition of each row's customer, shape (n,)."""
         place, new = self._known.claim(columns.customer_hash)
         if len(new):
@@ -117,7 +118,7 @@ class Homes:
         return self._known.values[place]
 
 
-def split_rows(partition: Ints) -> Iterator[tuple[int, Ints]]:
+def split_rows(partition: NDArray[np.integer]) -> Iterator[tuple[int, Ints]]:
     """Group rows by partition.
 
     Parameters

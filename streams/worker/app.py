@@ -4,6 +4,7 @@
 """
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from schemas.topics import (
     USAGE_PREFIX,
     USAGE_TOPICS,
 )
-from streams.broker.lane import BatchScheduler, LaneConsumer, LaneConsumerThread, lane_topic
+from streams.broker.lane import BatchScheduler, ReadingOrder, lane_topic
 from streams.broker.outbox import Outbox
 from streams.broker.partitioner import partition_of
 from streams.broker.topics import CHANGELOG_BYTES_MAX
@@ -44,22 +45,45 @@ from streams.worker.policy_feed import PolicyFeed
 from streams.worker.status import WorkerStatus
 
 VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
+FLOWS = USAGE_PREFIX + "flow"
 
 TRANSPORTS.aliases["lane"] = "streams.broker.lane:LaneTransport"
 STORES.aliases["columns"] = "streams.checkpoints.tables:ColumnStore"
 
 
-class FairUse(faust.App):
-    """A Faust app that knows whether its producer is idempotent, and its parts by name."""
+READING_ORDER = ReadingOrder(
+    leading=frozenset({CUSTOMERS}),
+    urgent=frozenset({*VERDICT_TOPICS, FLOWS}),
+    paced=frozenset(USAGE_TOPICS) - {FLOWS},
+)
 
-    idempotence: bool = True
+
+class FairUse(faust.App):
+    """A Faust app, with what the batch lane and the checkpoints need."""
+
+    idempotence: bool
+    """Whether the producer is idempotent."""
+    reading_order: ReadingOrder
     checkpointer: Checkpointer
-    worker_state: WorkerStatus
-    cohorts: CohortFeed
 
 
 def create_app(settings: Settings) -> FairUse:
-    """Build the app of one worker."""
+    """Build the app of one worker; it connects when it is started.
+
+    Parameters
+    ----------
+    settings
+        The worker's settings.
+
+    Returns
+    -------
+    The app, with its agents, tables and services.
+
+    Raises
+    ------
+    PolicyError
+        The policy file cannot be used.
+    """
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     app = _faust_app(settings)
     metrics, outbox = Metrics(), Outbox(wall_clock)
@@ -109,11 +133,9 @@ def create_app(settings: Settings) -> FairUse:
     policies = PolicyFeed(
         settings.broker, policy, detect_table, verdict_table, checkpointer, detect
     )
-    app.checkpointer, app.cohorts = checkpointer, cohorts
-    app.worker_state = WorkerStatus(
-        app, detect_table, verdict_table, checkpointer, metrics, partition_of
-    )
-    console = HttpServer(app.worker_state, settings.host, settings.port)
+    app.checkpointer = checkpointer
+    status = WorkerStatus(app, detect_table, verdict_table, checkpointer, metrics, partition_of)
+    console = HttpServer(status, settings.host, settings.port)
     idle = IdleClock(app, detect_table, detect, checkpointer, settings)
     ticker = LadderClock(app, detect_table, verdict_table, judge, idle, cohorts)
     for service in (checkpointer, cohorts, policies, console, idle, ticker):
@@ -124,16 +146,13 @@ def create_app(settings: Settings) -> FairUse:
 
 
 def _faust_app(settings: Settings) -> FairUse:
-    LaneConsumer.leading_topics = frozenset({CUSTOMERS})
-    BatchScheduler.urgent_topics = frozenset({*VERDICT_TOPICS, USAGE_PREFIX + "flow"})
-    LaneConsumerThread.paced_topics = frozenset(USAGE_TOPICS) - BatchScheduler.urgent_topics
     brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
     app = FairUse(
         settings.app_id,
         broker=";".join(brokers),
         store="columns://",
         Table=ColumnTable,
-        ConsumerScheduler=BatchScheduler,
+        ConsumerScheduler=partial(BatchScheduler, READING_ORDER.urgent),
         agent_supervisor=CrashingSupervisor,
         web_enabled=False,
         canonical_url=f"http://{settings.host}:{settings.port}",
@@ -152,7 +171,7 @@ def _faust_app(settings: Settings) -> FairUse:
         producer_max_batch_size=settings.send_batch_bytes_max,
         producer_max_request_size=CHANGELOG_BYTES_MAX,
     )
-    app.idempotence = settings.idempotence
+    app.idempotence, app.reading_order = settings.idempotence, READING_ORDER
     return app
 
 

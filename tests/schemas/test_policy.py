@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from detectors.fold.partition import Partition
-from detectors.policies.editions import PARAMETERS, default_policy_path, load_policy
+from detectors.policies.editions import KNOWN_RULES, default_policy_path, load_policy
 from detectors.rules.registry import RULES
 from schemas.policy import PolicyError, read_policy
 from schemas.toml_lines import line_of as found_line_of
@@ -22,7 +22,7 @@ ROLLING = 'window = "rolling"\nlength_seconds = 86_400\nstep_seconds = 3_600\n'
 
 def mistakes_of(document):
     with pytest.raises(PolicyError) as caught:
-        read_policy(document, PARAMETERS)
+        read_policy(document, KNOWN_RULES)
     return caught.value.mistakes
 
 
@@ -651,7 +651,7 @@ def test_an_empty_document_lacks_everything():
 )
 def test_what_is_accepted_can_run(document):
     """A policy that passes the check makes a partition; the worker never stops over one."""
-    Partition(0, read_policy(document, PARAMETERS), 1_000)
+    Partition(0, read_policy(document, KNOWN_RULES), 1_000)
 
 
 def test_a_policy_file_is_read_as_the_default_one(tmp_path):
@@ -665,7 +665,7 @@ EXEMPT = '[exempt]\nsms_daily = ["c-1", "c-2"]\n\n[default_plan]'
 
 
 def test_who_is_exempt_is_so_from_one_rule_only():
-    policy = read_policy(changed(("default_plan", "[default_plan]", EXEMPT)), PARAMETERS)
+    policy = read_policy(changed(("default_plan", "[default_plan]", EXEMPT)), KNOWN_RULES)
     assert policy.is_exempt("sms_daily", "c-2")
     assert not policy.is_exempt("sms_daily", "c-3")
     assert not policy.is_exempt("sms_monthly", "c-2")
@@ -704,6 +704,6 @@ def test_a_number_that_no_column_holds_is_refused():
         with pytest.raises(PolicyError) as caught:
             read_policy(
                 changed(("rules.portscan", "vertical_ports", f"vertical_ports = {number}")),
-                PARAMETERS,
+                KNOWN_RULES,
             )
         assert len(caught.value.mistakes) == 1

@@ -1,56 +1,96 @@
-"""What an adapter is, and what the adapters share."""
+"""The interface of an adapter, and what adapters share."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
 from schemas.records import Action, ActionKind
-from streams.enforce.account import Order, Restriction
+from streams.enforce.account import Instruction, Restriction
 
 SEVERITY: dict[ActionKind, int] = {"throttle": 1, "minimum_service": 2, "suspend": 3}
-"""Of the kinds that a network knows; of two restrictions the more severe one holds."""
+"""Severity of the kinds that a network knows; of two restrictions the more severe one holds."""
 
 
 class AdapterError(Exception):
-    """An order that was not carried out; the message says why in one sentence."""
+    """An instruction was not carried out; the message says why in one sentence."""
 
 
 class Unavailable(AdapterError):
-    """It may work later: no answer, or an answer that says so."""
+    """The instruction may work later: there was no answer, or one that says so."""
 
 
 class Refused(AdapterError):
-    """It will not work however often it is tried."""
+    """The instruction will not work however often it is tried."""
 
 
 class Adapter(Protocol):
-    """Carries out orders in some network or system."""
+    """Carries out instructions in some network or system."""
 
     announces: bool
-    """Whether it wants to hear of restrictions before they take effect."""
+    """Whether it wants to be told of restrictions before they take effect."""
 
     def handles(self, action: Action) -> bool:
-        """Whether an action is its business; others are passed over in silence."""
+        """Decide whether an action is for this adapter; other actions get no result.
+
+        Parameters
+        ----------
+        action
+            The action.
+
+        Returns
+        -------
+        Whether the adapter carries it out.
+        """
         ...
 
-    def carry_out(self, order: Order) -> str:
-        """Do it, and say in a sentence what was done.
+    def carry_out(self, instruction: Instruction) -> str:
+        """Carry out an instruction; repeated after a crash, it must change nothing further.
 
-        The same order may come again after a crash and must then change nothing further. Raises
-        `Unavailable` or `Refused`.
+        Parameters
+        ----------
+        instruction
+            What to do, and what holds for the customer afterwards.
+
+        Returns
+        -------
+        A sentence that says what was done.
+
+        Raises
+        ------
+        Unavailable
+            It may work later.
+        Refused
+            It will never work.
         """
         ...
 
 
 def strictest(restrictions: Iterable[Restriction]) -> Restriction | None:
-    """The one that holds where several meet: suspended, minimum service, or the lowest speed."""
+    """Choose the restriction that holds: suspension, then minimum service, then the lowest speed.
+
+    Parameters
+    ----------
+    restrictions
+        Restrictions of one customer.
+
+    Returns
+    -------
+    The strictest; None if there is none that a network knows.
+    """
     known = [each for each in restrictions if each.kind in SEVERITY]
     return max(known, key=_severity, default=None)
 
 
 def spelled(restriction: Restriction | None) -> str:
-    """A restriction with all its parameters as one word, for systems that know only names.
+    """Write a restriction and all its parameters as one word, for systems that know only names.
 
-    Nothing is left out, so that a minimum service keeps what has to stay open.
+    Parameters
+    ----------
+    restriction
+        The restriction; None for none.
+
+    Returns
+    -------
+    Its kind and parameters, with a slash between them.
 
     Examples
     --------
@@ -71,7 +111,22 @@ def spelled(restriction: Restriction | None) -> str:
 
 
 def rate_kbps(restriction: Restriction) -> int:
-    """The speed of a throttle, kbit/s; `Refused` if it names none."""
+    """Read the speed of a throttle.
+
+    Parameters
+    ----------
+    restriction
+        The throttle.
+
+    Returns
+    -------
+    Its speed, kbit/s.
+
+    Raises
+    ------
+    Refused
+        It names no speed of 1 kbit/s or more.
+    """
     rate = restriction.parameters.get("rate_kbps")
     if type(rate) is not int or rate < 1:
         raise Refused("the throttle names no rate_kbps of 1 or more")

@@ -1,20 +1,20 @@
-"""Says what would be done, and does nothing."""
+"""An adapter that prints what would be done, and does nothing."""
 
 import click
 
 from schemas.records import Action
 from schemas.units import iso
-from streams.enforce.account import Order
+from streams.enforce.account import Instruction
 from streams.enforce.adapters.contract import Adapter, spelled, strictest
 
 
-class DryRun:
-    """Stands in for an adapter: hears of the same actions, and prints a line for each.
+class DryRun(Adapter):
+    """Takes the place of an adapter: gets the same actions, and prints a line for each.
 
     Parameters
     ----------
     adapter
-        The one that would do it.
+        The adapter that would carry them out.
     """
 
     announces = True
@@ -23,17 +23,19 @@ class DryRun:
         self._adapter = adapter
 
     def handles(self, action: Action) -> bool:
-        """What the adapter handles."""
+        """Handle the same actions as the adapter."""
         return self._adapter.handles(action)
 
-    def carry_out(self, order: Order) -> str:
-        """Print what it would be, on standard output."""
-        action = order.action
+    def carry_out(self, instruction: Instruction) -> str:
+        """Print what would be done, on standard output."""
+        action = instruction.action
         what = f"{action.kind} {action.customer_id} {action.service}"
         why = f"({action.rule}, {action.clause}; {action.action_id})"
-        if order.announces:
+        if instruction.announces:
             click.echo(f"will {what} at {iso(action.effective_ms)} {why}")
             return "said"
-        held = spelled(strictest(each for each in order.in_force if each.service == action.service))
+        held = spelled(
+            strictest(each for each in instruction.in_force if each.service == action.service)
+        )
         click.echo(f"would {what} {why}, so that it is {held}")
         return "said"

@@ -7,25 +7,27 @@ import msgspec
 
 from schemas.records import Action, Service
 from schemas.units import iso
-from streams.enforce.account import UNDOING, Order, Restriction
-from streams.enforce.adapters.contract import SEVERITY, spelled, strictest
-from streams.enforce.http import post
+from streams.enforce.account import UNDOING, Instruction, Restriction
+from streams.enforce.adapters.contract import SEVERITY, Adapter, spelled, strictest
+from streams.enforce.adapters.http import post
 
 SERVICES = frozenset({"mobile", "sms", "voice", "data", "internet"})
-"""Those that a policy control function knows; each has a counter of its own."""
+"""The services that a policy control function knows; each has a counter of its own."""
 
 
-class PolicyCounter:
+class PolicyCounter(Adapter):
     """Notifies a policy control function (PCF) of a counter's status, as a charging function does.
 
     A counter stands for one service of a customer, its status for the strictest restriction in
-    force; what takes effect later is a pending status with its activation time. Each notification
-    says all about the counter, so that it may be said twice.
+    force. A restriction that takes effect later is a pending status with its activation time. Each
+    notification holds the whole status, so that sending it twice changes nothing.
 
     Parameters
     ----------
     url
-        The notification URI that the PCF gave; "/notify" is put behind it.
+        The notification URI that the PCF gave; "/notify" is appended.
+    timeout_seconds
+        How long an answer may take.
     """
 
     announces = True
@@ -35,35 +37,42 @@ class PolicyCounter:
         self._timeout_seconds = timeout_seconds
 
     def handles(self, action: Action) -> bool:
-        """Restrictions of a service in the network, and what undoes them."""
+        """Handle restrictions of network services, and what undoes them."""
         return action.service in SERVICES and (action.kind in SEVERITY or action.kind in UNDOING)
 
-    def carry_out(self, order: Order) -> str:
-        """Send the counter's status; a sentence about it."""
-        body = msgspec.json.encode(spending_limit_status(order))
+    def carry_out(self, instruction: Instruction) -> str:
+        """Send the counter's status."""
+        body = msgspec.json.encode(spending_limit_status(instruction))
         status = post(self._url, body, {}, self._timeout_seconds)
         return f"the policy control function answered {status}"
 
 
-def spending_limit_status(order: Order) -> dict[str, Any]:
-    """The notification: what the counter of the order's service says now, and what it will say.
+def spending_limit_status(instruction: Instruction) -> dict[str, Any]:
+    """Compose the notification; `supi` is the customer's id unchanged.
 
-    `supi` is the customer's id as it is.
+    Parameters
+    ----------
+    instruction
+        The instruction.
+
+    Returns
+    -------
+    The present and the pending statuses of the counter of the instruction's service.
     """
-    service = order.action.service
+    service = instruction.action.service
     counter = f"fairuse-{service}"
-    in_force = _of(service, order.in_force)
+    in_force = _of(service, instruction.in_force)
     info: dict[str, Any] = {
         "policyCounterId": counter,
         "currentStatus": spelled(strictest(in_force)),
     }
-    if pending := _pending(in_force, _of(service, order.coming)):
+    if pending := _pending(in_force, _of(service, instruction.coming)):
         info["penPolCounterStatuses"] = pending
-    return {"supi": order.action.customer_id, "statusInfos": {counter: info}}
+    return {"supi": instruction.action.customer_id, "statusInfos": {counter: info}}
 
 
 def _pending(in_force: list[Restriction], coming: list[Restriction]) -> list[dict[str, str]]:
-    """Each later status, and from when on; none for what something stricter hides."""
+    """Each later status and its time; a restriction under a stricter one changes no status."""
     pending: dict[str, str] = {}
     held = in_force
     for restriction in coming:

@@ -8,9 +8,10 @@ from pyrad.packet import CoAACK, CoARequest, DisconnectACK, DisconnectRequest
 
 from schemas.records import Action
 from streams.clock import Clock
-from streams.enforce.account import UNDOING, Order
+from streams.enforce.account import UNDOING, Instruction
 from streams.enforce.adapters.contract import (
     SEVERITY,
+    Adapter,
     Refused,
     Unavailable,
     rate_kbps,
@@ -19,13 +20,13 @@ from streams.enforce.adapters.contract import (
 )
 
 SERVICES = frozenset({"mobile", "data", "internet"})
-"""Those that go over the connection which RADIUS opens; others stay as they are."""
+"""The services that use the connection which RADIUS opens."""
 
 SENDS = 2
 """How often a packet is sent before its answer is taken for lost."""
 
 BITS_MAX = 2**32 - 1
-"""What fits into a RADIUS integer."""
+"""Largest value of a RADIUS integer."""
 
 SESSION_CONTEXT_NOT_FOUND = 503
 RESOURCES_UNAVAILABLE = 506
@@ -48,13 +49,25 @@ END-VENDOR WISPr
 )
 
 
-class Radius:
-    """Tells a RADIUS server what holds for a customer, and has it disconnect who is suspended.
+class Radius(Adapter):
+    """Tells a RADIUS server what holds for a customer; disconnects customers who are suspended.
 
     A CoA-Request names the customer (User-Name) and the strictest restriction in force with its
-    parameters (Filter-Id), a throttle also as bandwidth (WISPr, bit/s). Without any it says
-    "unrestricted". Who is suspended is disconnected after that, so that they can't come back in
-    between. It says what is to hold, not what changes, so that it may be said twice.
+    parameters (Filter-Id), a throttle also as bandwidth (WISPr, bit/s); without a restriction,
+    Filter-Id is "unrestricted". A suspended customer is disconnected after that request, and so
+    can't connect again in between. Requests say what holds, not what changes, so that sending one
+    twice changes nothing.
+
+    Parameters
+    ----------
+    host, port
+        Where the server takes CoA-Requests.
+    secret
+        Shared with the server.
+    timeout_seconds
+        How long an answer may take.
+    clock
+        Time of a request, by which the server refuses old ones.
     """
 
     announces = False
@@ -69,18 +82,18 @@ class Radius:
             secret=secret.encode(),
             dict=DICTIONARY,
             retries=SENDS,
-            timeout=timeout_seconds,
+            timeout=timeout_seconds,  # pyright: ignore[reportArgumentType] - pyrad takes a float
         )
 
     def handles(self, action: Action) -> bool:
-        """Restrictions of the connection, and what undoes them."""
+        """Handle restrictions of the connection, and what undoes them."""
         return action.service in SERVICES and (action.kind in SEVERITY or action.kind in UNDOING)
 
-    def carry_out(self, order: Order) -> str:
-        """Send what holds now; a sentence about what the server acknowledged."""
-        customer_id = order.action.customer_id
-        held = strictest(order.in_force)
-        attributes = {"Filter-Id": spelled(held)}
+    def carry_out(self, instruction: Instruction) -> str:
+        """Send what holds now."""
+        customer_id = instruction.action.customer_id
+        held = strictest(instruction.in_force)
+        attributes: dict[str, str | int] = {"Filter-Id": spelled(held)}
         if held is not None and held.kind == "throttle":
             attributes |= _bandwidth(rate_kbps(held))
         code, cause = self._ask(CoARequest, customer_id, attributes)
@@ -98,7 +111,7 @@ class Radius:
     def _ask(
         self, code: int, customer_id: str, attributes: dict[str, str | int]
     ) -> tuple[int, int | None]:
-        """Code of the answer, and why it is a no if it says so."""
+        """Send a request; return the code of the answer, and its Error-Cause if it has one."""
         packet = self._client.CreateCoAPacket(code=code, message_authenticator=True)
         try:
             packet["User-Name"] = customer_id

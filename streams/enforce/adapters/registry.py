@@ -5,7 +5,7 @@ from typing import get_args
 
 from schemas.records import Action, ActionKind
 from streams.clock import Clock
-from streams.enforce.account import Order
+from streams.enforce.account import Instruction
 from streams.enforce.adapters.contract import Adapter
 from streams.enforce.adapters.policy_counter import PolicyCounter
 from streams.enforce.adapters.radius import Radius
@@ -15,15 +15,15 @@ from streams.settings import Settings, SettingsError
 KINDS = get_args(ActionKind)
 
 
-class OnlyKinds:
-    """An adapter that is to see to some kinds of action only.
+class OnlyKinds(Adapter):
+    """Restricts an adapter to some kinds of action.
 
     Parameters
     ----------
     adapter
-        The one that does them.
+        The adapter.
     kinds
-        Those it is to do.
+        The kinds of action that it carries out.
     """
 
     def __init__(self, adapter: Adapter, kinds: frozenset[str]) -> None:
@@ -32,16 +32,33 @@ class OnlyKinds:
         self._kinds = kinds
 
     def handles(self, action: Action) -> bool:
-        """What the adapter handles, if it is of these kinds."""
+        """Handle the adapter's actions of these kinds."""
         return action.kind in self._kinds and self._adapter.handles(action)
 
-    def carry_out(self, order: Order) -> str:
-        """Have the adapter do it."""
-        return self._adapter.carry_out(order)
+    def carry_out(self, instruction: Instruction) -> str:
+        """Hand the instruction to the adapter."""
+        return self._adapter.carry_out(instruction)
 
 
 def adapter_of(settings: Settings, clock: Clock) -> Adapter:
-    """The adapter that the settings name; `SettingsError` when one of its settings is missing."""
+    """Make the adapter that the settings name.
+
+    Parameters
+    ----------
+    settings
+        Name of the adapter, and what it needs.
+    clock
+        The time.
+
+    Returns
+    -------
+    The adapter, restricted to the kinds of action that the settings name, if they name any.
+
+    Raises
+    ------
+    SettingsError
+        The settings name no adapter, or an unknown kind of action, or lack what the adapter needs.
+    """
     if settings.adapter is None:
         raise SettingsError(f"name an adapter: --adapter {' or '.join(MAKERS)}")
     adapter = MAKERS[settings.adapter](settings, clock)

@@ -10,21 +10,22 @@ import msgspec
 from schemas.records import Action
 from schemas.units import iso
 from streams.clock import Clock
-from streams.enforce.account import Order
-from streams.enforce.http import post
+from streams.enforce.account import Instruction
+from streams.enforce.adapters.contract import Adapter
+from streams.enforce.adapters.http import post
 
 SECRET_PREFIX = "whsec_"
 
 
-class Webhook:
-    """Posts each action; whoever answers with a 2xx status has taken it over.
+class Webhook(Adapter):
+    """Posts each action; a receiver that answers with a 2xx status has taken it over.
 
     Parameters
     ----------
     url
         Where to.
     secret
-        Shared with the receiver; from `signing_key`.
+        Shared with the receiver; `signing_key` decodes it.
     timeout_seconds
         How long an answer may take.
     clock
@@ -40,33 +41,61 @@ class Webhook:
         self._clock = clock
 
     def handles(self, action: Action) -> bool:
-        """Every action."""
+        """Handle every action."""
         return True
 
-    def carry_out(self, order: Order) -> str:
+    def carry_out(self, instruction: Instruction) -> str:
         """Post the action, what it undoes, and what then holds for the customer."""
-        body = payload(order)
-        headers = signed_headers(order.action.action_id, self._clock() // 1000, body, self._secret)
+        body = payload(instruction)
+        headers = signed_headers(
+            instruction.action.action_id, self._clock() // 1000, body, self._secret
+        )
         status = post(self._url, body, headers, self._timeout_seconds)
         return f"the webhook answered {status}"
 
 
-def payload(order: Order) -> bytes:
-    """The body of the request: the same bytes however often the order is tried."""
+def payload(instruction: Instruction) -> bytes:
+    """Encode the body of the request: the same bytes however often the instruction is tried.
+
+    Parameters
+    ----------
+    instruction
+        The instruction.
+
+    Returns
+    -------
+    JSON.
+    """
     data = {
-        "action": order.action,
-        "undone": order.undone,
-        "in_force": order.in_force,
+        "action": instruction.action,
+        "undone": instruction.undone,
+        "in_force": instruction.in_force,
     }
-    kind = f"fairuse.action.{order.action.kind}"
-    document = {"type": kind, "timestamp": iso(order.action.decided_ms), "data": data}
+    kind = f"fairuse.action.{instruction.action.kind}"
+    document = {"type": kind, "timestamp": iso(instruction.action.decided_ms), "data": data}
     return msgspec.json.encode(document)
 
 
 def signed_headers(
     message_id: str, timestamp_seconds: int, body: bytes, secret: bytes
 ) -> dict[str, str]:
-    """Headers by which the receiver knows sender, age and repetitions of a request."""
+    """Sign a request, so that the receiver can check its sender, its age and repetitions.
+
+    Parameters
+    ----------
+    message_id
+        The same for each repetition.
+    timestamp_seconds
+        Unix time, s.
+    body
+        The body of the request.
+    secret
+        The key.
+
+    Returns
+    -------
+    The headers of the Standard Webhooks scheme.
+    """
     signed = b".".join((message_id.encode(), str(timestamp_seconds).encode(), body))
     signature = b64encode(hmac.digest(secret, signed, sha256)).decode()
     return {
@@ -77,7 +106,21 @@ def signed_headers(
 
 
 def signing_key(secret: str) -> bytes:
-    """The key in a secret: base64, after `whsec_`; ValueError if it is not.
+    """Decode the key in a secret.
+
+    Parameters
+    ----------
+    secret
+        Base64, after `whsec_`.
+
+    Returns
+    -------
+    The key.
+
+    Raises
+    ------
+    ValueError
+        The secret is not base64, or is empty.
 
     Examples
     --------

@@ -5,7 +5,6 @@ Each kind is a topic of its own, so a live worker and a replay see them in diffe
 
 from itertools import pairwise
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,22 +12,12 @@ from hypothesis import strategies as st
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from schemas.events import Sms
-from schemas.records import CohortAverage
-from tests.detectors.rules.test_rules import IDS_MAX, PROPERTY, Run, checkpoint, kind_of
+from tests.support.harness.runs import IDS_MAX, Run, checkpoint, told
 from tests.support.reference.twins import inactive
-from tests.support.reference.twins.data_monthly_ratio import MONTHS_OF_DATA
+from tests.support.strategies.closings import CLOSING, CLOSING_CASES, interleaved, split
 from tests.support.strategies.drawing import DAY_MS, MIDNIGHTS_MS, only
-from tests.support.strategies.histories import CASES, LOW, mixed
-
-CLOSING = set(Partition(0, LOW, IDS_MAX).state.main.closing)
-
-CLOSING_CASES = {
-    **{case: told for case, told in CASES.items() if set(told[0].rules) <= CLOSING},
-    "data_monthly_ratio": (only(LOW, "data_monthly_ratio"), MONTHS_OF_DATA),
-    "all": (only(LOW, *CLOSING), mixed()),
-    # Every rule has the use of every kind to close its periods by.
-    "all_uses": (only(LOW, *CLOSING), inactive.uses()),
-}
+from tests.support.strategies.histories import LOW
+from tests.support.strategies.properties import PROPERTY
 
 JUDGED_ONCE = [
     case
@@ -38,42 +27,16 @@ JUDGED_ONCE = [
 """Rules that judge a period by its mean, and by nothing before."""
 
 
-def split(history):
-    """The events, and the means that come in between."""
-    events = [record for record in history if not isinstance(record, CohortAverage)]
-    return events, [record for record in history if isinstance(record, CohortAverage)]
-
-
 def handed_out(means):
     """One mean of a cohort's period, oldest periods first: so `Averages.complete` has them."""
     each = {(mean.cohort, mean.period_start_ms): mean for mean in means}
     return sorted(each.values(), key=lambda mean: mean.period_start_ms)
 
 
-def interleaved(events, turns):
-    """The same events of each kind in the same order, the kinds anyhow through one another."""
-    kinds = [kind_of(event) for event in events]
-    left = {kind: iter([e for e in events if kind_of(e) == kind]) for kind in kinds}
-    turns.shuffle(kinds)
-    return [next(left[kind]) for kind in kinds]
-
-
-def told(run, means):
-    """What a run found and handed out by its end, the means last, but for where it was read."""
-    run.end()
-    for mean in means:
-        run.findings += run.partition.take_mean(mean)
-    findings = []
-    for finding in run.findings:
-        evidence = {name: said for name, said in finding.evidence.items() if name != "inputs"}
-        findings.append(msgspec.json.encode(msgspec.structs.replace(finding, evidence=evidence)))
-    return sorted(findings), sorted(map(msgspec.json.encode, run.partials))
-
-
 @pytest.mark.parametrize("rule", sorted(CLOSING))
 def test_every_rule_that_closes_periods_has_a_case_of_its_own(rule):
     own = [case for case, (policy, _) in CLOSING_CASES.items() if {rule} == set(policy.rules)]
-    assert own, f"add a case to tests/twins/{rule}.py"
+    assert own, f"add a case to tests/support/reference/twins/{rule}.py"
 
 
 @pytest.mark.parametrize("case", CLOSING_CASES)

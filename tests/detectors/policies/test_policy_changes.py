@@ -11,23 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.fold.partition import Partition
-from detectors.policies.editions import LIVE_PARAMETERS
 from detectors.rules.registry import RULES
 from schemas.hashing import hash_strings
+from schemas.policy import live_parameters
 from schemas.records import CohortAverage
-from tests.detectors.periods.test_closing import CLOSING_CASES, interleaved, split, told
-from tests.detectors.rules.test_rules import (
+from tests.support.harness.runs import (
     IDS_MAX,
-    PROPERTY,
     Run,
     by_rule,
     checkpoint,
-    every_case,
     kind_of,
     state_of,
     stretches,
+    told,
 )
-from tests.support.strategies.drawing import DAY_MS, EVENTS_MAX, HOUR_MS, MIDNIGHTS_MS
+from tests.support.strategies.closings import CLOSING, CLOSING_CASES, interleaved, split
+from tests.support.strategies.drawing import DAY_MS, HOUR_MS, MIDNIGHTS_MS
 from tests.support.strategies.editions import (
     BROUGHT_ABOUT,
     alternatives,
@@ -35,9 +34,7 @@ from tests.support.strategies.editions import (
     later_policies,
 )
 from tests.support.strategies.histories import CASES, LOW
-
-cuts = st.lists(st.integers(0, EVENTS_MAX), max_size=5)
-CLOSING = set(Partition(0, LOW, IDS_MAX).state.main.closing)
+from tests.support.strategies.properties import PROPERTY, cuts, every_case
 
 
 def times_of(history):
@@ -246,10 +243,9 @@ def split_by(findings, predicate):
 # -- what may change ------------------------------------------------------------------------------
 
 
-def test_what_may_change_live_is_some_rules_and_shapes_nothing():
-    """Every name is a parameter of some rule, and no allowed value gives another layout."""
-    known = {name for rule in RULES.values() for name in rule.Parameters.__struct_fields__}
-    assert known >= LIVE_PARAMETERS
+def test_what_may_change_live_shapes_nothing():
+    """No allowed value gives another layout of the state."""
+    live = {name for rule in RULES.values() for name in live_parameters(rule.Parameters)}
     tried = alternatives(LOW)
     for (rule, field), values in tried.items():
         fields = RULES[rule](LOW.rules[rule], LOW).fields
@@ -257,4 +253,4 @@ def test_what_may_change_live_is_some_rules_and_shapes_nothing():
             table = msgspec.to_builtins(LOW.rules[rule]) | {field: value}
             parameters = msgspec.convert(table, RULES[rule].Parameters)
             assert RULES[rule](parameters, LOW).fields == fields
-    assert {field for _, field in tried} >= LIVE_PARAMETERS - BROUGHT_ABOUT
+    assert {field for _, field in tried} >= live - BROUGHT_ABOUT

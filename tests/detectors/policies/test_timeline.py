@@ -12,7 +12,7 @@ from schemas.events import Sms, Storage
 from schemas.hashing import hash_strings
 from schemas.policy import PolicyError
 from schemas.records import PolicyRecord
-from tests.detectors.rules.test_rules import IDS_MAX, Run, checkpoint, run_of
+from tests.support.harness.runs import IDS_MAX, Run, checkpoint, run_of
 from tests.support.strategies.drawing import HOUR_MS, only, with_parameters
 from tests.support.strategies.editions import document_of, edition_of
 from tests.support.strategies.histories import LOW, NOON_MS

@@ -10,7 +10,7 @@ from detectors.policies.editions import load_policy
 from schemas.events import Data
 from schemas.records import CohortPartial, CohortSum
 from streams.worker.cohort_feed import WAIT_SECONDS, CohortFeed
-from tests.detectors.rules.test_rules import IDS_MAX, Run
+from tests.support.harness.runs import IDS_MAX, Run
 from tests.support.strategies.drawing import only
 
 RULE = "data_monthly_ratio"

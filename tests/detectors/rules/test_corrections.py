@@ -14,15 +14,12 @@ from detectors.rules.contract import Batch
 from schemas.events import Data, Sms, Stream, Voice
 from schemas.fields import Fields
 from schemas.records import CohortAverage
-from tests.detectors.rules.test_rules import (
+from tests.support.harness.runs import (
     IDS_MAX,
-    PROPERTY,
-    TWIN,
     WRITTEN_BYTES,
     Run,
     by_rule,
     checkpoint,
-    cuts,
     in_any_order,
     moved,
     state_of,
@@ -40,6 +37,7 @@ from tests.support.strategies.drawing import (
     with_parameters,
 )
 from tests.support.strategies.histories import LOW
+from tests.support.strategies.properties import PROPERTY, TWIN, cuts
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS
 COUNTING = ("sms_daily", "sms_monthly", "voice_daily", "data_monthly_ratio", "roaming_volume")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detectors.policies.editions import load_policy
 from detectors.state import cells
 from schemas.events import Flow
-from tests.detectors.rules.test_rules import Run, by_rule, moved, state_of
+from tests.support.harness.runs import Run, by_rule, moved, state_of
 from tests.support.strategies.drawing import (
     CUSTOMERS,
     MIDNIGHTS_MS,

@@ -9,42 +9,23 @@ from itertools import chain
 import msgspec
 import pytest
 
-from detectors.policies.editions import load_policy
 from schemas.records import Customer, Decision, EnforcementResult
 from streams.files import sources
 from streams.files.sources import read_records
 from streams.replay.replay import ASSUMED, Replay
-from tests.support.paths import SCENARIOS
-from tests.support.strategies.drawing import only
+from tests.support.harness.scenarios import (
+    FOLDERS,
+    IDS_MAX,
+    NOW_MS,
+    expected_of,
+    input_of,
+    name_of,
+    policy_of,
+)
 
-FOLDERS = sorted(path.parent for path in SCENARIOS.glob("*/*/expected.json"))
 FILE_BYTES_MAX = 300_000
-IDS_MAX = 1 << 16
-NOW_MS = 1_900_000_000_000
-"""When the records came, by the replay's clock: after everything they tell of."""
-
 FINDING = ("rule", "customer_id", "level", "window", "observed", "limit", "event_time_ms")
 ACTION = ("kind", "customer_id", "service", "clause", "effective_ms", "rule")
-
-
-def name_of(folder):
-    return "/".join(folder.parts[-2:])
-
-
-def input_of(folder):
-    """The one input file of a scenario."""
-    (path,) = folder.glob("input.ndjson*")
-    return path
-
-
-def expected_of(folder):
-    return json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-
-
-def policy_of(folder):
-    """The scenario's own policy, or of the default one the rule that the scenario is about."""
-    own = folder / "policy.toml"
-    return load_policy(own) if own.exists() else only(load_policy(), folder.parent.name)
 
 
 def replayed(folder, partitions):

@@ -11,7 +11,7 @@ from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.events import Storage
 from schemas.records import CohortAverage, CohortSum, Customer
-from tests.detectors.rules.test_rules import columns_of
+from tests.support.harness.runs import columns_of
 from tests.support.strategies.drawing import DAY_MS, HOUR_MS, MIDNIGHTS_MS, only, with_parameters
 
 NOON_MS = MIDNIGHTS_MS[1] + 12 * HOUR_MS

@@ -17,7 +17,7 @@ from detectors.rules.families.cohort_spread import FEATURES, spread_of, sum_of
 from schemas.events import Data, Sms, Voice
 from schemas.hashing import hash_strings
 from schemas.records import CohortAverage, Customer
-from tests.detectors.rules.test_rules import Run, found
+from tests.support.harness.runs import Run, found
 from tests.support.reference.twins.deviation import middle_one
 from tests.support.strategies.drawing import DAY_MS, HOUR_MS, only, with_parameters
 from tests.support.strategies.histories import numbered

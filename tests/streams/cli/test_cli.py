@@ -2,8 +2,6 @@
 
 import gzip
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,9 +13,10 @@ import zstandard
 from detectors.policies.editions import default_policy_path
 from detectors.rules.registry import RULES
 from schemas.records import Action, Customer
-from streams.broker.decide import decision_of
+from streams.broker.produce import decision_of
 from streams.files import sinks
 from streams.files.sources import read_records
+from tests.support.harness.command import assert_one_sentence, fairuse
 from tests.support.paths import GOLDEN, SCENARIOS
 
 WEBHOOK = """
@@ -25,19 +24,6 @@ adapter = "webhook"
 webhook_url = "http://127.0.0.1:9"
 webhook_secret = "whsec_YWJj"
 """
-
-
-def fairuse(*arguments, cwd=None):
-    command = [sys.executable, "-m", "streams", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=99, check=False, cwd=cwd)
-
-
-def assert_one_sentence(result, code, *words):
-    assert code == result.returncode, result.stderr
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from streams.demo.embedded_broker import (
     answers,
     free_ports,
 )
-from tests.streams.cli.test_cli import fairuse
+from tests.support.harness.command import fairuse
 
 GONE_SECONDS_MAX = 30
 

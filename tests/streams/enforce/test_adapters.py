@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyrad.client import Timeout
 
 from schemas.records import Service
-from streams.enforce.account import Order, Restriction
+from streams.enforce.account import Instruction, Restriction
 from streams.enforce.adapters.contract import AdapterError
 from streams.enforce.adapters.policy_counter import spending_limit_status
 from streams.enforce.adapters.radius import Radius
@@ -33,7 +33,7 @@ def adapter(name):
     return adapter_of(Settings(adapter=name, **SETTINGS), Clock())
 
 
-def radius_bytes(order):
+def radius_bytes(instruction):
     """What the RADIUS adapter would put on the wire."""
     sent = []
     radius = Radius("127.0.0.1", 9, "secret", 1, Clock())
@@ -44,16 +44,16 @@ def radius_bytes(order):
 
     radius._client.SendPacket = send
     with pytest.raises(AdapterError):
-        radius.carry_out(order)
+        radius.carry_out(instruction)
     return b"".join(sent)
 
 
 SAID = {
     "webhook": payload,
     "radius": radius_bytes,
-    "policy-counter": lambda order: json.dumps(spending_limit_status(order)).encode(),
+    "policy-counter": lambda instruction: json.dumps(spending_limit_status(instruction)).encode(),
 }
-"""What each adapter says to the outside for an order."""
+"""What each adapter says to the outside for an instruction."""
 
 
 def restriction(kind, parameters, service="mobile"):
@@ -71,7 +71,7 @@ def test_no_adapter_drops_a_parameter_of_a_minimum_service(name, more):
     parameters = dict(list(more.items())[:4]) | MINIMUM
     one = action("m", "minimum_service", service="mobile", parameters=parameters)
     held = (restriction("minimum_service", parameters),)
-    said = SAID[name](Order(one, held)).decode("latin-1")
+    said = SAID[name](Instruction(one, held)).decode("latin-1")
     for parameter, values in parameters.items():
         assert parameter in said
         for value in values if isinstance(values, list) else [values]:
@@ -96,7 +96,7 @@ def test_nothing_in_an_action_can_break_an_adapter(name, parameters, kind, custo
     """It says so in an error of its own, or does it; the stream goes on either way."""
     one = action("m", kind, customer_id=customer_id, parameters=parameters)
     with suppress(AdapterError):
-        SAID[name](Order(one, (restriction(kind, parameters, "data"),) * 2))
+        SAID[name](Instruction(one, (restriction(kind, parameters, "data"),) * 2))
 
 
 @pytest.mark.parametrize("name", ["radius", "policy-counter"])

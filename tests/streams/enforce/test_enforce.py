@@ -175,7 +175,7 @@ def test_what_a_person_has_to_look_at_is_left_alone_until_it_was_approved():
 def test_a_release_undoes_what_it_names_and_nothing_else(kind):
     desk = Desk()
     desk.take(action("t"), action("u"), action("r", kind, supersedes="t"))
-    assert [each.action_id for each in desk.adapter.orders[-1].undone] == ["t"]
+    assert [each.action_id for each in desk.adapter.instructions[-1].undone] == ["t"]
     assert desk.in_force() == ["u"]
 
 
@@ -184,7 +184,7 @@ def test_a_release_of_what_is_over_is_put_to_the_network_too():
     desk = Desk()
     desk.take(action("t"), action("s", "suspend", supersedes="t"))
     desk.take(action("r", "release", supersedes="t"))
-    assert [each.action_id for each in desk.adapter.orders[-1].in_force] == ["s"]
+    assert [each.action_id for each in desk.adapter.instructions[-1].in_force] == ["s"]
     assert desk.results[-1] == ("r", "applied")
     desk.take(action("r2", "release", supersedes="s"), action("r3", "release", supersedes="s"))
     assert desk.adapter.done == ["t", "s", "r", "r2", "r3"]
@@ -298,7 +298,7 @@ def test_a_minimum_service_that_bars_emergency_or_free_numbers_is_never_done():
     assert desk.adapter.done == []
     assert {status for _, status in desk.results} == {"failed"}
     desk.take(action("m", "minimum_service"))
-    assert desk.adapter.orders[-1].in_force[-1].parameters == PARAMETERS["minimum_service"]
+    assert desk.adapter.instructions[-1].in_force[-1].parameters == PARAMETERS["minimum_service"]
 
 
 def test_a_suspension_of_calls_that_bars_emergency_or_free_numbers_is_never_done():
@@ -320,13 +320,13 @@ def test_restrictions_to_come_are_announced_to_who_wants_it():
     assert desk.adapter.done == ["n"]
     desk.wait(DAY_MS)
     assert desk.adapter.done == ["n", "t"]
-    assert desk.adapter.orders[-1].coming == ()
+    assert desk.adapter.instructions[-1].coming == ()
 
 
 def test_an_announcement_does_not_hurry_an_attempt_that_has_to_wait():
     desk = Desk(["unavailable"], announces=True)
     desk.take(action("t"), action("u", effective_ms=NOW_MS + DAY_MS))
-    assert [order.action.action_id for order in desk.adapter.announced] == ["u"]
+    assert [each.action.action_id for each in desk.adapter.announced] == ["u"]
     assert desk.adapter.done == []
     desk.wait(1_000)
     assert desk.adapter.done == ["t"]
@@ -542,18 +542,18 @@ def test_every_action_has_one_final_answer(sent, script, pauses):
 @PROPERTY
 @given(histories(), st.lists(st.sampled_from(FATES), max_size=12), PAUSES)
 def test_nothing_is_done_twice_or_reported_without_being_done(sent, script, pauses):
-    """Except the order that was under way at a kill: it is the same when it comes again."""
+    """Except the instruction that was under way at a kill: it is the same when it comes again."""
     run = Run(sent, script, pauses)
     kills = script.count("killed after")
-    orders = defaultdict(list)
-    for order in run.adapter.orders:
-        orders[order.action.action_id].append(order)
-    assert sum(len(again) - 1 for again in orders.values()) <= kills
+    instructions = defaultdict(list)
+    for instruction in run.adapter.instructions:
+        instructions[instruction.action.action_id].append(instruction)
+    assert sum(len(again) - 1 for again in instructions.values()) <= kills
     said_done = {
         name for name, said in last_words(run.reported).items() if said in ("applied", "delivered")
     }
-    assert said_done <= set(orders)
-    assert len(set(orders) - said_done) <= kills
+    assert said_done <= set(instructions)
+    assert len(set(instructions) - said_done) <= kills
 
 
 @PROPERTY
@@ -562,10 +562,10 @@ def test_what_is_in_force_is_what_was_applied_and_not_undone_since(sent, script,
     """The twin: for each applied restriction, look whether a later one names it."""
     run = Run(sent, script, pauses)
     known = {each.action_id: each for each in sent}
-    done = run.adapter.orders
+    done = run.adapter.instructions
     expected = defaultdict(list)
-    for place, order in enumerate(done):
-        one = order.action
+    for place, instruction in enumerate(done):
+        one = instruction.action
         later = [each.action for each in done[place + 1 :] if each.action.kind in LASTING | UNDOING]
         if one.kind in LASTING and not any(names(known, other, one) for other in later):
             expected[one.customer_id].append(one.action_id)
@@ -593,10 +593,10 @@ def test_how_customers_are_interleaved_makes_no_difference(sent, script, chance)
     while any(queues.values()):
         mixed.append(queues[chance.choice([name for name in queues if queues[name]])].pop(0))
     played = []
-    for order in (sent, mixed):
-        run = Run(order, script, [0] * (len(sent) + 1), at_once=1)
+    for history in (sent, mixed):
+        run = Run(history, script, [0] * (len(sent) + 1), at_once=1)
         done = defaultdict(list)
-        for each in run.adapter.orders:
+        for each in run.adapter.instructions:
             done[each.action.customer_id].append(each)
         played.append(done)
     assert played[0] == played[1]
@@ -606,8 +606,8 @@ def test_how_customers_are_interleaved_makes_no_difference(sent, script, chance)
 @given(histories(), st.lists(st.sampled_from(FATES[:4]), max_size=12), PAUSES)
 def test_nothing_is_done_too_early_or_too_late_or_unseen_by_a_person(sent, script, pauses):
     run = Run(sent, script, pauses)
-    for order, now_ms in zip(run.adapter.orders, run.adapter.times_ms, strict=True):
-        one = order.action
+    for instruction, now_ms in zip(run.adapter.instructions, run.adapter.times_ms, strict=True):
+        one = instruction.action
         assert one.effective_ms <= now_ms
         assert one.expires_ms is None or now_ms < one.expires_ms
         assert not one.human_review

@@ -2,15 +2,11 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from contextlib import closing
-from typing import ClassVar
 
 import msgspec
 import pytest
@@ -19,62 +15,19 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from schemas.topics import ACTIONS, ENFORCEMENT_RESULTS
 from streams.broker.topics import create_topics
 from streams.clock import wall_clock
-from streams.demo.embedded_broker import free_ports
 from streams.enforce import member
 from streams.enforce.store import Store
 from tests.support.harness.enforcing import action
 from tests.support.harness.live import produce, read_topic
+from tests.support.harness.live_enforcement import FINAL, Enforcement
 from tests.support.harness.radius_server import SECRET
 from tests.support.harness.receiver import Receiver
 
 PARTITIONS = 4
 APP_ID = "fairuse"
-FINAL = {"delivered", "applied", "failed", "expired"}
 DONE_SECONDS_MAX = 180
 KILLS = 5
 SENT_AT_ONCE = 30
-
-
-class Enforcement:
-    """A `fairuse enforce` process; all of them are ended with the test."""
-
-    started: ClassVar[list] = []
-
-    def __init__(self, bootstrap, folder, adapter, *flags, **settings):
-        self.command = [
-            *(sys.executable, "-m", "streams", "enforce", "--adapter", adapter),
-            *("--broker", bootstrap, "--port", str(free_ports(1)[0])),
-            *("--data-dir", str(folder), *flags),
-        ]
-        settings = {f"FAIRUSE_{name.upper()}": str(value) for name, value in settings.items()}
-        self.environment = os.environ | settings
-        self.log = folder / "enforce.log"
-        self.output = folder / "enforce.out"
-
-    def start(self):
-        with self.log.open("ab") as log, self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command, stdout=output, stderr=log, env=self.environment
-            )
-        self.started.append(self.process)
-        return self
-
-    def wait_for(self, words, seconds_max=120):
-        deadline = time.monotonic() + seconds_max
-        while words not in self.said():
-            assert time.monotonic() < deadline, self.said()[-3000:]
-            time.sleep(0.05)
-
-    def said(self):
-        return self.log.read_text() + self.output.read_text()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        return self.process.wait(120)
 
 
 @pytest.fixture

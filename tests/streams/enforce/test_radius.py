@@ -4,7 +4,7 @@ import pytest
 
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import free_ports
-from streams.enforce.account import Order, Restriction
+from streams.enforce.account import Instruction, Restriction
 from streams.enforce.adapters.contract import Refused, Unavailable
 from streams.enforce.adapters.radius import Radius
 from streams.enforce.store import Store
@@ -129,7 +129,7 @@ def test_names_with_quotes_reach_the_server_whole(radius):
 def test_a_wrong_secret_gets_no_answer(radius):
     with pytest.raises(Unavailable, match="did not answer"):
         radius_adapter(radius.coa_port, "another secret").carry_out(
-            Order(action("t"), (restriction(),))
+            Instruction(action("t"), (restriction(),))
         )
     assert radius.held() == {}
 
@@ -148,20 +148,20 @@ def test_a_server_that_comes_back_is_told_then(radius):
 
 def test_nobody_there_is_tried_again():
     with pytest.raises(Unavailable):
-        radius_adapter(free_ports(1)[0]).carry_out(Order(action("t"), (restriction(),)))
+        radius_adapter(free_ports(1)[0]).carry_out(Instruction(action("t"), (restriction(),)))
 
 
 @pytest.mark.parametrize("rate", [None, 0, -1, "128", 1.5, True, 5_000_000])
 def test_a_throttle_without_a_usable_rate_is_refused(rate):
     held = restriction(parameters={"rate_kbps": rate})
     with pytest.raises(Refused):
-        radius_adapter(free_ports(1)[0]).carry_out(Order(action("t"), (held,)))
+        radius_adapter(free_ports(1)[0]).carry_out(Instruction(action("t"), (held,)))
 
 
 def test_an_id_that_does_not_fit_is_refused():
     one = action("t", customer_id="\N{GRINNING FACE}" * 64)
     with pytest.raises(Refused, match="does not fit"):
-        radius_adapter(free_ports(1)[0]).carry_out(Order(one, ()))
+        radius_adapter(free_ports(1)[0]).carry_out(Instruction(one, ()))
 
 
 def restriction(kind="throttle", **changes):

@@ -10,7 +10,7 @@ from standardwebhooks import WebhookVerificationError
 from schemas.records import Action
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import free_ports
-from streams.enforce.account import Order, Restriction
+from streams.enforce.account import Instruction, Restriction
 from streams.enforce.adapters.contract import Refused, Unavailable
 from streams.enforce.adapters.webhook import Webhook
 from tests.support.harness.enforcing import NOW_MS, action
@@ -25,15 +25,15 @@ def webhook(url):
     return Webhook(url, KEY, 0.3, wall_clock)
 
 
-def order(one, in_force=(), undone=()):
-    return Order(one, in_force, undone)
+def instruction(one, in_force=(), undone=()):
+    return Instruction(one, in_force, undone)
 
 
 def test_a_request_is_signed_and_says_all_there_is_to_say():
     throttle = Restriction("t", "throttle", "data", {"rate_kbps": 128}, NOW_MS)
     release = action("r", "release", supersedes="t")
     with Receiver([200]) as receiver:
-        said = webhook(receiver.url + "/actions").carry_out(order(release, (), (throttle,)))
+        said = webhook(receiver.url + "/actions").carry_out(instruction(release, (), (throttle,)))
     assert said == "the webhook answered 200"
     (request,) = receiver.requests
     assert (request.path, request.headers["content-type"]) == ("/actions", "application/json")
@@ -51,7 +51,7 @@ def test_the_check_in_the_documentation_tells_genuine_requests_from_others():
     given = {}
     exec(text.partition("```python\n")[2].partition("```")[0], given)
     with Receiver() as receiver:
-        webhook(receiver.url).carry_out(order(action("t")))
+        webhook(receiver.url).carry_out(instruction(action("t")))
     (request,) = receiver.requests
     assert given["is_genuine"](SECRET, request.headers, request.body)
     assert not given["is_genuine"](SECRET, request.headers, request.body + b" ")
@@ -62,7 +62,7 @@ def test_the_check_in_the_documentation_tells_genuine_requests_from_others():
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "body"])
 def test_a_request_that_was_changed_on_the_way_is_told_apart(name):
     with Receiver() as receiver:
-        webhook(receiver.url).carry_out(order(action("t")))
+        webhook(receiver.url).carry_out(instruction(action("t")))
     (request,) = receiver.requests
     if name == "body":
         request.body = request.body.replace(b"128", b"999")
@@ -76,8 +76,8 @@ def test_an_order_that_is_tried_again_is_the_same_message():
     """By its id a receiver knows that it had it before."""
     with Receiver([503]) as receiver:
         with pytest.raises(Unavailable):
-            webhook(receiver.url).carry_out(order(action("t")))
-        webhook(receiver.url).carry_out(order(action("t")))
+            webhook(receiver.url).carry_out(instruction(action("t")))
+        webhook(receiver.url).carry_out(instruction(action("t")))
     first, second = receiver.requests
     assert first.body == second.body
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -86,26 +86,26 @@ def test_an_order_that_is_tried_again_is_the_same_message():
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
 def test_an_answer_that_may_change_is_tried_again(status):
     with Receiver([status]) as receiver, pytest.raises(Unavailable, match=str(status)):
-        webhook(receiver.url).carry_out(order(action("t")))
+        webhook(receiver.url).carry_out(instruction(action("t")))
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 410])
 def test_any_other_answer_is_final_and_no_redirect_is_followed(status):
     with Receiver([status]) as receiver, pytest.raises(Refused, match=str(status)):
-        webhook(receiver.url).carry_out(order(action("t")))
+        webhook(receiver.url).carry_out(instruction(action("t")))
     assert len(receiver.requests) == 1
 
 
 def test_no_answer_in_time_is_tried_again():
     with Receiver([0.6]) as receiver, pytest.raises(Unavailable, match="did not answer"):
-        webhook(receiver.url).carry_out(order(action("t")))
+        webhook(receiver.url).carry_out(instruction(action("t")))
 
 
 def test_nobody_there_is_tried_again():
     with pytest.raises(Unavailable, match="did not answer"):
-        webhook(f"http://127.0.0.1:{free_ports(1)[0]}").carry_out(order(action("t")))
+        webhook(f"http://127.0.0.1:{free_ports(1)[0]}").carry_out(instruction(action("t")))
 
 
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(Refused, match="no address"):
-        webhook("http://").carry_out(order(action("t")))
+        webhook("http://").carry_out(instruction(action("t")))

@@ -35,7 +35,8 @@ from streams.explain.wording import Wording
 from streams.files.sinks import Sink
 from streams.files.sources import read_records
 from streams.replay.replay import Replay
-from tests.detectors.rules.test_scenarios import (
+from tests.support.harness.command import assert_one_sentence, fairuse
+from tests.support.harness.scenarios import (
     FOLDERS,
     IDS_MAX,
     NOW_MS,
@@ -44,7 +45,6 @@ from tests.detectors.rules.test_scenarios import (
     name_of,
     policy_of,
 )
-from tests.streams.cli.test_cli import assert_one_sentence, fairuse
 from tests.support.paths import SCENARIOS
 from tests.support.strategies.drawing import only
 
@@ -442,12 +442,6 @@ def test_a_regular_breach_shows_each_period():
 # -- languages ----------------------------------------------------------------------------------
 
 
-def units_of(rule):
-    """The units that a rule says of itself."""
-    told = (getattr(rule, name, None) for name in ("unit", "amount_unit"))
-    return {*getattr(rule, "units", ()), *filter(None, told)}
-
-
 def signs_told(folder, language="en"):
     """What a page says that speaks for the newest finding of a scenario."""
     case = replayed(folder, 1)[-1]
@@ -518,7 +512,7 @@ def found():
 def test_a_language_has_a_sentence_for_every_rule_and_unit(language, found):
     """Those that rules declare, and those that the scenarios show."""
     seen = texts_in(language).seen
-    units = {(name, unit) for name, rule in RULES.items() for unit in units_of(rule)}
+    units = {(name, unit.name) for name, rule in RULES.items() for unit in rule.declaration.units}
     units |= found
     assert set(RULES) == set(seen)
     missing = {(rule, unit) for rule, unit in units if unit not in seen[rule]}

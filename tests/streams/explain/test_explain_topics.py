@@ -11,23 +11,19 @@ from streams.explain.command import explain
 from streams.explain.spans import InputGone, spans_of
 from streams.explain.topics import Topics, read_topics
 from streams.synthetic.generator import Operator, OperatorShape
-from tests.streams.cli.test_cli import assert_one_sentence, fairuse
+from tests.support.harness.command import assert_one_sentence, fairuse
 from tests.support.harness.live import (
+    DEDUP_ENTRIES_MAX,
     Worker,
     customer_records,
     fresh_topics,
+    of_topics,
     produce,
     usage_records,
     wait_until_committed,
 )
 
 PARTITIONS = 4
-IDS_MAX = 1_000_000
-
-
-def of_topics(bootstrap):
-    """Usage from the topics that a finding's evidence names."""
-    return lambda finding: (read_topics(spans_of(finding.evidence), bootstrap), 1)
 
 
 def test_what_a_worker_decided_agrees_with_the_topics_until_they_forget(kafka, tmp_path):
@@ -52,7 +48,7 @@ def test_what_a_worker_decided_agrees_with_the_topics_until_they_forget(kafka, t
     assert len(chosen) >= 20, sorted(chosen)
     for action in chosen.values():
         usage = of_topics(kafka.bootstrap)
-        explained = explain(action.action_id, topics, usage, policy, IDS_MAX)
+        explained = explain(action.action_id, topics, usage, policy, DEDUP_ENTRIES_MAX)
         assert explained.verdict == "agrees", (action, explained.outcomes)
 
     action = chosen["sms_daily"]

@@ -60,7 +60,7 @@ from streams.broker.lane import (
 from streams.checkpoints.tables import ColumnStore, ColumnTable
 from streams.settings import Settings
 from streams.worker import app as app_module
-from streams.worker.app import create_app
+from streams.worker.app import READING_ORDER, create_app
 from tests.support.paths import ROOT
 
 PINNED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "0.7.1"}
@@ -240,7 +240,6 @@ def test_every_setting_the_app_is_given_is_one_that_faust_knows(app):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ConsumerScheduler", BatchScheduler),
         ("Table", ColumnTable),
         ("agent_supervisor", CrashingSupervisor),
         ("web_enabled", False),
@@ -270,6 +269,8 @@ def test_the_scheme_of_the_broker_leads_to_the_lane(app):
     assert isinstance(app.consumer, LaneConsumer), f"Transport.Consumer: {LANE}"
     assert isinstance(app.producer, LaneProducer), f"Transport.Producer: {LANE}"
     assert isinstance(app.consumer.scheduler, BatchScheduler), f"ConsumerScheduler: {APP}"
+    assert app.consumer.scheduler.urgent == READING_ORDER.urgent, f"ConsumerScheduler: {APP}"
+    assert app.consumer._new_consumer_thread().order is READING_ORDER, LANE
 
 
 def test_the_fetcher_makes_its_records_by_the_name_that_is_replaced():
@@ -297,11 +298,11 @@ def test_a_fetch_goes_on_as_one_batch_of_each_partition():
     assert (9, fetched[USAGE]) == (batches[USAGE].offset, batches[USAGE].value)
 
 
-def test_what_is_urgent_goes_first(monkeypatch):
-    monkeypatch.setattr(BatchScheduler, "urgent_topics", frozenset({"findings"}))
+def test_what_is_urgent_goes_first():
     finding, other = TP("findings", 3), TP("usage.data", 0)
     fetched = {USAGE: [record(7)], finding: [record(0)], other: [record(1)]}
-    assert [finding, USAGE, other] == [tp for tp, _ in BatchScheduler().iterate(fetched)]
+    scheduler = BatchScheduler(frozenset({"findings"}))
+    assert [finding, USAGE, other] == [tp for tp, _ in scheduler.iterate(fetched)]
 
 
 def test_a_few_batches_are_taken_at_once_and_all_that_is_urgent(app, monkeypatch):
@@ -313,11 +314,10 @@ def test_a_few_batches_are_taken_at_once_and_all_that_is_urgent(app, monkeypatch
         return {}
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
-    monkeypatch.setattr(BatchScheduler, "urgent_topics", frozenset({"findings"}))
     finding, lost = TP("findings", 3), TP("usage.sms", 0)
     waiting = [TP("usage.data", n) for n in range(9)]
     fetched = dict.fromkeys([lost, *waiting, finding])
-    thread = lane_thread()
+    thread = lane_thread(READING_ORDER)
     active = {*waiting, finding}
     for held in (fetched, {}):
         consumer = SimpleNamespace(
@@ -350,7 +350,7 @@ def test_a_kind_that_is_ahead_is_held_back_and_a_batch_is_cut_where_it_runs_ahea
         tp: FetchResult(tp, assignment=assignment, partition_records=parsed(tp, of_tp), backoff=0)
         for tp, of_tp in times.items()
     }
-    thread = lane_thread()
+    thread = lane_thread(READING_ORDER)
     thread.consumer = SimpleNamespace(flow_active=True)
 
     def fetch():
@@ -382,7 +382,7 @@ def test_of_what_comes_while_more_is_to_come_one_record_is_handed_on(app, monkey
         _fetcher=SimpleNamespace(_records={}),
         _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)),
     )
-    thread = lane_thread()
+    thread = lane_thread(READING_ORDER)
     for highwater in (None, 5, 0):
         states[sms].highwater, states[voice].highwater = highwater, 0
         app.run_here(thread._fetch_records(consumer, set(states), timeout=1.0))
@@ -398,9 +398,10 @@ async def at_their_start(tps):
     return states
 
 
-def lane_thread():
+def lane_thread(order):
     """A consumer's thread that never runs."""
     thread = object.__new__(LaneConsumerThread)
+    thread.order = order
     thread.pace = InStep()
     return thread
 

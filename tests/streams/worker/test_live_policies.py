@@ -15,12 +15,13 @@ from detectors.policies.editions import default_policy_path, load_policy
 from streams.explain.command import explain
 from streams.explain.topics import Topics
 from streams.synthetic.generator import Operator, OperatorShape
-from tests.streams.explain.test_explain_topics import IDS_MAX, of_topics
 from tests.support.harness.live import (
+    DEDUP_ENTRIES_MAX,
     Worker,
     assert_equal_to_replay,
     customer_records,
     fresh_topics,
+    of_topics,
     produce,
     read_topic,
     records_of,
@@ -155,7 +156,9 @@ def assert_explained(bootstrap):
     assert {version for _, version in chosen} == {policy.version, "second", "trial"}
     differing = {}
     for case, action in chosen.items():
-        explained = explain(action.action_id, topics, of_topics(bootstrap), policy, IDS_MAX)
+        explained = explain(
+            action.action_id, topics, of_topics(bootstrap), policy, DEDUP_ENTRIES_MAX
+        )
         assert not explained.is_other_policy
         if explained.verdict != "agrees":
             differing[case] = [getattr(o, "differences", o) for o in explained.outcomes]

@@ -14,7 +14,6 @@ from schemas.topics import ENFORCEMENT_RESULTS
 from streams.clock import wall_clock
 from streams.enforce.account import Restriction
 from streams.enforce.adapters.contract import spelled
-from tests.streams.enforce.test_enforce_live import FINAL, Enforcement
 from tests.support.harness.live import (
     Worker,
     customer_records,
@@ -26,6 +25,7 @@ from tests.support.harness.live import (
     usage_records,
     wait_until_committed,
 )
+from tests.support.harness.live_enforcement import FINAL, Enforcement
 from tests.support.harness.radius_server import SECRET
 from tests.support.harness.receiver import Receiver
 

@@ -69,21 +69,21 @@ class Killed(BaseException):
 
 
 class Adapter:
-    """Remembers its orders; `script` says what happens to each, "done" once it has run out."""
+    """Remembers its instructions; `script` says what happens to each, "done" when it has run out."""
 
     def __init__(self, script=(), announces=False, kinds=None, clock=lambda: 0):
         self.announces = announces
         self.script = list(script)
         self.kinds = kinds
         self.clock = clock
-        self.orders = []
+        self.instructions = []
         self.times_ms = []
         self.announced = []
 
     def handles(self, sent):
         return self.kinds is None or sent.kind in self.kinds
 
-    def carry_out(self, order):
+    def carry_out(self, instruction):
         what = self.script.pop(0) if self.script else "done"
         if what == "unavailable":
             raise Unavailable("no answer")
@@ -91,10 +91,10 @@ class Adapter:
             raise Refused("not known here")
         if what == "killed before":
             raise Killed
-        if order.announces:
-            self.announced.append(order)
+        if instruction.announces:
+            self.announced.append(instruction)
         else:
-            self.orders.append(order)
+            self.instructions.append(instruction)
             self.times_ms.append(self.clock())
         if what == "killed after":
             raise Killed
@@ -102,7 +102,7 @@ class Adapter:
 
     @property
     def done(self):
-        return [order.action.action_id for order in self.orders]
+        return [instruction.action.action_id for instruction in self.instructions]
 
 
 def enforcer(store, adapter, clock, attempts_max=3, customers_max=1_000):

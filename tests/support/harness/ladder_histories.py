@@ -7,8 +7,8 @@ only and knows what is in force by them; `Causes` sees what comes in and knows w
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, strength
 from detectors.ladder.dossier import KEPT_BACK, UNPLACED, unpack_dossier
 from detectors.ladder.ladder import Ladder
+from detectors.rules import registry
 from schemas.records import Decision, EnforcementResult
-from schemas.safeguards import AT_ONCE
 from tests.support.harness.ladder_story import (
     DAY_MS,
     START_MS,
@@ -25,6 +25,11 @@ RULES = (
     *("portscan", "ddos", "mail_spam", "portscan_slow", "data_bundle", "roaming_volume"),
     *("storage_capacity", "storage_contacts", "storage_ended", "inactive", "inbound_abuse"),
 )
+AT_ONCE = {
+    name: rule.declaration.urgency
+    for name, rule in registry.RULES.items()
+    if rule.declaration.urgency
+}
 LASTING = {rule for rule in STATES if rule not in AT_ONCE} | {"data_bundle"}
 """Rules whose breach goes on until it is cleared."""
 

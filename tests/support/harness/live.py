@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from detectors.fold.partition import Partition
 from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.policy import Policy
-from schemas.records import Customer
+from schemas.records import Customer, Finding
 from schemas.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
 from streams.broker.partitioner import partitions_of
 from streams.broker.topics import create_topics
 from streams.checkpoints.changelog import Changelog
 from streams.clock import wall_clock
 from streams.demo.embedded_broker import free_ports
+from streams.explain.spans import spans_of
+from streams.explain.topics import read_topics
 from streams.files.sources import chunks
 from streams.replay.replay import Replay
 
@@ -185,6 +187,11 @@ def _told(record: dict[str, Any]) -> dict[str, Any]:
     """A finding or an action but for the offsets or lines that it rests on."""
     evidence = {name: told for name, told in record["evidence"].items() if name != "inputs"}
     return {**record, "evidence": evidence}
+
+
+def of_topics(bootstrap: str) -> Callable[[Finding], tuple[Iterable[Any], int]]:
+    """How `explain` gets at usage: from the topics that a finding's evidence names."""
+    return lambda finding: (read_topics(spans_of(finding.evidence), bootstrap), 1)
 
 
 def lag(bootstrap: str, group: str) -> int:

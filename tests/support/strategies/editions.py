@@ -5,9 +5,9 @@ import json
 import msgspec
 from hypothesis import strategies as st
 
-from detectors.policies.editions import LIVE_PARAMETERS, read_edition
+from detectors.policies.editions import read_edition
 from schemas.events import AMOUNT_MAX
-from schemas.policy import Policy, RuleParameters
+from schemas.policy import Policy, RuleParameters, live_parameters
 from schemas.records import PolicyRecord
 from tests.support.strategies.drawing import with_parameters
 
@@ -53,8 +53,8 @@ def alternatives(policy):
     """For each rule and parameter that may change, other values that are allowed."""
     found = {}
     for name, parameters in policy.rules.items():
-        for field in sorted(LIVE_PARAMETERS - BROUGHT_ABOUT):
-            value = getattr(parameters, field, None)
+        for field in sorted(live_parameters(type(parameters)) - BROUGHT_ABOUT):
+            value = getattr(parameters, field)
             allowed = [v for v in others(value) if fits(policy, name, {field: v})]
             if allowed:
                 found[name, field] = allowed

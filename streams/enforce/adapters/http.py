@@ -1,19 +1,39 @@
-"""One HTTP request, and what its answer means for an order."""
+"""One HTTP request, and what its answer means for an instruction."""
 
 import urllib3
 
 from streams.enforce.adapters.contract import Refused, Unavailable
 
 MAY_PASS = frozenset({408, 425, 429})
-"""Besides 5xx: statuses that ask to try again later."""
+"""Statuses that, like 5xx, ask to try again later."""
 
 pool = urllib3.PoolManager(retries=False)
 
 
 def post(url: str, body: bytes, headers: dict[str, str], timeout_seconds: float) -> int:
-    """Post JSON and return the 2xx status; anything else is `Unavailable` or `Refused`.
+    """Post JSON. The answer's body is not read, and a redirect is not followed.
 
-    Of the answer only the status counts: its body is not read, a redirect is not followed.
+    Parameters
+    ----------
+    url
+        Where to.
+    body
+        The JSON.
+    headers
+        Headers besides the content type.
+    timeout_seconds
+        How long an answer may take.
+
+    Returns
+    -------
+    The status of the answer, 200 to 299.
+
+    Raises
+    ------
+    Refused
+        `url` is malformed, or the answer says that the request will never be accepted.
+    Unavailable
+        There was no answer, or one that asks to try again later.
     """
     try:
         answer = pool.request(
