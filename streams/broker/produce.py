@@ -11,7 +11,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from detectors.policies.editions import PARAMETERS, read_edition
+from detectors.policies.editions import KNOWN_RULES, read_edition
 from schemas.policy import Mistake, Policy, PolicyError, read_policy
 from schemas.records import Decision, PolicyRecord
 from schemas.topics import DECISIONS, POLICIES
@@ -125,8 +125,8 @@ def decision_of(days: float | None, **fields: Any) -> Decision:
     _refuse_form(fields["kind"], named.keys() - {"kind", "reason", "decided_by"})
     if days is not None and not isfinite(days):
         raise DecisionError(f"--days can't be {days}: give a number.")
-    if "rule" in fields and fields["rule"] not in PARAMETERS:
-        near = get_close_matches(fields["rule"], PARAMETERS, 1)
+    if "rule" in fields and fields["rule"] not in KNOWN_RULES:
+        near = get_close_matches(fields["rule"], KNOWN_RULES, 1)
         hint = f"did you mean {near[0]}?" if near else "docs/RULES.md has them all."
         raise DecisionError(f"There is no rule {fields['rule']!r}: {hint}")
     until = {} if days is None else {"until_ms": now_ms + round(days * DAY_MS)}
@@ -180,7 +180,7 @@ def policy_record(
     PolicyError
         The document or the time cannot be used, or workers would have to restart for it.
     """
-    policy = read_policy(document, PARAMETERS)
+    policy = read_policy(document, KNOWN_RULES)
     if begins.tzinfo is None:
         begins = begins.replace(tzinfo=ZoneInfo(policy.timezone))
     fields = {
