@@ -1,8 +1,9 @@
 """What "regularly" means: a number of the last periods in breach; the policy gives both numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
+from detectors.periods.ring import Periods
 from schemas.policy import LIVE, Positive, RuleParameters
 
 
@@ -24,6 +25,13 @@ class Regularly(NamedTuple):
 
     periods: int
     window: int
+
+    def completed(
+        self, breaches: Mapping[int, dict[str, Any] | int], this: int, periods: Periods
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The periods that the breach of `this` made regular, oldest first, with their evidence."""
+        for last in self.completed_by(breaches, this):
+            yield last, self.evidence(breaches, last, lambda period: periods.bounds(period)[0])
 
     def completed_by(self, breaches: Mapping[int, Any], this: int) -> list[int]:
         """The periods in breach that the breach of `this` made regular, oldest first."""

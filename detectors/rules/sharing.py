@@ -91,10 +91,6 @@ class Sharing(CorrectableDistinct):
         """The day's breach, and every day that it makes regular."""
         yield from super().hits_of(batch, customer, crossing)
         breaches = {report.first: report.observed for report in self.reported[customer]}
-        for last in self.regularly.completed_by(breaches, crossing.end):
-            more = self.regularly.evidence(breaches, last, self._start_ms)
+        for last, more in self.regularly.completed(breaches, crossing.end, self.periods):
             regular = crossing._replace(end=last, observed=breaches[last])
             yield self.hit(batch, regular, "regular", more)
-
-    def _start_ms(self, day: int) -> int:
-        return self.periods.bounds(day)[0]
