@@ -79,13 +79,8 @@ class Sharing(CorrectableDistinct):
         fingerprint = batch.fields["device_fingerprint"]
         device = np.where(fingerprint != 0, fingerprint, batch.fields["served_imei"])
         row = np.flatnonzero(device != 0)
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=customers.directory.hashes(batch.slot[row]),
-            element=device[row],
-            threshold=np.full(len(row), self.parameters.devices),
-        )
+        customer = customers.directory.hashes(batch.slot[row])
+        return Sightings.of_spans(row, (customer, device[row], self.parameters.devices))
 
     def hits_of(self, batch: Batch, customer: int, crossing: Crossing) -> Iterator[Hit]:
         """The day's breach, and every day that it makes regular."""

@@ -282,7 +282,7 @@ class CountingRule:
         hits = []
         for slot, limit in self._slots_above(cells, customers, pieces):
             amounts = self.ring.history(cells[slot])
-            key = int(customers.directory.hashes(np.array([slot]))[0])
+            key = customers.directory.hash(slot)
             for at in np.flatnonzero(pieces.slot == slot).tolist():
                 step = int(pieces.period[at])
                 amounts[step] = amounts.get(step, 0) + int(pieces.amount[at])

@@ -69,7 +69,7 @@ class CorrectableDistinct(DistinctRule):
         if element in others:
             return []
         self._remove_contact(place, element, others)
-        customer = int(customers.directory.hashes(batch.slot)[0])
+        customer = customers.directory.hash(batch.slot[0])
         return self._corrected_hits(batch, correction, customer, place, complete)
 
     def _complete_from(self, newest: int) -> int:
