@@ -345,7 +345,7 @@ class CohortRule(ClosingRule, Protocol):
     """A rule that compares customers with others, across all partitions.
 
     A partition hands out its share of each period that it closes; the mean of each cohort over all
-    shares comes back to `judge`.
+    shares comes back to `take_mean`.
     """
 
     def take_mean(
@@ -354,12 +354,12 @@ class CohortRule(ClosingRule, Protocol):
         """Take in a period's mean, and report whom it puts in breach."""
         ...
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,
         given: Mapping[str, Any],
         customers: Customers,
     ) -> list[Hit]:
-        """Judge a closed period by the means that a finding's evidence gives for it."""
+        """Find the breaches of a closed period again, with the means of a finding's evidence."""
         ...

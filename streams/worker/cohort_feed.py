@@ -14,7 +14,7 @@ import msgspec
 from mode import Service
 from mode.utils.logging import get_logger
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from schemas.records import CohortAverage, CohortPartial
@@ -52,7 +52,7 @@ class CohortFeed(Service):
         self.checkpointer = checkpointer
         self.report = report
         self.partitions = 0
-        self.averages = Averages()
+        self.averages = CohortMeans()
         self._missing: dict[tuple[str, int], float] = {}
         """Since when the means of a rule's period are waited for."""
         super().__init__(**kwargs)

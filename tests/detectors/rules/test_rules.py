@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.partition import Partition
 from detectors.rules.registry import RULES
 from schemas.records import CohortAverage
@@ -82,7 +82,7 @@ def test_every_partition_uses_the_mean_over_all_partitions(histories, turns):
     for number, run in enumerate(runs):
         run.partition.number = number
     twins = [naive.Twin(policy, ANNOUNCED) for _ in histories]
-    averages = Averages()
+    averages = CohortMeans()
     queue = [(n, row) for n, history in enumerate(histories) for row in range(len(history))]
     turns.shuffle(queue)
     queue.sort(key=lambda turn: turn[1])
@@ -97,7 +97,7 @@ def test_every_partition_uses_the_mean_over_all_partitions(histories, turns):
             expected = (sum(s.total for s in month), sum(s.customers for s in month))
             assert expected == (average.total, average.customers)
             for run, twin in zip(runs, twins, strict=True):
-                twin.found += twin.rules["data"][0].judge(average)
+                twin.found += twin.rules["data"][0].take_mean(average)
                 run.findings += run.partition.take_mean(average)
 
     for number, row in queue:

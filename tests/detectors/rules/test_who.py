@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.kernels import sameness
 from detectors.kernels.bit_maps import ELEMENTS_MAX, distinct, words_of
 from detectors.kernels.log_bins import LogBins
@@ -148,7 +148,7 @@ LOW_COHORT = with_parameters(
 
 
 def frozen(runs):
-    averages = Averages()
+    averages = CohortMeans()
     for number, run in enumerate(runs):
         for partial in run.partials:
             averages.add(type(partial)(**{**as_dict(partial), "partition": number}))
