@@ -287,10 +287,10 @@ class CorrectableRule(Rule, Protocol):
 
 
 @runtime_checkable
-class WalkingRule(Rule, Protocol):
-    """A rule by a sequential test: windows start where the CUSUM last stood at its lower bound."""
+class CusumRule(Rule, Protocol):
+    """A rule whose windows start where the CUSUM last stood at its lower bound."""
 
-    def begin_walks(self, start_ms: int) -> None:
+    def start_cusum(self, start_ms: int) -> None:
         """Hold every CUSUM at its lower bound until an event time, to recompute a window."""
         ...
 
