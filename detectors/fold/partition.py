@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.fold.findings import finding_of
-from detectors.fold.outcome import CLOSED, Outcome
+from detectors.fold.findings import finding_of, wait_ms
+from detectors.fold.outcome import CLOSED, Outcome, Place
 from detectors.fold.provenance import Origin
 from detectors.fold.rule_set import Found, RuleSet
 from detectors.fold.stored_partition import CUSTOMER_GROUP, StoredPartition
@@ -231,7 +231,7 @@ class Partition(StoredPartition):
                 self._report(rules, rules.take_mean(average), None, outcome)
         return outcome.findings
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
@@ -239,7 +239,7 @@ class Partition(StoredPartition):
         findings = []
         for rules in self._rule_sets(closes_ms):
             asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
-            hits = asked.judge_by_given_means(columns, period_start_ms, given, self.customers)
+            hits = asked.recompute_with_means(columns, period_start_ms, given, self.customers)
             found = Found(rule, closes_ms, RuleOutput(hits=tuple(hits)))
             findings += [finding for _, finding in self._findings(rules, found, None)]
         return findings
@@ -357,8 +357,8 @@ class Partition(StoredPartition):
 
     def _findings(
         self, rules: RuleSet, found: Found, batch: Batch | None
-    ) -> Iterator[tuple[int, Finding]]:
-        """Findings of what a rule saw, and the offsets of the events of the batch that crossed.
+    ) -> Iterator[tuple[Place, Finding]]:
+        """Findings of what a rule saw, each with its place.
 
         Those of a trial only while it is under way.
         """
@@ -372,4 +372,5 @@ class Partition(StoredPartition):
             name = self.directory.name(hit.slot).decode()
             rule, shadow = self.rules[found.rule], acting is not trial
             finding = finding_of(hit, rule, batch, name, policy, shadow, self.provenance)
-            yield CLOSED if hit.offset is None else hit.offset, finding
+            found_ms = finding.known_ms - wait_ms(hit, rule)
+            yield (found_ms, CLOSED if hit.offset is None else hit.offset), finding

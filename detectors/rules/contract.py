@@ -372,7 +372,7 @@ class CohortRule(ClosingRule, Protocol):
         """Judge a period by its mean."""
         ...
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,

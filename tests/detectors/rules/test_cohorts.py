@@ -12,6 +12,8 @@ from schemas.records import CohortPartial, CohortSum
 from streams.worker.cohort_feed import WAIT_SECONDS, CohortFeed
 from tests.support.harness.runs import IDS_MAX, Run
 from tests.support.strategies.drawing import only
+from tests.support.strategies.editions import edition_of
+from tests.support.strategies.histories import EDGES
 
 RULE = "data_monthly_ratio"
 POLICY = only(load_policy(), RULE)
@@ -82,6 +84,24 @@ def test_what_compaction_left_of_a_period_is_enough():
     heir.freeze(*averages.complete(2))
     heir.add(partial(1, "gold"))
     assert is_complete(heir)
+
+
+def test_an_early_warning_is_known_when_the_month_of_the_mean_is_closed_whatever_runs_beside():
+    """Not when its own month is; findings come in the same order, alone and beside a trial."""
+    edge = "a mean before its month is closed, then late bytes of that month"
+    policy, history = EDGES[f"{RULE}: {edge}"]
+    trial = edition_of(policy, policy, history[1].event_time_ms, share_percent=0)
+    runs = [Run(policy) for _ in range(4)]
+    for run in runs[2:]:
+        run.partition.announce_policy(trial)
+    for number, run in enumerate(runs):
+        run.in_parts(history, range(len(history)) if number % 2 else [])
+        early, breach = [finding for finding in run.findings if not finding.shadow]
+        assert (early.level, early.window.start_ms) == ("early", MAY_MS)
+        assert early.event_time_ms == MAY_MS + LATENESS_MS
+        assert early.known_ms == MAY_MS + LATENESS_MS + MEANS_MS
+        assert (breach.level, breach.window.start_ms) == ("breach", APRIL_MS)
+        assert breach.known_ms == history[3].event_time_ms
 
 
 @pytest.fixture
