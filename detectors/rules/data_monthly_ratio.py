@@ -15,7 +15,7 @@ from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit
 from detectors.rules.families.cohort import USED, Mean, MeanRule, PeriodView
 from schemas.amounts import BYTES
-from schemas.policy import LIVE, Natural, Policy, Positive
+from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortSum, Level
 from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, Ints, Mask
@@ -80,7 +80,7 @@ class DataMonthlyRatio(MeanRule):
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes",)}
     siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[RatioParameters]] = RatioParameters
+    Parameters: ClassVar[type[RuleParameters]] = RatioParameters
     means_kept: ClassVar[int] = MONTHS_MAX
 
     def __init__(self, parameters: RatioParameters, policy: Policy) -> None:

@@ -29,7 +29,7 @@ from detectors.rules.families.cohort_spread import (
     sum_of,
 )
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints
@@ -128,7 +128,7 @@ class Deviation(CohortRuleBase[Spread]):
         "voice": ("is_originated", "is_first_part", "duration_ms"),
     }
     siblings_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[DeviationParameters]] = DeviationParameters
+    Parameters: ClassVar[type[RuleParameters]] = DeviationParameters
     parts: ClassVar[tuple[str, ...]] = FEATURES
     means_kept: ClassVar[int] = WEEKS_MAX
     Memory: ClassVar[Any] = CohortMemory[Spread]
