@@ -247,7 +247,7 @@ class Correction:
     corrects: str
     siblings: Siblings
 
-    def told(self, hit: Hit) -> Hit:
+    def caused(self, hit: Hit) -> Hit:
         """The hit with this correction as its cause."""
         return replace(
             hit,

@@ -161,7 +161,7 @@ class DataMonthlyRatio(MeanRule):
             applies = bool(customers.has_unlimited("data", batch.slot[row : row + 1])[0])
             if applies and limit is not None and after < limit <= before:
                 hit = self._hit(int(batch.slot[row]), month, month, "cleared", after, {})
-                hits.append(correction.told(hit))
+                hits.append(correction.caused(hit))
         return hits
 
     # -- closed months --------------------------------------------------------------------------
@@ -225,8 +225,7 @@ class DataMonthlyRatio(MeanRule):
         breaches = {m: used for m, used in months.items() if self._is_breach(m, used)}
         seen = {m: self._month_evidence(m, used) for m, used in breaches.items()}
         end_ms = self.periods.bounds(month)[1]
-        for last in self.regularly.completed_by(breaches, month):
-            more = self.regularly.evidence(seen, last, lambda m: self.periods.bounds(m)[0])
+        for last, more in self.regularly.completed(seen, month, self.periods):
             hit = self._hit(slot, last, last, "regular", breaches[last], more)
             hits.append(replace(hit, event_time_ms=end_ms))
         return hits

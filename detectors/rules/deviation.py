@@ -253,8 +253,7 @@ class Deviation(CohortRuleBase[Spread]):
     def _hits(self, slot: int, week: int, breaches: Mapping[int, dict[str, Any]]) -> Iterator[Hit]:
         """The breach, with every week it makes regular."""
         yield self._hit(slot, week, breaches[week], "breach")
-        for last in self.regularly.completed_by(breaches, week):
-            counts = self.regularly.evidence(breaches, last, lambda w: self.periods.bounds(w)[0])
+        for last, counts in self.regularly.completed(breaches, week, self.periods):
             yield self._hit(slot, last, breaches[last] | counts, "regular")
 
     def _hit(self, slot: int, week: int, evidence: dict[str, Any], level: Level) -> Hit:
@@ -280,7 +279,9 @@ class Deviation(CohortRuleBase[Spread]):
             return []
         _, values = self._values(columns, week, np.array([slot]))
         observed = int(values["frequency"].sum())
-        return [Standing(window=self.window(week), observed=observed, limit=None, unit="events")]
+        return [
+            Standing(window=self.periods.window(week), observed=observed, limit=None, unit="events")
+        ]
 
     def remember(self) -> DeviationMemory:
         """What the family remembers, and the latest breaches."""

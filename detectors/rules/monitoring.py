@@ -187,7 +187,7 @@ class Monitoring(ClosingRuleBase):
         days = self._parts(siblings.event, self._was_open(siblings.event))[1]
         slot = int(batch.slot[0])
         return [
-            correction.told(hit)
+            correction.caused(hit)
             for day in days[self.votes.holds(days, self.votes.newest)].tolist()
             for hit in self._vote_again(columns, slot, day, siblings)
         ]

@@ -192,7 +192,7 @@ class StreamConcurrent:
             if devices <= limit:
                 cells[slot, day % self.ring.width] = 0
                 hits.append(self._hit(batch, 0, "cleared", day, devices, limit, {}))
-        return [correction.told(hit) for hit in sorted(hits, key=lambda hit: hit.window.start_ms)]
+        return [correction.caused(hit) for hit in sorted(hits, key=lambda hit: hit.window.start_ms)]
 
     def _store_breaches(self, cells: NDArray, hits: list[Hit], newest: int) -> None:
         """Store the devices of the days that these hits put in breach."""

@@ -162,7 +162,7 @@ class StreamElsewhere(ClosingRuleBase):
             hits = self._breach(columns, slot, day)
         else:
             hits = [self._hit(columns, slot, "cleared", day, after, {})]
-        return [correction.told(hit) for hit in hits]
+        return [correction.caused(hit) for hit in hits]
 
     def _share(self, columns: Mapping[str, NDArray], day: int, slot: int) -> int:
         """A customer's share of viewing away on a day, per mille."""

@@ -184,7 +184,7 @@ class VoiceContinuous:
         hits = self._cleared(columns, batch, slot, gone, chains)
         for each in new:
             hits += self._hits(columns, batch, ChainCrossing(0, slot, *each))
-        return [correction.told(hit) for hit in hits]
+        return [correction.caused(hit) for hit in hits]
 
     def _chained(self, calls: Batch, row: Ints) -> tuple[list[Chain], dict[int, Chain]]:
         """The chains that calls make, and by start those that crossed, as they were then."""

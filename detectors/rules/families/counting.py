@@ -351,9 +351,9 @@ class CountingRule:
         for at, before, after in self.ring.take_off(columns[self.name], slot, period, amount):
             limit = int(limits[at])
             if after <= limit < before and not self.rolling:
-                of, told = int(row[at]), int(period[at])
-                hit = self._hit(batch, of, int(slot[at]), "cleared", told, after, limit, {})
-                hits.append(correction.told(hit))
+                who, when = int(slot[at]), int(period[at])
+                hit = self._hit(batch, int(row[at]), who, "cleared", when, after, limit, {})
+                hits.append(correction.caused(hit))
         return hits
 
     def catch_up(

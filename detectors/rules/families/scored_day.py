@@ -261,7 +261,7 @@ class ScoredDays(ClosingRuleBase):
         name = customers.directory.name(slot).decode()
         if day <= self.scored:
             again = self._score_again(columns, name, slot, day, customers)
-            hits += [correction.told(hit) for hit in again]
+            hits += [correction.caused(hit) for hit in again]
         elif day <= self.passed[kind]:
             self._update_candidate(columns, kind, name, slot, day, customers)
         return hits
