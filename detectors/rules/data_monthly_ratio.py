@@ -15,7 +15,7 @@ from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit
 from detectors.rules.families.cohort import USED, Mean, MeanRule, PeriodView
 from schemas.amounts import BYTES
-from schemas.policy import LIVE, Natural, Policy, Positive
+from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
 from schemas.records import CohortSum, Level
 from schemas.safeguards import LINE
 from schemas.units import HOUR_MS, Ints, Mask
@@ -80,7 +80,7 @@ class DataMonthlyRatio(MeanRule):
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes",)}
     siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[RatioParameters]] = RatioParameters
+    Parameters: ClassVar[type[RuleParameters]] = RatioParameters
     means_kept: ClassVar[int] = MONTHS_MAX
 
     def __init__(self, parameters: RatioParameters, policy: Policy) -> None:
@@ -161,7 +161,7 @@ class DataMonthlyRatio(MeanRule):
             applies = bool(customers.has_unlimited("data", batch.slot[row : row + 1])[0])
             if applies and limit is not None and after < limit <= before:
                 hit = self._hit(int(batch.slot[row]), month, month, "cleared", after, {})
-                hits.append(correction.told(hit))
+                hits.append(correction.caused(hit))
         return hits
 
     # -- closed months --------------------------------------------------------------------------
@@ -225,8 +225,7 @@ class DataMonthlyRatio(MeanRule):
         breaches = {m: used for m, used in months.items() if self._is_breach(m, used)}
         seen = {m: self._month_evidence(m, used) for m, used in breaches.items()}
         end_ms = self.periods.bounds(month)[1]
-        for last in self.regularly.completed_by(breaches, month):
-            more = self.regularly.evidence(seen, last, lambda m: self.periods.bounds(m)[0])
+        for last, more in self.regularly.completed(seen, month, self.periods):
             hit = self._hit(slot, last, last, "regular", breaches[last], more)
             hits.append(replace(hit, event_time_ms=end_ms))
         return hits

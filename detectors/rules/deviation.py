@@ -29,7 +29,7 @@ from detectors.rules.families.cohort_spread import (
     sum_of,
 )
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import CohortAverage, CohortSum
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints
@@ -128,7 +128,7 @@ class Deviation(CohortRuleBase[Spread]):
         "voice": ("is_originated", "is_first_part", "duration_ms"),
     }
     siblings_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[DeviationParameters]] = DeviationParameters
+    Parameters: ClassVar[type[RuleParameters]] = DeviationParameters
     parts: ClassVar[tuple[str, ...]] = FEATURES
     means_kept: ClassVar[int] = WEEKS_MAX
     Memory: ClassVar[Any] = CohortMemory[Spread]
@@ -253,8 +253,7 @@ class Deviation(CohortRuleBase[Spread]):
     def _hits(self, slot: int, week: int, breaches: Mapping[int, dict[str, Any]]) -> Iterator[Hit]:
         """The breach, with every week it makes regular."""
         yield self._hit(slot, week, breaches[week], "breach")
-        for last in self.regularly.completed_by(breaches, week):
-            counts = self.regularly.evidence(breaches, last, lambda w: self.periods.bounds(w)[0])
+        for last, counts in self.regularly.completed(breaches, week, self.periods):
             yield self._hit(slot, last, breaches[last] | counts, "regular")
 
     def _hit(self, slot: int, week: int, evidence: dict[str, Any], level: Level) -> Hit:
@@ -280,7 +279,9 @@ class Deviation(CohortRuleBase[Spread]):
             return []
         _, values = self._values(columns, week, np.array([slot]))
         observed = int(values["frequency"].sum())
-        return [Standing(window=self.window(week), observed=observed, limit=None, unit="events")]
+        return [
+            Standing(window=self.periods.window(week), observed=observed, limit=None, unit="events")
+        ]
 
     def remember(self) -> DeviationMemory:
         """What the family remembers, and the latest breaches."""

@@ -97,7 +97,7 @@ class StorageFlood(MeanRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("storage",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[FloodParameters]] = FloodParameters
+    Parameters: ClassVar[type[RuleParameters]] = FloodParameters
 
     def __init__(self, parameters: FloodParameters, policy: Policy) -> None:
         lateness_ms = parameters.lateness_hours * HOUR_MS

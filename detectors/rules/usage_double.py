@@ -80,7 +80,7 @@ class UsageDouble(MeanRule):
     }
     siblings_ms: ClassVar[int] = 0
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[DoubleParameters]] = DoubleParameters
+    Parameters: ClassVar[type[RuleParameters]] = DoubleParameters
     parts: ClassVar[tuple[str, ...]] = tuple(CELLS)
     means_kept: ClassVar[int] = 24
 

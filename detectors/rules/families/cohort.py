@@ -7,7 +7,7 @@ back as means (`take_mean`), and the last one of a cohort leads to its hits (`fi
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -30,7 +30,7 @@ from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
-from schemas.records import CohortAverage, CohortSum, Level, Window, WindowKind
+from schemas.records import CohortAverage, CohortSum, Level
 from schemas.units import Ints, Mask
 
 M = TypeVar("M")
@@ -206,12 +206,6 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
     def _period_at(self, start_ms: int) -> int:
         return int(self.period_of(np.array([start_ms]))[0])
 
-    def window(self, period: int) -> Window:
-        """A period as the window of a finding."""
-        start_ms, end_ms = self.periods.bounds(period)
-        kind = cast("WindowKind", self.periods.unit)
-        return Window(kind=kind, start_ms=start_ms, end_ms=end_ms)
-
     def closed_hit(
         self,
         slot: int,
@@ -227,7 +221,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
             slot=slot,
             event_time_ms=self.periods.bounds(period)[1],
             level=level,
-            window=self.window(period),
+            window=self.periods.window(period),
             observed=observed,
             limit=limit,
             unit=unit.name,
@@ -330,7 +324,7 @@ class MeanRule(CohortRuleBase[Mean]):
         """The newest period of each kind."""
         return [
             Standing(
-                window=self.window(newest),
+                window=self.periods.window(newest),
                 observed=int(counted.amounts_in(columns, USED, newest, np.array([slot]))[0]),
                 limit=self.limit_now(kind, slot, customers),
                 unit=self.unit_of[kind].name,
