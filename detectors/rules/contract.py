@@ -135,12 +135,12 @@ class Declaration(Terms):
     section
         Heading of the page of rules under which the rule stands.
     units
-        Units of the rule's findings.
+        Units of the rule's findings; where a rule has several kinds of window, one for each.
     period
         What `regular_periods` counts, where the rule has that parameter.
     what, limit, misses
         Cells of the page of rules. `{name}` stands for that parameter in the default policy;
-        `{name:time}` and other formats are those of `detectors.policies.rule_page`.
+        `{name:ms}` and other formats are those of `detectors.policies.rule_page`.
     """
 
     section: Section

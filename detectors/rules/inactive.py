@@ -22,8 +22,6 @@ from schemas.records import Window
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints, Mask
 
-UNIT = "months without use"
-
 FIRST, LAST = 0, 1
 """The cells of a kind: days of the first and of the last use, zero for none."""
 
@@ -107,7 +105,7 @@ class Inactive(ClosingRuleBase):
     )
     reads: ClassVar[tuple[str, ...]] = ("sms", "voice", "data", "flow", "storage", "stream")
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[InactiveParameters]] = InactiveParameters
+    Parameters: ClassVar[type[RuleParameters]] = InactiveParameters
 
     def __init__(self, parameters: InactiveParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -320,7 +318,7 @@ class Inactive(ClosingRuleBase):
             window=Window(kind="state", start_ms=self.days.bounds(start)[0], end_ms=None),
             observed=self.parameters.months,
             limit=self.parameters.months,
-            unit=UNIT,
+            unit=IDLE.name,
             offset=None,
             evidence={
                 "last_use_ms": {kind: self.days.bounds(day)[0] for kind, day in uses.items()}
@@ -345,7 +343,7 @@ class Inactive(ClosingRuleBase):
                 window=Window(kind="state", start_ms=self.days.bounds(start)[0], end_ms=None),
                 observed=max(0, whole_months(start, self.closing.closed + 1)),
                 limit=self.parameters.months,
-                unit=UNIT,
+                unit=IDLE.name,
             )
         ]
 

@@ -29,7 +29,7 @@ from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.events import CALL_MS_MAX
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
@@ -100,14 +100,14 @@ class Monitoring(ClosingRuleBase):
         services=("voice",),
         units=(ONE_NUMBER,),
         what="one partner's share of a day's calls, both directions, once the day is closed",
-        limit="{share_per_mille:percent} of {talk_ms_min:time}, or more",
+        limit="{share_per_mille:per_mille} of {talk_ms_min:ms}, or more",
         misses="shares from 90 to 95 % on days that begin with calls to others; an open line over "
         "several numbers; known only two days after the day",
     )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("duration_ms", "other_party")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + OVERNIGHT_MS
-    Parameters: ClassVar[type[MonitoringParameters]] = MonitoringParameters
+    Parameters: ClassVar[type[RuleParameters]] = MonitoringParameters
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
     def __init__(self, parameters: MonitoringParameters, policy: Policy) -> None:
@@ -281,7 +281,7 @@ class Monitoring(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=int(columns["monitoring_share"][slot, day % self.shares.width]),
             limit=self.parameters.share_per_mille,
-            unit="per mille with one number",
+            unit=ONE_NUMBER.name,
             offset=None,
             evidence={
                 "partner_hash": partner,
@@ -316,7 +316,7 @@ class Monitoring(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=share,
                 limit=self.parameters.share_per_mille,
-                unit="per mille with one number",
+                unit=ONE_NUMBER.name,
             )
         ]
 

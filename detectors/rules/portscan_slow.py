@@ -92,12 +92,12 @@ class PortscanSlow(LogsOfRule):
         urgency="urgency",
         units=(LIKELIHOOD,),
         what="first TCP contacts that fail, by the sequential test",
-        limit="a scanner more likely than an honest line by {beta} to {alpha:g}, or more",
+        limit="a likelihood ratio of {beta} / {alpha:g} of a scanner to an honest line, or more",
         misses="UDP; scans among as many good new contacts",
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[SlowScanParameters]] = SlowScanParameters
+    Parameters: ClassVar[type[RuleParameters]] = SlowScanParameters
 
     def __init__(self, parameters: SlowScanParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -227,7 +227,7 @@ class PortscanSlow(LogsOfRule):
             window=window,
             observed=place,
             limit=self.walk.upper,
-            unit="log_likelihood_ratio_millionths",
+            unit=LIKELIHOOD.name,
             offset=int(batch.offset[row]),
             evidence={
                 "destination_address": batch.fields["destination_address_text"][row],
@@ -259,7 +259,7 @@ class PortscanSlow(LogsOfRule):
                 window=self._window(columns, slot),
                 observed=int(columns["slow_walk"][slot, 0]) + self.walk.lower,
                 limit=self.walk.upper,
-                unit="log_likelihood_ratio_millionths",
+                unit=LIKELIHOOD.name,
             )
         ]
 

@@ -30,7 +30,6 @@ from schemas.units import HOUR_MS, Ints, Mask
 
 KINDS = ("sms", "voice", "data")
 PLACES = ("home", "abroad")
-UNIT = "per_mille_abroad"
 
 
 ABROAD = Unit(
@@ -85,14 +84,14 @@ class RoamingPermanent(ClosingRuleBase):
         services=("mobile", "data"),
         units=(ABROAD,),
         what="days and events in visited networks, month by month",
-        limit="more than {share_per_mille:percent} of both in each of {months} months",
+        limit="more than {share_per_mille:per_mille} of both in each of {months} months",
         misses="a SIM that is home for one month in four; events whose record names no network",
     )
     reads: ClassVar[tuple[str, ...]] = KINDS
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(KINDS, ("is_abroad",))
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[PermanentParameters]] = PermanentParameters
+    Parameters: ClassVar[type[RuleParameters]] = PermanentParameters
 
     def __init__(self, parameters: PermanentParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -208,7 +207,7 @@ class RoamingPermanent(ClosingRuleBase):
             window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.parameters.share_per_mille,
-            unit=UNIT,
+            unit=ABROAD.name,
             offset=None,
             evidence={"breaches": breaches, "days_min": self.parameters.days_min},
         )
@@ -273,7 +272,7 @@ class RoamingPermanent(ClosingRuleBase):
                 window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
                 observed=-(-1000 * abroad // max(home + abroad, 1)),
                 limit=self.parameters.share_per_mille,
-                unit=UNIT,
+                unit=ABROAD.name,
             )
         ]
 

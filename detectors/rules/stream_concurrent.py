@@ -17,7 +17,7 @@ from detectors.rules.contract import Batch, Correction, Customers, Declaration, 
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import Ints, Mask
 
@@ -97,7 +97,7 @@ class StreamConcurrent:
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("duration_ms", "device_id")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + longest_ms
     """Whatever reaches into a day of the view."""
-    Parameters: ClassVar[type[ConcurrentParameters]] = ConcurrentParameters
+    Parameters: ClassVar[type[RuleParameters]] = ConcurrentParameters
 
     def __init__(self, parameters: ConcurrentParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -284,7 +284,7 @@ class StreamConcurrent:
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=devices,
             limit=int(limit),
-            unit="devices at once",
+            unit=AT_ONCE.name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
@@ -309,7 +309,7 @@ class StreamConcurrent:
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=self._most_devices(_views(self._held(columns, slots), 0), day)[0],
                 limit=int(self._limit(customers, slots)[0]),
-                unit="devices at once",
+                unit=AT_ONCE.name,
             )
         ]
 

@@ -24,7 +24,7 @@ from detectors.rules.contract import (
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.units import HOUR_MS, MINUTE_MS, Ints, Mask
 
@@ -89,7 +89,7 @@ class StreamElsewhere(ClosingRuleBase):
     }
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[ElsewhereParameters]] = ElsewhereParameters
+    Parameters: ClassVar[type[RuleParameters]] = ElsewhereParameters
 
     def __init__(self, parameters: ElsewhereParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -270,7 +270,7 @@ class StreamElsewhere(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.limit,
-            unit="per mille of viewing away from home",
+            unit=AWAY.name,
             offset=None,
             evidence={
                 "home_minutes": int(columns["stream_home_minutes"][cell]),
@@ -300,7 +300,7 @@ class StreamElsewhere(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=self._share(columns, self.newest, slot),
                 limit=self.limit,
-                unit="per mille of viewing away from home",
+                unit=AWAY.name,
             )
         ]
 

@@ -14,7 +14,7 @@ from detectors.rules.contract import Batch, Correction, Customers, Declaration, 
 from detectors.rules.families.counting import CELL, Limit
 from detectors.state.columns import Field
 from schemas.amounts import CALL_TIME
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.units import DAY_MS, HOUR_MS, Ints, Mask
 
@@ -96,11 +96,11 @@ class VoiceContinuous:
         units=(CALL_TIME,),
         what="own calls without a break: the next starts at most {gap_seconds} s after the latest "
         "end",
-        limit="{limit_ms:time}",
+        limit="{limit_ms:ms}",
         misses="longer pauses; calls that come later than three newer chains",
     )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
-    Parameters: ClassVar[type[ContinuousParameters]] = ContinuousParameters
+    Parameters: ClassVar[type[RuleParameters]] = ContinuousParameters
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("is_originated", "duration_ms")}
     siblings_ms: ClassVar[int] = DAY_MS
@@ -296,7 +296,7 @@ class VoiceContinuous:
             window=Window(kind="chain", start_ms=crossing.start_ms, end_ms=crossing.end_ms),
             observed=crossing.total_ms,
             limit=self.limit,
-            unit="ms",
+            unit=CALL_TIME.name,
             offset=int(batch.offset[crossing.row]),
             evidence={"gap_seconds": self.parameters.gap_seconds, **more},
         )
@@ -314,7 +314,7 @@ class VoiceContinuous:
         if not end_ms:
             return []
         window = Window(kind="chain", start_ms=start_ms, end_ms=end_ms)
-        return [Standing(window=window, observed=total, limit=self.limit, unit="ms")]
+        return [Standing(window=window, observed=total, limit=self.limit, unit=CALL_TIME.name)]
 
     def remember(self) -> Any:
         """Nothing belongs to the partition as a whole."""

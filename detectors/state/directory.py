@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from detectors.kernels.hashing import HashMap
 from detectors.state.columns import SLOTS_FIRST, grown
 from schemas.hashing import hash_strings
-from schemas.units import Hashes, Ints
+from schemas.units import Hashes, Ints, Texts
 
 
 class Directory:
-    """Customers of one partition, each in a slot that stays while the partition is held."""
+    """Numbers the customers of one partition; a slot stays the same while the partition is held."""
 
     def __init__(self) -> None:
         self._slots = HashMap()
@@ -25,7 +25,7 @@ class Directory:
         """Slot of each customer, ABSENT for one never seen, shape (n,)."""
         return self._slots.get(hash_strings(customer_id))
 
-    def admit(self, customer_id: Sequence[bytes], hashes: Hashes | None = None) -> Ints:
+    def admit(self, customer_id: Sequence[bytes] | Texts, hashes: Hashes | None = None) -> Ints:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
         hashes = hash_strings(customer_id) if hashes is None else hashes
         place, new = self._slots.claim(hashes)
@@ -51,7 +51,7 @@ class Directory:
         return self._hashes[slots]
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything, for a snapshot."""
+        """All slots and customer ids, for a snapshot."""
         names = np.frombuffer(bytes(self._names), np.uint8)
         return {
             "hashes": self._hashes[: self.size],
