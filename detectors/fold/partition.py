@@ -17,7 +17,7 @@ from detectors.fold.reporter import Reporter
 from detectors.fold.rule_set import Found
 from detectors.fold.stored_partition import CUSTOMER_GROUP, StoredPartition
 from detectors.policies.editions import Edition
-from detectors.rules.contract import Batch, Rule, RuleOutput, WalkingRule
+from detectors.rules.contract import Batch, CusumRule, Rule, RuleOutput
 from schemas.columns import Columns
 from schemas.policy import Policy
 from schemas.records import CohortAverage, Customer, Finding
@@ -219,11 +219,11 @@ class Partition:
             kept=Counter({name: getattr(r, "kept", 0) for name, r in state.rules.items()}),
         )
 
-    def begin_walks(self, rule: str, start_ms: int) -> None:
-        """Have a rule's windows begin at an event time, to recompute a finding of that window."""
+    def start_cusum(self, rule: str, start_ms: int) -> None:
+        """Start the windows of a rule with a CUSUM at an event time, to recompute a finding."""
         asked = self.state.rules[rule]
-        if isinstance(asked, WalkingRule):
-            asked.begin_walks(start_ms)
+        if isinstance(asked, CusumRule):
+            asked.start_cusum(start_ms)
 
     def plan_from_ms(self, customer_id: str) -> int:
         """Since when a customer's plan holds; 0 for one who was never announced."""

@@ -270,11 +270,11 @@ class CorrectableRule(Rule, Protocol):
 
 
 @runtime_checkable
-class WalkingRule(Rule, Protocol):
-    """A rule whose windows begin where a customer's walk left its lowest place."""
+class CusumRule(Rule, Protocol):
+    """A rule whose windows start where the CUSUM last stood at its lower bound."""
 
-    def begin_walks(self, start_ms: int) -> None:
-        """Leave every walk at its lowest place until an event time, to recompute a window."""
+    def start_cusum(self, start_ms: int) -> None:
+        """Leave every CUSUM at its lower bound until an event time, to recompute a window."""
         ...
 
 

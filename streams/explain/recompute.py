@@ -265,7 +265,7 @@ class Rerun:
         self.samples: dict[int, int] = {}
         self.reached: int | None = None
         self._partition = self.usage.partitions[0]
-        self._partition.begin_walks(finding.rule, finding.window.start_ms)
+        self._partition.start_cusum(finding.rule, finding.window.start_ms)
         self._days = calendar(policies.base.timezone, "day")
 
     @property

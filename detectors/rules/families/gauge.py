@@ -204,7 +204,7 @@ class Gauge:
         ]
 
     def remember(self) -> Any:
-        """Nothing belongs to the partition as a whole."""
+        """Nothing: all state is in the columns."""
         return None
 
     def recall(self, memory: Any) -> None:

@@ -5,8 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from detectors.ladder.ladder import Ladder
+from detectors.policies.editions import load_policy
 from schemas.topics import FINDINGS
 from streams.broker.outbox import Outbox
+from streams.checkpoints.changelog import Changelog
+from streams.checkpoints.tables import Shard
 from streams.worker.ladder_clock import LadderClock
 
 
@@ -52,15 +56,14 @@ class Site:
         self.highwater, self.heard = None, 0
         self.outbox = Outbox(lambda: 0)
         self.outbox.producer = self.producer = Producer()
-        usage = SimpleNamespace(state=SimpleNamespace(directory=SimpleNamespace(size=1)))
-        self.ladder = SimpleNamespace(
-            state=SimpleNamespace(brake=SimpleNamespace(), next_offset={})
-        )
+        usage = SimpleNamespace(processor=SimpleNamespace(customer_count=1))
+        ladder = Ladder(3, load_policy())
+        self.ladder = Shard(ladder, Changelog(ladder.state, 1), active=True)
         self.ticker = LadderClock(
             app=SimpleNamespace(consumer=SimpleNamespace(highwater=lambda tp: self.highwater)),
             detect=SimpleNamespace(active=lambda: {3: usage}),
             verdict=SimpleNamespace(active=lambda: {3: self.ladder}),
-            judge=SimpleNamespace(
+            agent=SimpleNamespace(
                 outbox=self.outbox, tick=lambda shard, number, ms: self.ticks.append((number, ms))
             ),
             idle=SimpleNamespace(reached_ms=lambda number, shard: self.reached_ms),
