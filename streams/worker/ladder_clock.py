@@ -95,13 +95,13 @@ class LadderClock(Service):
             moment = self._moments.pop(number, None)
             if moment is None:
                 moment = Moment(reached_ms, self.agent.outbox.taken(FINDINGS, number))
-            if self._is_heard(number, moment, shard):
+            if self._has_read_all(number, moment, shard):
                 # A partition that was lost meanwhile may have gone back to a checkpoint.
                 self.agent.tick(shard, number, min(moment.reached_ms, reached_ms))
             else:
                 self._moments[number] = moment
 
-    def _is_heard(self, number: int, moment: Moment, verdicts: Shard) -> bool:
+    def _has_read_all(self, number: int, moment: Moment, ladder: Shard) -> bool:
         """Whether the ladder has read all findings made until a moment."""
         if moment.end is None:
             end = self.agent.outbox.end_of(FINDINGS, number, moment.findings)
@@ -110,4 +110,4 @@ class LadderClock(Service):
             # There may be findings of another worker, which held the partition before.
             read_to = self.app.consumer.highwater(TP(FINDINGS, number)) or 0
             moment.end = max(end, read_to)
-        return verdicts.next_offset(FINDINGS) >= moment.end
+        return ladder.next_offset(FINDINGS) >= moment.end

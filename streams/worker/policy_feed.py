@@ -142,9 +142,9 @@ class PolicyFeed(Service):
 
     def _write_dead_letters(self) -> None:
         shard = self.detect_table.shards[0]
-        told = shard.next_offset(POLICIES)
-        news = [(record, detail) for record, detail in self._refused if record.offset >= told]
+        expected = shard.next_offset(POLICIES)
+        news = [(record, detail) for record, detail in self._refused if record.offset >= expected]
         rejects = [Reject(n, POLICY_REASON, detail) for n, (_, detail) in enumerate(news)]
         self.detect.refuse(POLICIES, 0, [record for record, _ in news], rejects)
-        if self._last_offset >= told:
+        if self._last_offset >= expected:
             shard.state.passed(POLICIES, self._last_offset)

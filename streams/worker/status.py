@@ -131,10 +131,8 @@ class WorkerStatus:
         for number, each in gauges.items():
             for kind, watermark_ms in each.watermark_ms.items():
                 metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
-        for table, topics in self.checkpointer.tables.values():
-            for number, shard in table.active().items():
-                for kind, topic in topics.items():
-                    self._measure_lag(TP(topic, number), shard.next_offset(kind))
+        for tp, next_offset in self.checkpointer.positions():
+            self._measure_lag(tp, next_offset)
 
     def _measure_ladder(self) -> None:
         metrics = self.metrics

@@ -48,7 +48,7 @@ class Producer:
 
 
 class Site:
-    """A ticker over one partition, whose usage and ladder are as far as the test says."""
+    """The clock of one partition; the test says how far its usage and its ladder have come."""
 
     def __init__(self):
         self.ticks = []
@@ -59,7 +59,7 @@ class Site:
         usage = SimpleNamespace(processor=SimpleNamespace(customer_count=1))
         ladder = Ladder(3, load_policy())
         self.ladder = Shard(ladder, Changelog(ladder.state, 1), active=True)
-        self.ticker = LadderClock(
+        self.clock = LadderClock(
             app=SimpleNamespace(consumer=SimpleNamespace(highwater=lambda tp: self.highwater)),
             detect=SimpleNamespace(active=lambda: {3: usage}),
             verdict=SimpleNamespace(active=lambda: {3: self.ladder}),
@@ -75,7 +75,7 @@ class Site:
         self.reached_ms = reached_ms
         self.ladder.state.next_offset[FINDINGS] = heard
         before = len(self.ticks)
-        self.ticker.tick()
+        self.clock.tick()
         return self.ticks[-1][1] if len(self.ticks) > before else None
 
 
