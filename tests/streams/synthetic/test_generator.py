@@ -149,6 +149,8 @@ def finding(customer, rule):
         rule=rule,
         customer_id=customer,
         event_time_ms=0,
+        known_ms=0,
+        corrects=None,
         level="breach",
         window=Window(kind="state", start_ms=0, end_ms=None),
         observed=2,
