@@ -151,6 +151,7 @@ def finding(customer, rule):
         event_time_ms=0,
         known_ms=0,
         corrects=None,
+        closed_period=False,
         level="breach",
         window=Window(kind="state", start_ms=0, end_ms=None),
         observed=2,
