@@ -224,7 +224,8 @@ def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> N
     consumer = Member(
         bootstrap_servers=settings.broker,
         group_id=name,
-        # A restart gets the partitions back at once, and a second process takes them away.
+        # With a fixed instance id a restart gets its partitions back at once; a second process with
+        # the same id takes them over, and the first one learns it at its next commit.
         group_instance_id=name,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
