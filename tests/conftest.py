@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -11,6 +12,10 @@ pytest.register_assert_rewrite("tests.support")
 # Assertions of modules that are imported later are shown with their values.
 from tests.support.harness.kafka_cluster import KafkaCluster, kafka_available  # noqa: E402
 from tests.support.harness.radius_server import RadiusServer, radius_available  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C for what runs in its background, and so would the tests' processes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NOT_BY_DEFAULT = ("long",)
 """Markers of tests that run only when `-m` names them."""

@@ -20,7 +20,7 @@ from streams.explain.spans import InputGone, TopicSpan, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.topics import read_topics
 from streams.files.sources import Chunk, files_of, read_lines, read_records
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 action_decoder = msgspec.json.Decoder(Action)
 finding_decoder = msgspec.json.Decoder(Finding)
@@ -119,7 +119,7 @@ def run_explain(
     records: Records,
     language: str,
     html: Path | None,
-    settings: Settings,
+    settings: WorkerSettings,
 ) -> None:
     """Explain an action: print the page, and write it as HTML if that is asked for.
 

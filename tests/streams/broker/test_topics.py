@@ -21,7 +21,6 @@ DETECT_CHANGELOG, VERDICT_CHANGELOG = changelog_names(APP_ID)
 @pytest.fixture
 def bootstrap(kafka):
     """Address of a Kafka without topics."""
-    kafka.wipe()
     return kafka.bootstrap
 
 

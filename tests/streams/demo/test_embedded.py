@@ -21,6 +21,8 @@ from streams.demo.embedded_broker import (
 )
 from tests.support.harness.command import fairuse
 
+pytestmark = pytest.mark.broker
+
 GONE_SECONDS_MAX = 30
 
 SERVE = """

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import signal
 import time
 from collections import defaultdict
@@ -18,7 +17,7 @@ from streams.clock import wall_clock
 from streams.enforce import member
 from streams.enforce.store import Store
 from tests.support.harness.enforcing import action
-from tests.support.harness.live import produce, read_topic
+from tests.support.harness.live import POLL_SECONDS, produce, read_topic
 from tests.support.harness.live_enforcement import FINAL, Enforcement
 from tests.support.harness.radius_server import SECRET
 from tests.support.harness.receiver import Receiver
@@ -33,7 +32,6 @@ SENT_AT_ONCE = 30
 @pytest.fixture
 def site(kafka, tmp_path):
     """Topics that are empty."""
-    kafka.wipe()
     create_topics(kafka.bootstrap, PARTITIONS, 1, APP_ID)
     yield kafka.bootstrap
     while Enforcement.started:
@@ -68,7 +66,7 @@ def wait_until_answered(bootstrap, action_ids):
         if not left:
             return said
         assert time.monotonic() < deadline, f"without an answer: {left}"
-        time.sleep(0.3)
+        time.sleep(POLL_SECONDS)
 
 
 def lag(bootstrap, adapter):
@@ -87,14 +85,7 @@ def wait_until_committed(bootstrap, adapter):
     deadline = time.monotonic() + DONE_SECONDS_MAX
     while left := lag(bootstrap, adapter):
         assert time.monotonic() < deadline, f"{left} actions are not committed"
-        time.sleep(0.3)
-
-
-@pytest.fixture
-def seed():
-    drawn = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {drawn}")
-    return drawn
+        time.sleep(POLL_SECONDS)
 
 
 def wait_until_told(radius, packets, seconds_max=20):
@@ -144,9 +135,8 @@ def mixed(chance, by_customer):
 
 
 def test_a_killed_process_loses_nothing_and_the_network_holds_what_was_asked(
-    site, radius, tmp_path, seed
+    site, radius, tmp_path, chance
 ):
-    chance = random.Random(seed)
     by_customer = stories(chance, 60)
     sent = mixed(chance, by_customer)
     process = Enforcement(
@@ -224,7 +214,7 @@ def test_a_broker_that_stops_for_a_while_delays_results_and_loses_none(kafka, si
         kafka.stop()
         try:
             process.wait_for(" yet (")
-            time.sleep(6)
+            wait_until_sent(receiver, "t")
         finally:
             kafka.start()
         said = wait_until_answered(site, {"t"})
@@ -233,6 +223,13 @@ def test_a_broker_that_stops_for_a_while_delays_results_and_loses_none(kafka, si
         wait_until_answered(site, {"u"})
         assert process.stop() == 0
         assert [each.headers["webhook-id"] for each in receiver.requests] == ["n", "t", "u"]
+
+
+def wait_until_sent(receiver, action_id):
+    deadline = time.monotonic() + DONE_SECONDS_MAX
+    while action_id not in [each.headers["webhook-id"] for each in receiver.requests]:
+        assert time.monotonic() < deadline, f"{action_id} was not sent"
+        time.sleep(POLL_SECONDS)
 
 
 def poll_until(consumer, is_so, read):

@@ -460,12 +460,6 @@ def test_a_regular_breach_shows_each_period():
 # -- languages ----------------------------------------------------------------------------------
 
 
-def units_of(rule):
-    """The units that a rule says of itself."""
-    told = (getattr(rule, name, None) for name in ("unit", "amount_unit"))
-    return {*getattr(rule, "units", ()), *filter(None, told)}
-
-
 def signs_told(folder, language="en"):
     """What a page says that speaks for the newest finding of a scenario."""
     grounds = replayed(folder, 1)[-1]
@@ -536,7 +530,7 @@ def found():
 def test_a_language_has_a_sentence_for_every_rule_and_unit(language, found):
     """Those that rules declare, and those that the scenarios show."""
     seen = texts_in(language).seen
-    units = {(name, unit) for name, rule in RULES.items() for unit in units_of(rule)}
+    units = {(name, unit.name) for name, rule in RULES.items() for unit in rule.declaration.units}
     units |= found
     assert set(RULES) == set(seen)
     missing = {(rule, unit) for rule, unit in units if unit not in seen[rule]}

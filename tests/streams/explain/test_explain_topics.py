@@ -28,8 +28,7 @@ PARTITIONS = 4
 
 def test_what_a_worker_decided_agrees_with_the_topics_until_they_forget(kafka, tmp_path):
     """The last action of each rule; then the oldest usage is deleted, and it is gone."""
-    kafka.wipe()
-    operator = Operator(OperatorShape(customers=300, days=20, seed=11))
+    operator = Operator(OperatorShape(customers=200, days=20, seed=11))
     lines = [msgspec.json.encode(event) for day in operator.days() for event in day]
     fresh_topics(kafka.bootstrap, "fairuse", PARTITIONS)
     asyncio.run(produce(kafka.bootstrap, customer_records(operator.customers()), PARTITIONS))

@@ -1,7 +1,10 @@
-"""Workers that die, pause, come and go, on a broker that stops: nothing is lost or doubled."""
+"""Workers that die, pause, come and go, on a broker that stops: nothing is lost or doubled.
+
+These take minutes and run with `pytest -m long`. Of the tests that always run, test_loop.py and
+test_live_policies.py kill workers, and test_live.py has two of them share partitions.
+"""
 
 import asyncio
-import random
 import signal
 import threading
 import time
@@ -20,6 +23,8 @@ from tests.support.harness.live import (
     usage_records,
     wait_until_committed,
 )
+
+pytestmark = pytest.mark.long
 
 PARTITIONS = 8
 APP_ID = "fairuse"
@@ -52,10 +57,9 @@ class Site:
     """One operator's input on a broker, and the comparison at the end."""
 
     def __init__(self, kafka, folder: Path, seed: int) -> None:
-        kafka.wipe()
         self.bootstrap, self.folder = kafka.bootstrap, folder
         # 60 days end in a month that neither the worker nor the end of a replay's input closes.
-        operator = Operator(OperatorShape(customers=400, days=60, seed=seed))
+        operator = Operator(OperatorShape(customers=200, days=60, seed=seed))
         self.customers = operator.customers()
         self.lines = [msgspec.json.encode(event) for day in operator.days() for event in day]
         self.file = folder / "usage.ndjson"
@@ -76,92 +80,78 @@ class Site:
 
 
 @pytest.fixture
-def seed(request):
-    drawn = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {drawn}")
-    return drawn
+def site(kafka, tmp_path, seed):
+    return Site(kafka, tmp_path, seed)
 
 
-def test_a_worker_killed_ten_times_loses_and_doubles_nothing(kafka, tmp_path, seed):
-    chance = random.Random(seed)
-    site = Site(kafka, tmp_path, seed)
-    worker = Worker(site.bootstrap, tmp_path)
-    load = site.load(60)
-    try:
-        for _ in range(10):
-            worker.start().wait_ready()
-            time.sleep(chance.uniform(0.05, 2.5))
+@pytest.fixture
+def workers(site):
+    """Two workers that do not run yet; whatever became of them, none runs on after the test."""
+    both = [Worker(site.bootstrap, site.folder, name) for name in ("w1", "w2")]
+    yield both
+    for worker in both:
+        if worker.alive():
             worker.kill()
+
+
+def test_a_worker_killed_ten_times_loses_and_doubles_nothing(site, workers, chance):
+    worker, _ = workers
+    load = site.load(45)
+    for _ in range(10):
         worker.start().wait_ready()
-        load.finish()
-        site.check()
-        assert worker.stop() == 0
-    finally:
-        worker.alive() and worker.kill()
+        time.sleep(chance.uniform(0.05, 2.5))
+        worker.kill()
+    worker.start().wait_ready()
+    load.finish()
+    site.check()
+    assert worker.stop() == 0
 
 
-def test_a_second_worker_that_joins_and_leaves_changes_nothing(kafka, tmp_path, seed):
-    chance = random.Random(seed)
-    site = Site(kafka, tmp_path, seed)
-    first, second = Worker(site.bootstrap, tmp_path), Worker(site.bootstrap, tmp_path, "w2")
-    try:
-        first.start().wait_ready()
-        load = site.load(80)
-        time.sleep(chance.uniform(1, 4))
-        second.start().wait_ready()
-        time.sleep(chance.uniform(3, 6))
-        assert second.stop() == 0
-        time.sleep(chance.uniform(1, 3))
-        second.start().wait_ready()
-        time.sleep(chance.uniform(1, 3))
-        second.kill()
-        load.finish()
-        site.check()
-        assert first.stop() == 0
-    finally:
-        for worker in (first, second):
-            worker.alive() and worker.kill()
+def test_a_second_worker_that_joins_and_leaves_changes_nothing(site, workers, chance):
+    first, second = workers
+    first.start().wait_ready()
+    load = site.load(45)
+    time.sleep(chance.uniform(1, 4))
+    second.start().wait_ready()
+    time.sleep(chance.uniform(3, 6))
+    assert second.stop() == 0
+    time.sleep(chance.uniform(1, 3))
+    second.start().wait_ready()
+    time.sleep(chance.uniform(1, 3))
+    second.kill()
+    load.finish()
+    site.check()
+    assert first.stop() == 0
 
 
-def test_a_broker_that_stops_for_half_a_minute_loses_and_doubles_nothing(kafka, tmp_path, seed):
-    site = Site(kafka, tmp_path, seed)
-    worker = Worker(site.bootstrap, tmp_path)
-    try:
-        worker.start().wait_ready()
-        load = site.load(20)
-        time.sleep(random.Random(seed).uniform(2, 8))
-        kafka.stop()
-        time.sleep(30)
-        kafka.start()
-        load.finish()
-        if not worker.alive():
-            worker.start()
-        worker.wait_ready()
-        site.check()
-    finally:
-        worker.alive() and worker.kill()
+def test_a_broker_that_stops_for_half_a_minute_loses_and_doubles_nothing(
+    kafka, site, workers, chance
+):
+    worker, _ = workers
+    worker.start().wait_ready()
+    load = site.load(20)
+    time.sleep(chance.uniform(2, 8))
+    kafka.stop()
+    time.sleep(30)
+    kafka.start()
+    load.finish()
+    if not worker.alive():
+        worker.start()
+    worker.wait_ready()
+    site.check()
 
 
-def test_a_worker_paused_past_its_session_spoils_nothing(kafka, tmp_path, seed):
-    chance = random.Random(seed)
-    site = Site(kafka, tmp_path, seed)
-    paused, other = Worker(site.bootstrap, tmp_path), Worker(site.bootstrap, tmp_path, "w2")
-    try:
-        paused.start().wait_ready()
-        load = site.load(80)
-        time.sleep(chance.uniform(2, 5))
-        paused.signal(signal.SIGSTOP)
-        other.start()
-        time.sleep(chance.uniform(14, 18))
-        paused.signal(signal.SIGCONT)
-        other.wait_ready()
-        time.sleep(5)
-        assert not paused.alive(), "a worker that stood still has to end, and be started again"
-        paused.start().wait_ready()
-        load.finish()
-        site.check()
-    finally:
-        for worker in (paused, other):
-            if worker.alive():
-                worker.signal(signal.SIGCONT)
-                worker.kill()
+def test_a_worker_paused_past_its_session_spoils_nothing(site, workers, chance):
+    """Another worker has its partitions when it goes on."""
+    paused, other = workers
+    paused.start().wait_ready()
+    load = site.load(40)
+    time.sleep(chance.uniform(2, 5))
+    paused.signal(signal.SIGSTOP)
+    other.start().wait_ready()
+    time.sleep(chance.uniform(0, 4))
+    paused.signal(signal.SIGCONT)
+    paused.wait_ended()
+    paused.start().wait_ready()
+    load.finish()
+    site.check()

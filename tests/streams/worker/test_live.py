@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import random
 import signal
 import time
 import urllib.request
@@ -16,6 +15,7 @@ from streams.synthetic.generator import Operator, OperatorShape
 from streams.synthetic.parts import PARTS
 from streams.synthetic.parts.schedules import days_between
 from tests.support.harness.live import (
+    POLL_SECONDS,
     Worker,
     assert_equal_to_replay,
     customer_records,
@@ -63,13 +63,9 @@ def bad_records(number: int, time_ms: int, known: bytes) -> list[tuple[str, byte
     return rows
 
 
-def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
+def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path, seed, chance):
     """5 % of bad input of every kind: all of it and only it in dead letters."""
-    seed = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    kafka.wipe()
-    operator = Operator(OperatorShape(customers=300, days=20, seed=seed))
+    operator = Operator(OperatorShape(customers=200, days=15, seed=seed))
     lines = [msgspec.json.encode(event) for day in operator.days() for event in day]
     (tmp_path / "usage.ndjson").write_bytes(b"\n".join(lines) + b"\n")
     fresh_topics(kafka.bootstrap, APP_ID, PARTITIONS)
@@ -113,15 +109,12 @@ def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path):
         worker.alive() and worker.kill()
 
 
-def test_a_backlog_whose_topics_end_at_different_times_is_read_in_step(kafka, tmp_path):
+def test_a_backlog_whose_topics_end_at_different_times_is_read_in_step(kafka, tmp_path, seed):
     """Rules over several kinds give what a replay gives, whatever the worker fetches first."""
-    seed = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}")
-    kafka.wipe()
     # Whoever is a machine is one before the texts end.
     soon = days_between(0, 14)
     parts = [replace(part, when=soon) if part.name == "machine" else part for part in PARTS]
-    operator = Operator(OperatorShape(customers=300, days=70, seed=seed), parts)
+    operator = Operator(OperatorShape(customers=200, days=70, seed=seed), parts)
     events = [event for day in operator.days() for event in day]
     last_text_ms = events[len(events) * 2 // 3].event_time_ms
     lines = [
@@ -160,7 +153,6 @@ def allow_large_records(bootstrap: str) -> None:
 
 
 def test_any_worker_leads_to_where_a_customer_stands(kafka, tmp_path):
-    kafka.wipe()
     fresh_topics(kafka.bootstrap, APP_ID, PARTITIONS)
     workers = [Worker(kafka.bootstrap, tmp_path, name) for name in ("w1", "w2")]
     now_ms = time.time_ns() // 10**6
@@ -191,8 +183,6 @@ def test_any_worker_leads_to_where_a_customer_stands(kafka, tmp_path):
 def wait_settled(workers: list[Worker]) -> None:
     """Wait until both workers hold partitions and are not rebalancing."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if all(worker.get("/health", {}).get("ready") for worker in workers):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the workers did not settle")
+    while not all(worker.get("/health", {}).get("ready") for worker in workers):
+        assert time.monotonic() < deadline, "the workers did not settle"
+        time.sleep(POLL_SECONDS)

@@ -1,7 +1,6 @@
 """The loop closed: a worker, enforcement and a real RADIUS server, killed at random."""
 
 import asyncio
-import random
 import time
 
 import msgspec
@@ -15,6 +14,7 @@ from streams.clock import wall_clock
 from streams.enforce.account import Restriction
 from streams.enforce.adapters.contract import spelled
 from tests.support.harness.live import (
+    POLL_SECONDS,
     Worker,
     customer_records,
     fresh_topics,
@@ -95,11 +95,7 @@ def held_by_the_ladder(bootstrap):
     return held
 
 
-def test_what_the_network_holds_in_the_end_is_what_the_ladder_says(kafka, radius, tmp_path):
-    seed = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    kafka.wipe()
+def test_what_the_network_holds_in_the_end_is_what_the_ladder_says(kafka, radius, tmp_path, chance):
     fresh_topics(kafka.bootstrap, APP_ID, PARTITIONS)
     customers = [Customer(customer_id=f"32470{n:06}", plan="fast") for n in range(CUSTOMERS)]
     asyncio.run(produce(kafka.bootstrap, customer_records(customers), PARTITIONS))
@@ -149,7 +145,7 @@ def wait_until_they_agree(bootstrap, radius):
     ladder, network = held_by_the_ladder(bootstrap), held_by_the_network(radius)
     while ladder != network or unanswered(bootstrap):
         assert time.monotonic() < deadline, (ladder, network, unanswered(bootstrap))
-        time.sleep(1)
+        time.sleep(POLL_SECONDS)
         ladder, network = held_by_the_ladder(bootstrap), held_by_the_network(radius)
     kinds = {action["kind"] for action in records_of(bootstrap, "actions", "action_id").values()}
     assert {"notify", "throttle", "suspend", "release"} <= kinds

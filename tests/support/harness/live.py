@@ -9,6 +9,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
 from schemas.policy import Policy
 from schemas.records import Customer, Finding
-from schemas.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
-from streams.broker.partitioner import partitions_of
+from schemas.topics import CUSTOMERS, FINDINGS, USAGE_PREFIX, USAGE_TOPICS
+from streams.broker.outbox import Outbox
+from streams.broker.partitioner import partition_of
 from streams.broker.topics import create_topics
 from streams.checkpoints.changelog import Changelog
 from streams.clock import wall_clock
@@ -33,7 +36,12 @@ from streams.files.sources import chunks
 from streams.replay.replay import Replay
 
 DEDUP_ENTRIES_MAX = 1_000_000
+BATCH_BYTES_MAX = 524_288
+BEAT_SECONDS = 0.05
+"""Time between the batches of a load with a rate."""
 READY_SECONDS_MAX = 180
+POLL_SECONDS = 0.1
+ENDED_SECONDS_MAX = 30
 MEANS_SECONDS_MAX = 180
 """Means go by way of a topic, and the ladder's time goes on after what was found is heard."""
 
@@ -77,7 +85,7 @@ class Worker:
                 raise AssertionError(f"{self.name} ended: {self.log.read_text()[-3000:]}")
             if self.get("/health", {}).get("ready"):
                 return self
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
         raise AssertionError(f"{self.name} is not ready: {self.log.read_text()[-3000:]}")
 
     def get(self, path: str, default: Any = None) -> Any:
@@ -107,6 +115,10 @@ class Worker:
                 self.kill()
         return self.process.returncode
 
+    def wait_ended(self) -> int:
+        """Wait until the process ends by itself; its exit code."""
+        return self.process.wait(ENDED_SECONDS_MAX)
+
     def alive(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
@@ -118,22 +130,27 @@ async def produce(
     partitions: int,
     per_second: float = 0,
 ) -> None:
-    """Send (topic, key, value) in order, at a rate if one is given."""
-    producer = aiokafka.AIOKafkaProducer(
+    """Send (topic, key, value), in order within each partition, at a rate if one is given."""
+    outbox = Outbox(wall_clock)
+    outbox.producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=bootstrap,
-        linger_ms=5,
+        max_batch_size=BATCH_BYTES_MAX,
         max_request_size=4 * 1_048_576,
         request_timeout_ms=120_000,
     )
-    await producer.start()
-    started, waiting = time.monotonic(), []
-    for number, (topic, key, value) in enumerate(records):
-        partition = int(partitions_of([key], partitions)[0])
-        waiting.append(await producer.send(topic, value, key=key, partition=partition))
-        if per_second and number % 100 == 0:
-            await asyncio.sleep(max(0, started + number / per_second - time.monotonic()))
-    await asyncio.gather(*waiting)
-    await producer.stop()
+    partition_of_key = cache(lambda key: partition_of(key, partitions))
+    started = time.monotonic()
+    await outbox.producer.start()
+    at_once = max(1, int(per_second * BEAT_SECONDS)) if per_second else 10_000
+    for number, (topic, key, value) in enumerate(records, 1):
+        outbox.put(topic, partition_of_key(key), key, value)
+        if number % at_once == 0:
+            await outbox.send()
+            if per_second:
+                await asyncio.sleep(max(0, started + number / per_second - time.monotonic()))
+    await outbox.send()
+    await outbox.delivered()
+    await outbox.producer.stop()
 
 
 def usage_records(lines: Iterable[bytes]) -> Iterable[tuple[str, bytes, bytes]]:
@@ -194,29 +211,30 @@ def of_topics(bootstrap: str) -> Callable[[Finding], tuple[Iterable[Any], int]]:
     return lambda finding: (read_topics(spans_of(finding.evidence), bootstrap), 1)
 
 
-def lag(bootstrap: str, group: str) -> int:
-    """Records of the input topics that are not committed yet."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap)
-    topics = [*USAGE_TOPICS, CUSTOMERS, "findings"]
-    parts = [
-        TopicPartition(topic, n) for topic in topics for n in consumer.partitions_for_topic(topic)
-    ]
-    ends = consumer.end_offsets(parts)
-    committed = admin.list_group_offsets([group]).get(group, {})
-    admin.close()
-    consumer.close()
-    return sum(
-        end - (committed[part].offset if part in committed else 0) for part, end in ends.items()
-    )
-
-
 def wait_until_committed(bootstrap: str, group: str, seconds_max: float = 240) -> None:
     """Wait until everything that was sent is checkpointed and committed."""
     deadline = time.monotonic() + seconds_max
-    while (left := lag(bootstrap, group)) and time.monotonic() < deadline:
-        time.sleep(0.3)
+    with (
+        KafkaAdminClient(bootstrap_servers=bootstrap) as admin,
+        closing(KafkaConsumer(bootstrap_servers=bootstrap)) as consumer,
+    ):
+        while (left := lag(admin, consumer, group)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
     assert left == 0, f"{left} records are not committed after {seconds_max} s"
+
+
+def lag(admin: KafkaAdminClient, consumer: KafkaConsumer, group: str) -> int:
+    """Records of usage, customers and findings that the group has not committed yet."""
+    parts = [
+        TopicPartition(topic, number)
+        for topic in (*USAGE_TOPICS, CUSTOMERS, FINDINGS)
+        for number in consumer.partitions_for_topic(topic)
+    ]
+    committed = admin.list_group_offsets([group]).get(group, {})
+    return sum(
+        end - (committed[part].offset if part in committed else 0)
+        for part, end in consumer.end_offsets(parts).items()
+    )
 
 
 def recovered(
@@ -279,7 +297,7 @@ def assert_equal_to_replay(
         *difference(records_of(bootstrap, "actions", "action_id"), actions),
     ]:
         assert time.monotonic() < deadline, differs
-        time.sleep(0.5)
+        time.sleep(POLL_SECONDS)
     detect, _ = recovered(bootstrap, app_id, policy, partitions)
     for live, again in zip(detect, replay.usage.partitions, strict=True):
         assert live.directory.size == again.directory.size
