@@ -178,7 +178,7 @@ def counts(partition):
     """What the rows of every customer with any use hold."""
     return {
         key: value[WRITTEN_BYTES:]
-        for keys, values in partition.changes(everything=True)
+        for keys, values in partition.state.changes(everything=True)
         for key, value in zip(keys, values, strict=True)
         if not key.startswith(b"#") and any(value[WRITTEN_BYTES:])
     }
@@ -353,7 +353,7 @@ def test_a_rolling_breach_stands_in_each_stretch_of_hot_windows_and_nowhere_else
         for stretch in stretches_of(ends):
             assert not told[customer_id].isdisjoint(stretch)
     ideal = Run(only(DISTINCT, rule)).take(right)
-    of_each = [each.partition.rules[rule].episodes[0].stretches for each in (ideal, run)]
+    of_each = [each.partition.state.rules[rule].episodes[0].stretches for each in (ideal, run)]
     assert in_any_order(of_each[0]) == in_any_order(of_each[1])
 
 
@@ -381,9 +381,9 @@ def test_a_standby_takes_over_with_what_was_corrected(policy, history, places):
         run.take(history, start, stop)
         log = {}
         checkpoint(run.partition, log)
-        standby.restore(list(log), list(log.values()))
-    if run.partition.next_offset:
-        standby.recall(run.partition.remember())
+        standby.state.restore(list(log), list(log.values()))
+    if run.partition.state.next_offset:
+        standby.state.recall(run.partition.state.remember())
         run.partition = standby
     run.take(history, stretches(history, places)[-1][0] if history else 0)
     whole = Run(policy).take(history)
@@ -472,7 +472,7 @@ def test_what_too_little_is_remembered_of_stays_counted_and_is_told(hours, kept)
     history = [session(0, 0, None), session(1, hours, "a"), session(2, hours, "b")]
     history.append(session(3, 23, "c", corrects="e-2", void=True))
     run = Run(only(LOW, "sharing")).take(history)
-    assert run.partition.rules["sharing"].kept == kept
+    assert run.partition.state.rules["sharing"].kept == kept
     assert [f.level for f in run.findings] == ["breach", "cleared"][: 2 - kept]
 
 
@@ -514,7 +514,7 @@ def test_a_view_stays_where_what_it_may_have_overlapped_is_forgotten(hours, kept
     history = [watched(0, 5, "x"), watched(1, hours, "a"), watched(2, hours, "b")]
     history.append(watched(3, 23, "b", corrects="e-2", void=True))
     run = Run(AT_ONCE).take(history)
-    assert run.partition.rules["stream_concurrent"].kept == kept
+    assert run.partition.state.rules["stream_concurrent"].kept == kept
     assert run.findings[-1].level == ("breach" if kept else "cleared")
 
 
@@ -530,7 +530,7 @@ def test_a_window_that_lost_contacts_for_lack_of_room_stays_counted():
     history.append(text(3, 3, "r", corrects="e-2", void=True))
     run = Run(policy).in_parts(history, range(len(history)))
     assert [finding.level for finding in run.findings] == ["breach"]
-    assert run.partition.rules["sms_group"].kept == 1
+    assert run.partition.state.rules["sms_group"].kept == 1
 
 
 @pytest.mark.parametrize("entries_max", [1, 3])
@@ -539,7 +539,7 @@ def test_the_ledger_keeps_to_its_bound(entries_max):
     run.partition = Partition(0, POLICY, entries_max)
     for number in range(8):
         run.fold([sms(number)], [number])
-    ledger = run.partition.ledgers["sms"]
+    ledger = run.partition.state.ledgers["sms"]
     assert (len(ledger), ledger.evicted) == (entries_max, 8 - entries_max)
     run.fold([sms(8, corrects="e-0", void=True)], [8])
     assert run.uncorrectable == [8]
@@ -626,7 +626,7 @@ def test_what_expired_or_was_evicted_is_no_sibling_and_said_to_be_missing():
 
 def test_a_policy_without_rules_that_ask_for_siblings_remembers_none():
     partition = Partition(0, only(LOW, "sms_daily"), IDS_MAX)
-    assert partition.ledgers["sms"].dtype.names == (
+    assert partition.state.ledgers["sms"].dtype.names == (
         "key",
         "time_ms",
         "expiry",

@@ -74,7 +74,9 @@ def test_what_is_given_up_is_a_matter_of_the_rows_alone(monkeypatch, rule, pairs
     for other in (single, Run(policy).in_parts(history, cuts), moved(policy, history, cuts)):
         assert by_rule(whole.findings) == by_rule(other.findings)
         assert state_of(whole.partition) == state_of(other.partition)
-        assert whole.partition.rules[rule].evicted == other.partition.rules[rule].evicted
+        assert (
+            whole.partition.state.rules[rule].evicted == other.partition.state.rules[rule].evicted
+        )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_forty_thousand_addresses_a_second_leave_no_more_cells_than_there_may_be
     room, real, number = 5_000, 249_999, 0
     policy = with_parameters(only(load_policy(), rule), **{rule: {"cells_max": room}})
     run = Run(policy)
-    state = run.partition.rules[rule]
+    state = run.partition.state.rules[rule]
     rng = np.random.default_rng(11)
     for minute in range(3):
         flood = [(real, 10_000)] * 20
@@ -111,6 +113,6 @@ def test_a_slow_scan_of_everybody_leaves_no_more_contacts_than_there_may_be():
     for start in range(0, 5_000, 500):
         history = [flow_of(n, n, "line", n, 1) for n in range(start, start + 500)]
         run.take([None] * start + history, start)
-        assert len(run.partition.rules["portscan_slow"].contacts) <= room
-    assert run.partition.rules["portscan_slow"].evicted >= 5_000 - 2 * room
+        assert len(run.partition.state.rules["portscan_slow"].contacts) <= room
+    assert run.partition.state.rules["portscan_slow"].evicted >= 5_000 - 2 * room
     assert [finding.customer_id for finding in run.findings] == ["line"] * 2
