@@ -63,7 +63,7 @@ class CohortFeed(Service):
         self.report = report
         self.partitions = 0
         """How many partitions there are over all workers."""
-        self.averages = Averages()
+        self.averages = CohortMeans()
         self._missing: dict[tuple[str, int], float] = {}
         """Monotonic time, s, since when a rule's period waits for its means."""
         super().__init__()
