@@ -232,7 +232,7 @@ def failed_by_flags(protocol: NDArray, flags: NDArray) -> NDArray:
 
 
 def _is_answered(fields: Fields) -> NDArray:
-    """Known as answered; without state and TCP flags a flow is neither that nor failed."""
+    """Known to have been answered; without state and TCP flags it is neither this nor failed."""
     is_known = fields["is_established"] | (fields["tcp_flags"] != ABSENT)
     return is_known & ~fields["is_failed"]
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from streams.settings import load_settings
+from streams.settings import WorkerSettings, load_settings
 from streams.worker.app import create_app
 
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return create_app(load_settings({}))
+        return create_app(load_settings(WorkerSettings, {}))
     raise AttributeError(name)

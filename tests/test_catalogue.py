@@ -3,11 +3,18 @@
 import json
 import re
 import tomllib
+from typing import get_args
 
 import pytest
 
+from detectors.policies import rule_page
 from detectors.policies.editions import default_policy_path, load_policy
-from detectors.rules.registry import RULES
+from detectors.rules.contract import Section
+from detectors.rules.registry import RULES, UNITS
+from schemas.records import Service
+from streams.explain.texts import LANGUAGES, texts_in
+from streams.synthetic.parts import PARTS
+from tests.support.nearness import SHARES
 from tests.support.paths import ROOT, SCENARIOS
 from tests.support.reference import naive
 from tests.support.strategies.drawing import only
@@ -46,6 +53,43 @@ def test_the_rule_says_what_it_catches_and_what_it_misses(rule):
     told = ("What it catches:", "What it misses:", "Delay:", "False alarms:", "References")
     for promise in (*told, "generated customers"):
         assert promise in said, f"detectors/rules/{rule}.py: the class docstring lacks `{promise}`"
+
+
+@every_rule
+def test_the_rule_declares_what_others_need_of_it(rule):
+    """Its own declaration, not that of the class it inherits from."""
+    where = f"detectors/rules/{rule}.py"
+    assert "declaration" in vars(RULES[rule]), f"{where}: give the class a `declaration`"
+    declared = RULES[rule].declaration
+    assert declared.section in get_args(Section), f"{where}: choose a section of {Section}"
+    for cell in ("what", "limit", "misses"):
+        assert getattr(declared, cell), f"{where}: `{cell}` of the declaration is empty"
+    assert declared.services, f"{where}: name the `services` that the rule may restrict"
+    assert set(declared.services) <= set(get_args(Service))
+    assert declared.units, f"{where}: name the `units` of the rule's findings"
+
+
+def test_a_unit_is_told_in_one_way():
+    """Findings carry the name of a unit only, so two rules can't mean different things by it."""
+    for rule in RULES.values():
+        for unit in rule.declaration.units:
+            other = UNITS[unit.name]
+            assert other == unit, f"{rule.name} and another rule declare {unit.name!r} differently"
+
+
+@every_rule
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_of_an_action_has_a_sentence_for_each_unit_of_the_rule(rule, language):
+    expected = {unit.name for unit in RULES[rule].declaration.units}
+    sentences = texts_in(language).seen.get(rule, {})
+    assert expected == set(sentences), f"[seen.{rule}] of streams/explain/texts/{language}.toml"
+
+
+@every_rule
+def test_the_generated_operator_has_a_part_that_breaks_the_rule(rule):
+    parts = [part for part in PARTS if part.name == rule and rule in part.must]
+    assert len(parts) == 1, f"add an abuser of {rule} to streams/synthetic/parts/__init__.py"
+    assert rule in SHARES, f"tests/support/nearness: count how near to {rule} each customer comes"
 
 
 @every_rule
@@ -138,8 +182,25 @@ def test_the_page_of_rules_has_a_line_of_the_rule(rule):
         assert any(cell.startswith(regularly) for cell in cells), f"{where}: {rule}, {regularly}"
 
 
+def test_the_generated_tables_are_fresh(capsys):
+    assert rule_page.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_stale_page_is_named_with_the_command_to_run(tmp_path, capsys):
+    (tmp_path / "docs").mkdir()
+    for path in rule_page.texts(load_policy()):
+        page = (ROOT / path).read_text(encoding="utf-8")
+        (tmp_path / path).write_text(page.replace("sms_daily", "sms_dayly"), encoding="utf-8")
+    assert rule_page.main(["--check"], tmp_path) == 1
+    told = capsys.readouterr().err
+    for path in ("docs/RULES.md", "README.md"):
+        assert f"{path} is stale: run `python -m detectors.policies.rule_page`\n" in told
+    assert rule_page.main([], tmp_path) == 0
+    assert rule_page.main(["--check"], tmp_path) == 0
+
+
 def test_no_page_or_folder_is_left_of_a_rule_that_is_gone():
     pages = {page.stem for page in (ROOT / "deploy/runbooks").glob("*.md")}
     folders = {folder.name for folder in SCENARIOS.iterdir() if folder.is_dir()}
-    assert pages <= set(RULES), "remove the runbook, or register the rule in detectors/__init__.py"
+    assert pages <= set(RULES), "remove the runbook, or register the rule"
     assert folders <= set(RULES), "remove the scenarios, or register the rule"

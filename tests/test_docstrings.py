@@ -8,7 +8,9 @@ A fault is printed as `path:line: what is missing, what to write`. Exempt are, e
 - methods that override one of a base class: the base class documents them;
 - commands of the command line, which are objects of `click`: their docstring is the text of
   `--help`;
-- constructors that `dataclass` or `msgspec.Struct` write: each field is documented where it stands.
+- constructors that `dataclass` or `msgspec.Struct` write: each field is documented where it stands;
+- functions of the synthetic operator's tables: `Play`, `Schedule`, `Need` and `Habit` say once what
+  all functions of such a table take and return.
 """
 
 import ast
@@ -28,6 +30,9 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(streams.__path__, "streams.")
     if not module.ispkg
 )
+TABLES = ({"scene"}, {"rng", "calendar"}, {"calendar", "customers"}, {"rng", "now"})
+"""What the functions of the synthetic operator's tables take."""
+
 UNDERLINE = re.compile(r"-{3,}")
 
 
@@ -41,8 +46,13 @@ def documented(module):
             continue
         if inspect.isclass(found):
             yield from documented_of_class(name, found)
-        elif inspect.isfunction(found):
+        elif inspect.isfunction(found) and not is_of_table(found):
             yield inspect.unwrap(found), name, found.__doc__
+
+
+def is_of_table(function):
+    taken = {name.removeprefix("_") for name in inspect.signature(function).parameters}
+    return function.__module__.startswith("streams.synthetic.") and taken in TABLES
 
 
 def documented_of_class(name, owner):

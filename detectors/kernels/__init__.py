@@ -1,1 +1,1 @@
-"""Arithmetic over columns: one method a file, each with a naive twin in the tests."""
+"""Methods over columns: one method in each file, each with a naive twin in the tests."""

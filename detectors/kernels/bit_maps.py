@@ -1,6 +1,6 @@
-"""Distinct elements of many cells, each a map of 128 bits in two words.
+"""Estimate the distinct elements of many cells: each cell is a bit map of 128 bits in two words.
 
-Up to `ELEMENTS_MAX` distinct elements the standard error is below a tenth of the count.
+Up to `ELEMENTS_MAX` distinct elements the standard error is below 10 % of the count.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def words_of(element: Hashes) -> tuple[Hashes, Hashes]:
 
 
 def distinct(low: Hashes, high: Hashes) -> Ints:
-    """How many distinct elements set the bits of each pair of words, shape (n,).
+    """Estimated number of distinct elements that set the bits of each pair of words, shape (n,).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Chains: stretches of use that a short gap does not end, the newest few of each customer."""
+"""Chains: stretches of use with only short gaps between them; each customer's newest few."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ NEVER = np.iinfo(np.int64).max
 
 
 class Chains(NamedTuple):
-    """A customer's newest chains in each row, oldest first; a chain that ends at zero is none.
+    """The newest chains of one customer in each row, oldest first; `end_ms` is zero for no chain.
 
-    `start_ms`, `end_ms` and `total` have shape (n, chains). What starts at or before `closed_ms`,
-    shape (n, 1), would belong to a chain that is not kept any more.
+    `start_ms`, `end_ms` and `total` (the use without gaps, ms) have shape (n, chains). Use that
+    starts at or before `closed_ms`, shape (n, 1), would belong to a chain that is no longer kept.
     """
 
     start_ms: NDArray
@@ -25,7 +25,7 @@ class Chains(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """The chain that each row became a part of: total after it, and the largest total before it."""
+    """The chain that each row joined: its total after that, and the largest total before; (n,)."""
 
     start_ms: Ints
     end_ms: Ints
@@ -34,10 +34,24 @@ class Joined(NamedTuple):
 
 
 def join(chains: Chains, start_ms: Ints, end_ms: Ints, gap_ms: int) -> tuple[Chains, Joined]:
-    """Put a stretch of use into each customer's chains; one that touches several makes them one.
+    """Add a stretch of use to each customer's chains; chains that it touches become one.
 
-    Chains touch where the gap between them is at most `gap_ms`. The oldest chain makes room for one
-    more; use of a closed time changes nothing and has a total of zero.
+    A stretch touches a chain if the gap between them is at most `gap_ms`. If there is no room for a
+    new chain, the oldest is dropped. Use that starts at or before `closed_ms` changes nothing, and
+    its total is zero.
+
+    Parameters
+    ----------
+    chains
+        The chains of a different customer in each row.
+    start_ms, end_ms
+        The stretch of use of each row, shape (n,).
+    gap_ms
+        Longest gap within a chain, ms.
+
+    Returns
+    -------
+    The chains after that, and the chain that each row joined.
 
     Examples
     --------
@@ -76,7 +90,7 @@ def join(chains: Chains, start_ms: Ints, end_ms: Ints, gap_ms: int) -> tuple[Cha
 
 
 def rounds(group: Ints) -> list[Ints]:
-    """Rows that may be folded together: the first row of each group, then the second ones.
+    """Split rows so that no part has a group twice: the first row of each group, then the second.
 
     Examples
     --------

@@ -15,8 +15,8 @@ SPREAD = np.uint64(0x9E3779B97F4A7C15)
 class HashMap:
     """Map from non-zero hashes to numbers, in two columns that grow by doubling.
 
-    Looking up or inserting n keys takes a few passes over shrinking columns, no loop over rows.
-    An entry takes 12 bytes and at most half of the places are used: 24 to 48 bytes an entry.
+    Looking up or inserting n keys takes a few passes over shrinking columns, and no loop over rows.
+    A place takes 12 bytes and at most half of the places are used: 24 to 48 bytes for each entry.
     """
 
     def __init__(self, expected: int = 32) -> None:
@@ -52,10 +52,12 @@ class HashMap:
         self.size += len(key)
 
     def claim(self, key: Hashes) -> tuple[Ints, Ints]:
-        """Place of each key, inserted where it was missing, and the rows of the new keys.
+        """Find keys, and insert those that are missing.
 
-        The places have shape (n,): a key that stands in several rows has one. Of the rows of a new
-        key only the first is named; its value is zero until the caller sets it.
+        Returns
+        -------
+        Place of each key, shape (n,), and the first row of each new key. The value of a new key is
+        zero until the caller sets it.
         """
         self._reserve(len(key))
         place = self.find(key)
@@ -68,13 +70,13 @@ class HashMap:
         return place, new
 
     def first_rows(self, place: Ints) -> Mask:
-        """Which rows are the first of their place, shape (n,); the places' values are lost."""
+        """Whether each row is the first of its place, shape (n,); overwrites the places' values."""
         rows = np.arange(len(place), dtype=np.int32)
         self.values[place[::-1]] = rows[::-1]
         return self.values[place] == rows
 
     def keep(self, rows: Mask) -> None:
-        """Drop every entry whose place is not marked, and shrink to what is left."""
+        """Keep the entries of the marked places only, and shrink the map to them."""
         used = np.flatnonzero((self.keys != 0) & rows)
         keys, values = self.keys[used], self.values[used]
         self.__init__(max(32, len(keys)))
@@ -85,14 +87,14 @@ class HashMap:
             self._grow(1 << (2 * (self.size + more) - 1).bit_length())
 
     def _place(self, key: Hashes) -> Ints:
-        """Put keys that are not in the map into free places; equal keys share one."""
+        """Put keys that are not in the map into free places; equal keys share a place."""
         mask = len(self.keys) - 1
         place = self._home(key)
         rows = np.arange(len(key))
         while len(rows):
             free = self.keys[place[rows]] == 0
             self.keys[place[rows[free]]] = key[rows[free]]
-            # Of several keys that wrote to one place the last stays; the others go on looking.
+            # Of several keys that wrote to one place the last one has it; the others go on looking.
             rows = rows[self.keys[place[rows]] != key[rows]]
             place[rows] = (place[rows] + 1) & mask
         return place

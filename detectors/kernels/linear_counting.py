@@ -8,11 +8,11 @@ from schemas.units import Ints
 
 
 def estimates(bits: int) -> Ints:
-    """Distinct elements that a map of so many bits stands for, by how many bits are set.
+    """Estimated number of distinct elements in a bit map, by how many of its bits are set.
 
-    Each element sets one bit, chosen by its hash; some share one. A full map stands for
-    `bits * log(bits)` elements or more. Up to three elements a bit the standard error stays below
-    10 % for 256 bits and below 20 % for 64.
+    Each element sets one bit, chosen by its hash; some elements share a bit. A full map stands for
+    `bits * log(bits)` elements or more. Up to three elements per bit the standard error stays below
+    10 % for 256 bits and below 20 % for 64 bits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Bins of a fixed relative width: a histogram of any range in a few hundred cells."""
+"""Bins of a fixed relative width, so that a few hundred bins cover all whole numbers."""
 
 from math import isqrt
 
@@ -8,15 +8,15 @@ from schemas.units import Ints
 
 
 class LogBins:
-    """Bins that split each doubling into equal parts; whole numbers from zero on, exactly.
+    """Bins that split each doubling into equal parts; computed in whole numbers, without rounding.
 
-    A value's bin is the whole part of `parts * log2(value + 1)`; so a bin is at most
-    `2 ** (1 / parts) - 1` wider than its lowest value, and small values have bins of their own.
+    A value's bin is the whole part of `parts * log2(value + 1)`. So the values of a bin
+    differ by at most a factor of `2 ** (1 / parts)`, and each small value has a bin of its own.
 
     Parameters
     ----------
     parts
-        Bins of a doubling, a power of two.
+        Number of bins for each doubling, a power of two.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class LogBins:
         return np.searchsorted(self.lowest, value + 1, side="right") - 1
 
     def middle(self, number: int) -> int:
-        """The whole number in the middle of a bin, which stands for all of it."""
+        """The whole number in the middle of a bin, which stands for all its values."""
         return int(self.lowest[number] + self.lowest[number + 1] - 1) // 2 - 1
 
 

@@ -1,4 +1,4 @@
-"""The one candidate that may hold most of a weight, in four numbers: a weighted majority vote.
+"""Weighted majority vote: finds the candidate that may hold more than half, in four numbers.
 
 R. S. Boyer and J. S. Moore, "MJRTY: a fast majority vote algorithm" (1991), with weights.
 """
@@ -12,10 +12,10 @@ from schemas.units import Ints
 
 
 class Votes(NamedTuple):
-    """One vote in each row, shape (n,).
+    """The state of one vote in each row; all columns have shape (n,).
 
-    `lead` is what the leader is ahead by once weights of different candidates have cancelled each
-    other, `own` the leader's weight since it took the lead, `total` that of all candidates.
+    `lead` is the leader's weight that other candidates have not cancelled, `own` the leader's
+    weight since it took the lead, `total` the weight of all candidates.
     """
 
     leader: NDArray
@@ -25,10 +25,10 @@ class Votes(NamedTuple):
 
 
 def vote(votes: Votes, candidate: NDArray, weight: Ints) -> Votes:
-    """Each vote after one more candidate's weight; a number too large for its column is cut.
+    """Add the weight of a candidate to each vote; a number too large for its column is capped.
 
-    Whoever holds more than half of the total leads. Of a share s of the total the leader's `own`
-    holds 2 s - 1 at least, and all of it if the leader was never behind.
+    A candidate with more than half of the total is the leader. If its share of the total is s, its
+    `own` is at least the share 2 s - 1, and all of s if it always led.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How many intervals hold one instant, group by group."""
+"""How many intervals overlap at one instant, for each group."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from schemas.units import Ints
 
 
 def most_at_once(group: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """Largest number of each group's intervals that hold one instant.
+    """Largest number of intervals of each group that overlap at one instant.
 
     Parameters
     ----------
     group, start, end
-        Intervals, each from `start` up to `end`, which is left out and comes later, shape (n,).
+        Intervals, each from `start` up to but without `end`, which is later, shape (n,).
 
     Returns
     -------
@@ -29,7 +29,7 @@ def most_at_once(group: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints]:
         return group, group
     groups, instants = np.r_[group, group], np.r_[start, end]
     change = np.repeat((1, -1), len(group))
-    # At one instant ends come before starts: who leaves then is not there together with who comes.
+    # At one instant ends come before starts: intervals that only touch do not overlap.
     order = np.lexsort((change, instants, groups))
     first = group_starts(groups[order])
     return groups[order][first], np.maximum.reduceat(np.cumsum(change[order]), first)

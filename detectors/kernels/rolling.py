@@ -1,7 +1,7 @@
-"""Rolling windows with a stated resolution: time in steps, a window of whole steps.
+"""Rolling windows in whole steps of time.
 
-A window that ends with step k holds the steps k - steps .. k, so it covers at least its length and
-at most its length plus one step. Late rows count in every window that holds their step.
+A window that ends with step k holds the steps k - steps .. k. So it covers its length at least, and
+its length plus one step at most. Late rows count in every window that holds their step.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[
     Parameters
     ----------
     group, step, weight
-        What was counted, one row for each group and step at least, shape (n,); weights >= 0.
+        What was counted in which step, weights >= 0, shape (n,); a step may have several rows.
     steps
-        Whole steps of a window besides the one it ends with.
+        How many steps a window holds besides the one that it ends with.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[
     order = np.lexsort((step, group))
     group, step, weight = group[order], step[order], weight[order]
     first = group_starts(group)
-    # A window is fullest where it ends with a counted step; each row looks back from its own.
+    # The fullest window ends with a counted step, so windows that end with a row's step will do.
     low, span = int(step.min()), int(step.max() - step.min()) + steps + 2
     rank = np.repeat(np.arange(len(first)), group_sizes(first, len(group)))
     position = rank * span + (step - low)
@@ -49,17 +49,17 @@ def fullest_windows(group: Ints, step: Ints, weight: Ints, steps: int) -> tuple[
 
 
 class WindowCounts:
-    """Distinct elements in each window of one group, as contacts come one by one.
+    """Distinct elements in each window of one group, updated contact by contact.
 
-    Windows are known by the step that they end with; `steps` and all contacts' steps are multiples
-    of `stride`, and so are ends.
+    A window is named by the step that it ends with. `steps` and the steps of all contacts are
+    multiples of `stride`, and so are the ends of windows.
 
     Parameters
     ----------
     element, step
-        The distinct contacts so far, shape (n,).
+        The distinct contacts so far: which element in which step, shape (n,).
     steps, stride
-        A window holds the steps end - steps .. end.
+        A window holds the steps `end - steps` to `end`; ends are `stride` apart.
     """
 
     def __init__(self, element: Hashes, step: Ints, steps: int, stride: int = 1) -> None:
@@ -76,7 +76,7 @@ class WindowCounts:
         return range(step, step + self.steps + 1, self.stride)
 
     def add(self, element: int, step: int) -> None:
-        """One more contact."""
+        """Count one more contact."""
         others = self.steps_of.setdefault(element, [])
         for end in self.ends(step):
             if not any(end - self.steps <= other <= end for other in others):
@@ -110,7 +110,7 @@ def distinct_in_windows(
     order = np.lexsort((step, element))
     element, start = element[order], (step[order] - step.min()) // stride
     end = start + steps // stride + 1
-    # An element that comes again while it still counts goes on counting: not twice.
+    # An element that comes again while it still counts does not count twice.
     again = element[1:] == element[:-1]
     end[:-1][again] = np.minimum(end[:-1][again], start[1:][again])
     windows = int(end.max())
@@ -119,10 +119,10 @@ def distinct_in_windows(
 
 
 class Episodes:
-    """Stretches of hot windows, so that a breach that goes on is reported once.
+    """Stretches of hot windows (those above the limit), so that a long breach is reported once.
 
-    A window that ends within `steps` steps of a stretch belongs to it: the count has not yet stood
-    at or below the limit for a whole window length.
+    A hot window that ends within `steps` steps of a stretch belongs to it: in between, the count
+    has not been at or below the limit for a whole window length.
     """
 
     def __init__(self, steps: int) -> None:
@@ -130,7 +130,7 @@ class Episodes:
         self.stretches: dict[int, list[list[int]]] = {}
 
     def note(self, key: int, hot: Iterable[int]) -> int | None:
-        """Take in the ends of hot windows; return the first that starts a new stretch."""
+        """Add the ends of hot windows; return the first that starts a new stretch, or None."""
         stretches = self.stretches.setdefault(key, [])
         new = None
         for end in hot:
@@ -144,9 +144,9 @@ class Episodes:
         return new
 
     def narrow(self, key: int, first: int, hot: Iterable[int]) -> None:
-        """Of a key's windows that end with `first` or later, leave only these hot.
+        """Leave only the windows `hot` hot, of those of a key that end with `first` or later.
 
-        None becomes hot that was not: a stretch may get shorter, fall apart or go.
+        A window that was not hot stays so: a stretch can only shrink, split or vanish.
         """
         hot = [end for end in hot if end >= first and self.covers(key, end, end)]
         stretches = self.stretches.pop(key, [])
@@ -156,11 +156,11 @@ class Episodes:
             self.note(key, hot)
 
     def covers(self, key: int, first: int, last: int) -> bool:
-        """Whether one stretch already holds every window end from `first` to `last`."""
+        """Whether one stretch holds every window end from `first` to `last`."""
         return any(s[0] <= first and last <= s[1] for s in self.stretches.get(key, ()))
 
     def forget(self, before: int) -> None:
-        """Drop the stretches that no window from step `before` on can belong to."""
+        """Drop the stretches to which no window that ends with `before` or later can belong."""
         for key in list(self.stretches):
             kept = [s for s in self.stretches[key] if s[1] + self.steps >= before]
             if kept:

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from schemas.units import Ints
 
 FEW = 512
-"""Rows that are sorted as fast by comparing."""
+"""So few rows are sorted as fast by comparison."""
 
 
 def running_totals(group: Ints, amount: Ints, start: Ints) -> Ints:
     """Total of each group after each row, in the order of the rows.
 
-    A group is one counter: a customer's slot and a period, folded into one integer. A stable sort
-    by group turns many small sums into one `cumsum` with a restart per group.
+    A group is one counter, such as a customer's slot and a period combined into one integer. A
+    stable sort by group allows one `cumsum` for all groups.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
     group
         Small non-negative integers, shape (n,).
     value
-        What each row shows, shape (n,).
+        Value of each row, shape (n,).
     start
         Maximum of each row's group before this batch, shape (n,).
 
@@ -71,7 +71,7 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
         return start.copy()
     order = stable_order(group)
     first = group_starts(group[order])
-    # Each group is lifted above the one before it, so that one accumulate serves them all.
+    # Each group is lifted above the one before it, so that one `accumulate` serves all groups.
     low = min(int(value.min()), int(start.min()))
     span = max(int(value.max()), int(start.max())) - low + 1
     rank = np.repeat(np.arange(len(first)), group_sizes(first, len(group)))
@@ -86,10 +86,10 @@ def running_maxima(group: Ints, value: Ints, start: Ints) -> Ints:
 
 
 def stable_order(group: NDArray[np.integer[Any]]) -> Ints:
-    """Rows sorted by group, those of one group in their order, shape (n,).
+    """Order of rows by group, rows of one group in their own order, shape (n,).
 
-    Groups of at most 32 bits are sorted by counting, 16 bits at a time: up to ten times faster
-    than by comparing.
+    Groups of at most 32 bits are sorted by counting, 16 bits at a time, up to ten times faster than
+    by comparison.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def group_starts(sorted_group: NDArray[np.integer[Any]]) -> Ints:
 
 
 def group_sizes(first: Ints, rows: int) -> Ints:
-    """Rows of each group, from the `group_starts` of so many rows, shape (groups,).
+    """Number of rows of each group, from the `group_starts` of `rows` rows, shape (groups,).
 
     Examples
     --------

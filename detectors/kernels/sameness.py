@@ -1,4 +1,4 @@
-"""Whether everything a cell saw was the same: in 16 bits, whatever the order."""
+"""Whether all elements that a cell saw were the same, in 16 bits, in whatever order they came."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ NOTHING, SEVERAL = 0, 1
 
 
 def marks(element: Hashes) -> NDArray[np.uint16]:
-    """What stands for each element in a cell, shape (n,); two elements share one by 1 in 65,534."""
+    """Mark of each element, shape (n,); two elements share a mark with probability 1 in 65,534."""
     return ((element * SPREAD) >> np.uint64(48)).astype(np.int64).clip(2).astype(np.uint16)
 
 
 def note(cells: NDArray, slot: NDArray, place: NDArray, mark: NDArray[np.uint16]) -> None:
-    """Have each cell remember its element, or that there were several.
+    """Store in each cell the mark of its element, or that there were several elements.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def note(cells: NDArray, slot: NDArray, place: NDArray, mark: NDArray[np.uint16]
     [[7], [1]]
     """
     flat, at = in_one_row(cells, slot, place)
-    # Most cells have seen several, or the same one again.
+    # Most cells do not change: they have seen several elements, or see the same one again.
     held = flat[at]
     news = np.flatnonzero((held != SEVERAL) & (held != mark))
     if len(news) == 0:

@@ -1,4 +1,4 @@
-"""Writing into cells by (slot, place), by one index: several times faster than by two."""
+"""Write into cells by one flat index in place of (slot, place), several times faster."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,32 +7,37 @@ from schemas.units import Ints
 
 
 def in_one_row(cells: NDArray, slot: Ints, place: Ints | int) -> tuple[NDArray, Ints]:
-    """All cells as one row, and where (slot, place) stand in it.
+    """A flat view of all cells, and the index of each (slot, place) in it.
 
     Parameters
     ----------
     cells
-        Shape (slots, width), contiguous; else ValueError.
+        Shape (slots, width), contiguous in memory.
     slot, place
         Shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If `cells` is not contiguous, for then a view is not possible.
     """
     return np.reshape(cells, -1, copy=False), slot * cells.shape[1] + place
 
 
 def add(cells: NDArray, slot: Ints, place: Ints, amount: NDArray) -> None:
-    """Add to cells, some of them more than once; what doesn't fit wraps."""
+    """Add to cells, each as often as it occurs; a sum that does not fit the type wraps around."""
     flat, at = in_one_row(cells, slot, place)
     np.add.at(flat, at, amount.astype(cells.dtype))
 
 
 def raise_to(cells: NDArray, slot: Ints, place: Ints | int, value: NDArray) -> None:
-    """Raise cells to what they are shown, where that is more."""
+    """Set cells to the maximum of what they hold and `value`."""
     flat, at = in_one_row(cells, slot, place)
     np.maximum.at(flat, at, value.astype(cells.dtype))
 
 
 def set_bits(cells: NDArray, slot: Ints, place: Ints, bits: NDArray) -> None:
-    """Set bits in cells; most of them tend to be set already."""
+    """Set bits in cells; fast if most of them are set already."""
     flat, at = in_one_row(cells, slot, place)
     bits = bits.astype(cells.dtype)
     new = np.flatnonzero(flat[at] & bits != bits)

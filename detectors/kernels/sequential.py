@@ -1,4 +1,4 @@
-"""The sequential test of Wald, as threshold random walk, for many customers at once.
+"""Wald's sequential test as a threshold random walk, for many customers at once.
 
 Jung, Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
 IEEE Symposium on Security and Privacy, 2004.
@@ -13,14 +13,14 @@ from detectors.kernels.running import running_maxima, running_totals
 from schemas.units import Ints
 
 SCALE = 1_000_000
-"""Steps of the walk in a unit of the natural logarithm: whole numbers add up in any batches."""
+"""The walk counts in whole millionths, so that sums do not depend on how batches are cut."""
 
 
 class Walk(NamedTuple):
-    """How the logarithm of the likelihood ratio moves, in millionths.
+    """Steps and bounds of the logarithm of the likelihood ratio, in units of 1 / `SCALE`.
 
-    `failed` and `succeeded` are what a first contact adds, `upper` where the test decides for a
-    scanner, `lower` where it decides for an honest customer.
+    A first contact that fails adds `failed`, one that succeeds adds `succeeded`. At `upper` the
+    test decides that the customer is a scanner, at `lower` that the customer is honest.
     """
 
     failed: int
@@ -30,14 +30,14 @@ class Walk(NamedTuple):
 
     @classmethod
     def of(cls, theta0: float, theta1: float, alpha: float, beta: float) -> "Walk":
-        """The walk of a test.
+        """The walk of a test with these probabilities.
 
         Parameters
         ----------
         theta0, theta1
             Share of first contacts that succeed for an honest customer, and for a scanner.
         alpha, beta
-            Probability to take an honest customer for a scanner, and a scanner for one.
+            Accepted share of false alarms, and probability to detect a scanner.
 
         Examples
         --------

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 
 def median(counts: Mapping[int, int]) -> int:
-    """The middle one of all values, of two the lower; `counts` says how often each value comes.
+    """The median of values, the lower of two middle ones; `counts` has how often each value occurs.
+
+    Raises
+    ------
+    ValueError
+        If nothing was counted.
 
     Examples
     --------
@@ -20,7 +25,7 @@ def median(counts: Mapping[int, int]) -> int:
 
 
 def deviation(counts: Mapping[int, int], middle: int) -> int:
-    """The median of how far the values are from the middle.
+    """Median of the absolute differences between the values and `middle`.
 
     Examples
     --------

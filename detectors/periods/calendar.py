@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from schemas.units import HOUR_MS, Ints
 
 LONGEST_DAY_MS = 25 * HOUR_MS
-"""A day on which the clocks go an hour back."""
+"""A day on which the clocks go back by an hour."""
 
 FIRST_YEAR, LAST_YEAR = 1999, 2101
 
 
 LATEST_MAX = 4
-"""Answers that a calendar keeps."""
+"""How many answers of `period_of` a calendar caches."""
 
 NARROWED_FROM = 512
-"""With fewer instants a plain search is faster."""
+"""Fewer instants are searched faster without narrowing the range first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Which local period an instant is in, and where each period starts.
+    """The local periods of a zone: which one an instant is in, and where each starts.
 
-    A period is numbered from the first one of 1999 in the zone; numbers follow each other in the
-    calendar, whatever happened in them. Days have 23, 24 or 25 hours; weeks start on Monday.
+    Periods are numbered without gaps from the first one of 1999 in the zone. Days have 23, 24 or 25
+    hours; weeks start on Monday.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class Calendar:
     _latest: list[tuple[Ints, Ints]] = field(default_factory=list, repr=False, compare=False)
 
     def period_of(self, time_ms: Ints) -> Ints:
-        """Period of each instant, shape (n,), not to be written to.
+        """Period of each instant, shape (n,), read-only.
 
-        Every rule asks for a batch's times and watermarks: the latest answers are kept.
+        Every rule asks for the times and watermarks of the same batch, so answers are cached.
         """
         for asked, answer in self._latest:
             if asked is time_ms:
@@ -74,7 +74,7 @@ class Calendar:
         return first + np.searchsorted(self.start_ms[first + 1 : last + 1], time_ms, side="right")
 
     def whole_periods_after(self, time_ms: Ints, periods: int) -> Ints:
-        """When so many whole periods are over that begin at an instant or after it, shape (n,).
+        """End of the `periods`-th whole period that begins at or after each instant, shape (n,).
 
         Examples
         --------
@@ -113,7 +113,7 @@ def _day_starts(zone: str) -> tuple[Ints, NDArray[np.datetime64]]:
 
 
 def _first_instant_ms(date, tz: ZoneInfo) -> int:
-    """First instant whose local date is `date`; midnight itself may be skipped or come twice."""
+    """First instant of a local date, in ms; midnight itself may be skipped or come twice."""
     midnight = datetime(date.year, date.month, date.day, tzinfo=tz, fold=0)
     instant = midnight.astimezone(UTC)
     while instant.astimezone(tz).date() < date:

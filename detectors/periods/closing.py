@@ -1,8 +1,9 @@
-"""Which calendar periods are closed, each of them once."""
+"""Closes calendar periods, each of them once."""
 
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, convert
 
 from detectors.periods.calendar import Calendar
 from schemas.units import Ints
@@ -11,20 +12,36 @@ PERIODS_KEPT = 64
 """Periods of a rule for which partial sums, and the means of all partitions, are kept."""
 
 
-class PeriodCloser:
-    """Closes a period when the watermark is `lateness_ms` past its end, or the input is.
+class ClosedPeriods(Struct, frozen=True):
+    """What a `PeriodCloser` stores.
 
-    A rule that reads several kinds closes by the lowest of their watermarks, and says of each kind
-    where it began (`begin`): what is closed first then doesn't depend on which kind came first.
+    Parameters
+    ----------
+    closed
+        The last closed period; -1 before any.
+    began
+        By kind, the last period that was closed before the kind's first event.
+    """
+
+    closed: int
+    began: dict[str, int]
+
+
+class PeriodCloser:
+    """Closes a period when the watermark is `lateness_ms` past its end, or the input ends.
+
+    A rule that reads several kinds closes by the lowest of their watermarks. It calls `begin` with
+    the first watermark of each kind, so that the first closed period does not depend on which kind
+    came first.
 
     Parameters
     ----------
     periods
         The calendar.
     lateness_ms
-        How long after its end a period still waits for late events.
+        How long after its end a period still waits for late events, ms.
     kept
-        Periods before the newest that a new partition could still hold: it closes them too.
+        How many periods the first closing covers: late events may have reached that far back.
     """
 
     def __init__(self, periods: Calendar, lateness_ms: int, kept: int) -> None:
@@ -33,7 +50,7 @@ class PeriodCloser:
         self.kept = kept
         self.closed = -1
         self.next_ms = 0
-        """The watermark that closes the next period, or earlier."""
+        """No watermark before this one closes another period."""
         self.began: dict[str, int] = {}
 
     def last(self, watermark_ms: Ints) -> Ints:
@@ -41,33 +58,34 @@ class PeriodCloser:
         return self.periods.period_of(watermark_ms - self.lateness_ms) - 1
 
     def begin(self, kind: str, watermark_ms: Ints) -> None:
-        """A kind's first watermark is the first of these: older periods were closed before it."""
+        """Note the first watermark of a kind, the first of `watermark_ms`."""
         self.began[kind] = int(self.last(watermark_ms[:1])[0])
 
     def reached(self, watermark_ms: int) -> range:
-        """The periods that this watermark closes now, oldest first."""
+        """Close the periods that this watermark closes; return the new ones, oldest first."""
         return self._through(int(self.last(np.array([watermark_ms]))[0]))
 
     def ended(self, last_event_ms: int) -> range:
-        """The periods that ended before the last event and are not closed yet."""
+        """Close the periods that ended before the last event of the input; return the new ones."""
         return self._through(int(self.periods.period_of(np.array([last_event_ms]))[0]) - 1)
 
     def _through(self, last: int) -> range:
         first = self.closed + 1
         if self.closed < 0:
             first = max(0, min([last, *self.began.values()]) - self.kept + 1)
-        self._note(max(self.closed, last))
+        self._set_closed(max(self.closed, last))
         return range(first, last + 1)
 
-    def _note(self, closed: int) -> None:
+    def _set_closed(self, closed: int) -> None:
         self.closed = closed
         self.next_ms = 0 if closed < 0 else self.periods.bounds(closed + 1)[1] + self.lateness_ms
 
-    def remember(self) -> Any:
-        """The last closed period, and where the kinds began."""
-        return [self.closed, list(self.began.items())]
+    def remember(self) -> ClosedPeriods:
+        """What is stored, for `recall`."""
+        return ClosedPeriods(self.closed, self.began)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self._note(memory[0])
-        self.began = dict(memory[1])
+        kept = convert(memory, ClosedPeriods)
+        self._set_closed(kept.closed)
+        self.began = dict(kept.began)

@@ -1,4 +1,4 @@
-"""What "regularly" means: enough of the last periods in breach (rules.md leaves both to policy)."""
+"""What "regularly" means: a number of the last periods in breach; the policy gives both numbers."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -7,26 +7,26 @@ from schemas.policy import LIVE, Positive, RuleParameters
 
 
 class RegularParameters(RuleParameters, kw_only=True, frozen=True):
-    """`regular_periods` in breach of the last `regular_window` periods are "regularly"."""
+    """Regularly means: `regular_periods` in breach among the last `regular_window` periods."""
 
     regular_periods: Annotated[Positive, LIVE]
     regular_window: Positive
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse more periods than the window has."""
         super().__post_init__()
         if self.regular_periods > self.regular_window:
             raise ValueError("`regular_periods` can't be more than `regular_window`")
 
 
 class Regularly(NamedTuple):
-    """`periods` in breach of the last `window`, the last one included; with or without use."""
+    """At least `periods` in breach among the last `window`, which includes those without use."""
 
     periods: int
     window: int
 
     def completed_by(self, breaches: Mapping[int, Any], this: int) -> list[int]:
-        """Periods in breach that became regular by the breach of `this`, oldest first."""
+        """The periods in breach that the breach of `this` made regular, oldest first."""
         completed = []
         for last in range(this, this + self.window):
             if last in breaches:
@@ -41,7 +41,7 @@ class Regularly(NamedTuple):
         last: int,
         start_ms: Callable[[int], int],
     ) -> dict[str, Any]:
-        """The breaches that made `last` regular, each with its start and what was observed."""
+        """The breaches that made `last` regular: start of each and what was observed."""
         window = range(last - self.window + 1, last + 1)
         counts = []
         for period in (p for p in window if p in breaches):

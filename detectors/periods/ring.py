@@ -1,4 +1,4 @@
-"""Totals by customer and period, in a ring of periods around the watermark's own."""
+"""Totals by customer and period, in a ring of cells for the periods around the watermark."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from schemas.units import Ints, Mask
 
 
 class Periods(Protocol):
-    """Numbers time: calendar periods, or steps of a fixed length."""
+    """Numbers the periods of time: calendar periods, or steps of a fixed length."""
 
     def period_of(self, time_ms: Ints) -> Ints:
         """Period of each instant, shape (n,)."""
@@ -40,15 +40,15 @@ class Steps:
 class PeriodRing:
     """Cells for the periods `newest - back` to `newest + ahead`, reused as the newest moves on.
 
-    The newest period belongs to the partition, not to the customer, so a cell needs no tag: cell
-    `period % width` of every customer holds the same period.
+    `newest` is the same for all customers of a partition. So cell `period % width` holds the same
+    period for each of them, and need not say which.
 
     Parameters
     ----------
     back
         Periods kept before the newest.
     ahead
-        Periods kept after it, for use that goes on past the newest event's start.
+        Periods kept after the newest, for use that lasts longer than into the newest period.
     """
 
     def __init__(self, back: int, ahead: int = 0) -> None:
@@ -62,7 +62,7 @@ class PeriodRing:
         return (period >= newest - self.back) & (period <= newest + self.ahead)
 
     def totals(self, cells: NDArray, slot: Ints, period: Ints, amount: Ints) -> Ints:
-        """Total of each row's customer and period after that row; writes nothing, shape (n,)."""
+        """Total of the row's customer and period after each row, shape (n,); writes nothing."""
         if len(slot) == 0:
             return np.zeros(0, np.int64)
         kept = self.holds(period, self.newest) & (self.newest >= 0)
@@ -71,7 +71,7 @@ class PeriodRing:
         return running_totals(slot * span + (period - period.min()), amount, start)
 
     def write(self, cells: NDArray, slot: Ints, period: Ints, total: Ints, newest: int) -> None:
-        """Move on to `newest` and store the totals that are still kept; the last row stays."""
+        """Move on to `newest` and store totals of kept periods; of one cell the last row counts."""
         self.turn(cells, newest)
         kept = self.holds(period, self.newest)
         largest = np.iinfo(cells.dtype).max
@@ -96,13 +96,14 @@ class PeriodRing:
     def take_off(
         self, cells: NDArray, slot: Ints, period: Ints, amount: Ints
     ) -> list[tuple[int, int, int]]:
-        """Take amounts off again, one by one, never below zero.
+        """Subtract amounts one by one, but never below zero.
 
-        A full cell does not know its amount and stays, and so does a period that is not kept.
+        A full cell stays as it is, since its true total is not known. Periods that are not kept are
+        passed over.
 
         Returns
         -------
-        Row, total before and total after, of each row whose cell changed or could have.
+        Row, total before and total after, for each row whose period is kept and cell is not full.
         """
         largest = np.iinfo(cells.dtype).max
         changes = []
@@ -115,14 +116,17 @@ class PeriodRing:
         return changes
 
     def turn(self, cells: NDArray, newest: int) -> None:
-        """Move on to `newest`: empty the cells that now stand for later periods."""
+        """Move on to `newest`: zero the cells that now hold later periods."""
         if self.newest >= 0:
             for period in range(max(self.newest + 1, newest - self.width + 1), newest + 1):
                 cells[:, (period + self.ahead) % self.width] = 0
         self.newest = max(self.newest, newest)
 
     def catch_up(self, cells: NDArray, slots: Ints, written_newest: Ints) -> None:
-        """Empty the cells of rows that were written before later periods took them over."""
+        """Bring rows up to date that were written when `written_newest` was the newest, shape (n,).
+
+        Their cells of periods that came after it are zeroed.
+        """
         held = self.newest - self.back + np.arange(self.width)
         stale = held[None, :] > (written_newest + self.ahead)[:, None]
         rows = cells[slots]
@@ -130,7 +134,7 @@ class PeriodRing:
         cells[slots] = rows
 
     def history(self, row: NDArray, newest: int | None = None) -> dict[int, int]:
-        """The periods of one customer that are not zero, by period."""
+        """Totals of one customer by period, without those that are zero."""
         newest = self.newest if newest is None else newest
         if newest < 0:
             return {}

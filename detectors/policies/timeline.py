@@ -1,4 +1,4 @@
-"""Which policy holds when: those that were announced, by the event time they take effect at."""
+"""Which policy holds when: the announced policies, by the event time at which they take effect."""
 
 from bisect import insort
 from collections.abc import Mapping
@@ -18,35 +18,36 @@ EDITIONS_MAX = 16
 """Policies that a partition remembers besides the one it was started with."""
 
 TRIALS_MAX = 2
-"""Policies that run beside the one for everybody else; of more, the newest."""
+"""Trials that may run side by side; of more, the newest ones do."""
 
 record_decoder = msgspec.msgpack.Decoder(PolicyRecord)
 
 
 class Timeline:
-    """The policies of a partition; what holds is a matter of event time alone.
+    """The policies of a partition; which one holds depends on event time alone.
 
-    From its time on, a policy for everybody replaces all others and ends every trial. A trial ends
-    too when another one of the same name begins, or a third one beside two. Where two begin at the
-    same time the one that was announced last counts.
+    From its time on, a policy for everybody replaces all others and ends every trial. A trial also
+    ends when another trial of the same name begins, or when two newer trials run. Of two policies
+    that begin at the same time the one announced last counts.
 
-    It is kept like a log, a chunk for each, since its topic may have lost what is still in force.
+    It is stored as a log with a chunk for each policy, since the topic `policies` may have lost a
+    policy that is still in force.
 
     Parameters
     ----------
     base
-        What holds before anything else does.
+        The policy that holds until an announced policy takes effect.
     """
 
     def __init__(self, base: Policy) -> None:
         self.base = base
         self.editions: list[Edition] = []
         self._slots: dict[int, Edition] = {}
-        """What each chunk holds, as it was stored last."""
+        """The policy in each chunk, as it was stored last."""
         self._is_stored = True
 
     def announce(self, edition: Edition) -> bool:
-        """Take in a policy; tell whether it was news."""
+        """Take in a policy; return whether it was not known yet."""
         if any(known.record == edition.record for known in self.editions):
             return False
         insort(self.editions, edition, key=_effective)
@@ -56,12 +57,12 @@ class Timeline:
         return True
 
     def _forget_one(self) -> None:
-        """Forget the oldest one, but not the only one that is for everybody."""
+        """Forget the oldest policy, but not the only one that is for everybody."""
         for_everybody = [n for n, each in enumerate(self.editions) if not each.is_trial]
         del self.editions[1 if for_everybody == [0] else 0]
 
     def policy_at(self, time_ms: int, trial: Edition | None = None) -> Policy:
-        """What holds for everybody, or for those who take part in a trial once it has begun."""
+        """The policy for everybody at an event time, or that of `trial` if it has begun."""
         if trial is not None and trial.effective_ms <= time_ms:
             return trial.policy
         for edition in reversed(self.editions):
@@ -70,14 +71,14 @@ class Timeline:
         return self.base
 
     def policy_of(self, customer_id: str, time_ms: int) -> Policy:
-        """What holds for a customer: of the policies on trial, only the one they take part in."""
+        """The policy for one customer at an event time: that of their trial, if they are in one."""
         if not self.editions:
             return self.base
         customer = hash_strings([customer_id])
         return self.policy_at(time_ms, self.acting_trial(time_ms, customer))
 
     def trials_at(self, time_ms: int) -> list[Edition]:
-        """The trials that are under way, the newest first."""
+        """The trials that run at an event time, newest first."""
         trials: dict[str, Edition] = {}
         for edition in reversed(self.editions):
             if edition.effective_ms > time_ms:
@@ -88,9 +89,9 @@ class Timeline:
         return list(trials.values())
 
     def in_force_at(self, time_ms: int) -> list[tuple[Policy, int, int]]:
-        """Each policy that holds, since when (0: from the start), and for how many in a hundred.
+        """Each policy in force: the policy, since when (0: the start), percent of customers.
 
-        Of customers who could take part in two trials the newer one has them.
+        A customer whose number falls into the shares of two trials takes part in the newer one.
         """
         begun = [e for e in self.editions if e.effective_ms <= time_ms and not e.is_trial]
         since_ms = begun[-1].effective_ms if begun else 0
@@ -102,15 +103,15 @@ class Timeline:
         return [(self.policy_at(time_ms), since_ms, EVERYBODY_PERCENT - covered), *held]
 
     def trials_begun(self, after_ms: int, until_ms: int) -> list[Edition]:
-        """The trials that begin within a stretch of time, the oldest first."""
+        """The trials that begin after `after_ms` and up to `until_ms`, oldest first."""
         return [e for e in self.editions if e.is_trial and after_ms < e.effective_ms <= until_ms]
 
     def is_over(self, trial: Edition, time_ms: int) -> bool:
-        """Whether a trial has ended."""
+        """Whether a trial has ended at an event time."""
         return trial.effective_ms <= time_ms and trial not in self.trials_at(time_ms)
 
     def acting_trial(self, time_ms: int, customer: Hashes) -> Edition | None:
-        """The trial that a customer takes part in, by hash, shape (1,); None for most."""
+        """The trial that a customer takes part in, or None; `customer` is a hash, shape (1,)."""
         place = int(customer[0] % EVERYBODY_PERCENT)
         for edition in self.trials_at(time_ms):
             if place < edition.record.share_percent:
@@ -118,7 +119,7 @@ class Timeline:
         return None
 
     def changes_between(self, after_ms: int, until_ms: int) -> list[int]:
-        """When something takes effect within a stretch of time, `until_ms` included, in order."""
+        """Sorted times after `after_ms` and up to `until_ms` at which a policy takes effect."""
         if not self.editions:
             return []
         times = {edition.effective_ms for edition in self.editions}
@@ -127,7 +128,7 @@ class Timeline:
     # -- state ----------------------------------------------------------------------------------
 
     def changes(self) -> list[tuple[int, bytes]]:
-        """A chunk for each policy, and empty ones for the rest, if any has changed."""
+        """If a policy changed: a chunk for each policy, and empty chunks for the unused numbers."""
         if self._is_stored:
             return []
         self._is_stored = True
@@ -136,7 +137,7 @@ class Timeline:
         return list(enumerate(packed + [b""] * (EDITIONS_MAX - len(packed))))
 
     def restore(self, number: int, stored: bytes) -> None:
-        """Take back a stored chunk, but for what no longer fits the policy started with."""
+        """Take back a stored chunk; drop a policy that no longer fits `base`."""
         self._slots.pop(number, None)
         if stored:
             with suppress(PolicyError):
@@ -144,11 +145,11 @@ class Timeline:
         self.editions = [self._slots[each] for each in sorted(self._slots)]
 
     def rewrite(self, number: int | None = None) -> None:
-        """Store everything anew at the next checkpoint."""
+        """Store all chunks again at the next checkpoint."""
         self._is_stored = False
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything, for a snapshot."""
+        """The policies as packed records, for a snapshot."""
         return {
             str(number): np.frombuffer(msgspec.msgpack.encode(edition.record), np.uint8)
             for number, edition in enumerate(self.editions)

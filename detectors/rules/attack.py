@@ -1,4 +1,4 @@
-"""Guessing passwords: short connections to login ports, again and again."""
+"""Password guessing: short connections to login ports, again and again."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -6,12 +6,12 @@ import numpy as np
 from msgspec import Meta
 
 from detectors.rules.contract import Batch, Customers, Declaration
-from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
+from detectors.rules.families.distinct import Crossing, DistinctRule, RollingParameters, Sightings
 from schemas.amounts import Unit
 from schemas.events import Port
 from schemas.fields import ABSENT, TCP
 from schemas.hashing import mix
-from schemas.policy import LIVE, Positive
+from schemas.policy import LIVE, Positive, RuleParameters
 from schemas.safeguards import LINE
 from schemas.units import Ints
 
@@ -24,7 +24,7 @@ TARGETS = Unit("targets", "short connections to login ports of {observed} comput
 
 
 class AttackParameters(RollingParameters, kw_only=True, frozen=True):
-    """Attempts at one port of one host, or hosts tried, that make an attack; the value counts.
+    """An attack is `target_attempts` or more at one port of a host, or attempts at `targets` hosts.
 
     An attempt is a connection to one of `login_ports` that was refused, or that was answered and
     had at most `short_bytes` and took at most `short_ms`.
@@ -40,12 +40,12 @@ class AttackParameters(RollingParameters, kw_only=True, frozen=True):
 class Attack(DistinctRule):
     """Report a customer whose short connections to login ports are too many in a window.
 
-    What it catches: password guessing at one target, or a few guesses at each of many, as every
-    guess but the last ends soon after it began. What it misses: guesses slower than the window;
-    many guesses in one connection; logins over the web.
+    What it catches: password guessing at one target, or a few guesses at each of many targets: a
+    wrong guess makes a short connection. What it misses: guesses slower than the window; many
+    guesses in one connection; logins over the web.
     Delay: none, it is reported with the flow that crosses.
-    False alarms: a mail program that polls very often, a script that logs in for each file; a
-    connection that goes on or moves data never counts, nor one that nobody answered (see portscan).
+    False alarms: a mail program that polls very often, a script that logs in for each file. A
+    connection that lasts or moves data never counts, nor one that nobody answered (see portscan).
     Of 9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found, nor in two
     published recordings of Zeek.
 
@@ -60,17 +60,16 @@ class Attack(DistinctRule):
         services=LINE,
         urgency="urgency",
         units=(ATTEMPTS, TARGETS),
-        what="short or refused connections to login ports in {length_seconds:time}",
+        what="short or refused connections to login ports in {length_seconds:seconds}",
         limit="{target_attempts} to one port of a host, or {targets} hosts, or more",
         misses="slower guesses; many guesses in one connection; web logins",
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
-    Parameters: ClassVar[type[AttackParameters]] = AttackParameters
-    units: ClassVar[tuple[str, ...]] = ("attempts", "targets")
+    Parameters: ClassVar[type[RuleParameters]] = AttackParameters
     limit_counts: ClassVar[bool] = True
 
-    def seen(self, batch: Batch, customers: Customers) -> Seen:
-        """Each attempt twice: as one more at its target, and as a host among those tried."""
+    def sightings(self, batch: Batch, customers: Customers) -> Sightings:
+        """Each attempt twice: as an element of its target, and its host as an element of hosts."""
         row = self._attempts(batch)
         customer = customers.directory.hashes(batch.slot[row])
         host = batch.fields["destination_address"][row]
@@ -78,12 +77,14 @@ class Attack(DistinctRule):
         one = np.ones(len(row), np.uint64)
         # Every attempt is an element of its own: no two events have the same offset.
         attempt = batch.offset[row].astype(np.uint64) + one
-        return Seen(
+        return Sightings(
             row=np.r_[row, row],
             span=np.repeat((0, 1), len(row)),
             group=np.r_[mix(customer, one, host, port), mix(customer, one + one)],
             element=np.r_[attempt, host],
-            enough=np.repeat((self.parameters.target_attempts, self.parameters.targets), len(row)),
+            threshold=np.repeat(
+                (self.parameters.target_attempts, self.parameters.targets), len(row)
+            ),
         )
 
     def _attempts(self, batch: Batch) -> Ints:
@@ -98,9 +99,9 @@ class Attack(DistinctRule):
             & (fields["is_rejected"] | (fields["is_answered"] & is_short))
         )
 
-    def evidence(self, batch: Batch, start: Start) -> dict[str, Any]:
-        """What was tried: the target, or the port of the last of many."""
-        fixed = {"destination_port": int(batch.fields["destination_port"][start.row])}
-        if start.span == 0:
-            fixed["destination_address"] = batch.fields["destination_address_text"][start.row]
-        return {"variant": VARIANTS[start.span], **fixed}
+    def evidence(self, batch: Batch, crossing: Crossing) -> dict[str, Any]:
+        """The target; of many targets only the port of the one that crossed."""
+        fixed = {"destination_port": int(batch.fields["destination_port"][crossing.row])}
+        if crossing.span == 0:
+            fixed["destination_address"] = batch.fields["destination_address_text"][crossing.row]
+        return {"variant": VARIANTS[crossing.span], **fixed}

@@ -135,12 +135,12 @@ class Declaration(Terms):
     section
         Heading of the page of rules under which the rule stands.
     units
-        Units of the rule's findings.
+        Units of the rule's findings; where a rule has several kinds of window, one for each.
     period
         What `regular_periods` counts, where the rule has that parameter.
     what, limit, misses
         Cells of the page of rules. `{name}` stands for that parameter in the default policy;
-        `{name:time}` and other formats are those of `detectors.policies.rule_page`.
+        `{name:ms}` and other formats are those of `detectors.policies.rule_page`.
     """
 
     section: Section
@@ -270,11 +270,11 @@ class CorrectableRule(Rule, Protocol):
 
 
 @runtime_checkable
-class WalkingRule(Rule, Protocol):
-    """A rule whose windows begin where a customer's walk left its lowest place."""
+class CusumRule(Rule, Protocol):
+    """A rule whose windows start where the CUSUM last stood at its lower bound."""
 
-    def begin_walks(self, start_ms: int) -> None:
-        """Leave every walk at its lowest place until an event time, to recompute a window."""
+    def start_cusum(self, start_ms: int) -> None:
+        """Leave every CUSUM at its lower bound until an event time, to recompute a window."""
         ...
 
 

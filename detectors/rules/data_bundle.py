@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
+from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.rules.contract import (
     NEVER,
@@ -20,11 +21,11 @@ from detectors.rules.contract import (
 )
 from detectors.rules.families.bundle import BundleParameters, BundleRule
 from detectors.rules.families.closing import ClosingRuleBase
-from detectors.rules.families.counting import Pieces
+from detectors.rules.families.counting import CountingMemory, Pieces
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.amounts import BYTES
-from schemas.policy import LIVE, Policy
+from schemas.policy import LIVE, Policy, RuleParameters
 from schemas.records import Window
 from schemas.safeguards import LINE
 from schemas.units import Ints, Mask
@@ -33,9 +34,16 @@ REPORTED = "data_bundle_reported"
 
 
 class DataBundleParameters(BundleParameters, kw_only=True, frozen=True):
-    """Past `warning_percent` of the bundle there is an early warning."""
+    """Use above `warning_percent` of the bundle leads to an early warning."""
 
     warning_percent: Annotated[int, Meta(ge=1, le=99), LIVE]
+
+
+class BundleMemory(Struct, frozen=True):
+    """What counting remembers, and which months are closed."""
+
+    counting: CountingMemory
+    closing: Any
 
 
 class DataBundle(ClosingRuleBase, BundleRule):
@@ -43,13 +51,13 @@ class DataBundle(ClosingRuleBase, BundleRule):
 
     What it catches: `early` past the policy's share of the plan's `data_bundle_bytes`, `breach`
     past all of it, `cleared` when the month is over and the bundle is full again.
-    What it misses: sessions count in full when their record comes and in the month in which they
-    start. A bundle that is raised within the month ends the restriction with the month only, and
-    is not reported a second time. Late bytes of a month that is over lead to `breach` and `cleared`
-    together.
+    What it misses: a session counts in full when its record comes, in the month in which it starts.
+    If the bundle is raised within the month, the restriction still lasts until the month ends, and
+    the month is not reported a second time. Late bytes of a month that is over lead to `breach` and
+    `cleared` together.
     Delay: none, it is reported with the record of the session that crosses.
-    False alarms: none, the sum is exact; traffic that a plan does not count has to be left out of
-    the records. Of 9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no
+    False alarms: none, the sum is exact; traffic that the plan does not count must not be in the
+    records. Of 9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no
     real data was at hand.
 
     References
@@ -67,50 +75,54 @@ class DataBundle(ClosingRuleBase, BundleRule):
         limit="the plan's bundle; a warning past {warning_percent} %",
         misses="a bundle that is raised within the month, until the next one",
     )
-    Parameters: ClassVar[type[DataBundleParameters]] = DataBundleParameters
+    Parameters: ClassVar[type[RuleParameters]] = DataBundleParameters
     plan_number: ClassVar[str] = "data_bundle_bytes"
 
     def __init__(self, parameters: DataBundleParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
-        self.closing = PeriodCloser(self.periods, 0, self.ring.back)
-        # Twice the newest month that something was reported of, and one more for a breach.
+        self.warning_percent = parameters.warning_percent
+        self.closing = PeriodCloser(calendar(policy.timezone, "month"), 0, self.ring.back)
+        # The newest reported month: twice its number, plus one if it is in breach.
         self.fields += (Field(REPORTED, "<u2"),)
 
     def is_included(self, batch: Batch) -> Mask:
-        """Everything; what roams in the Union is used like at home."""
+        """Every event: roaming in the Union uses the bundle as use at home does."""
         return np.ones(len(batch.slot), bool)
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
         """Add a batch to the months' bytes and report the rows that crossed."""
         hits = super().fold(columns, batch, customers)
-        return list(self._news(columns[REPORTED][:, 0], hits))
+        return list(self._unreported(columns[REPORTED][:, 0], hits))
 
-    def told_above(self, limit: Ints) -> Ints:
-        """What leads to the warning, of each bundle, shape (n,)."""
-        percent = self.parameters.warning_percent
-        # In two parts, which can't overflow.
+    def hit_threshold(self, limit: Ints) -> Ints:
+        """Bytes above which the warning is given, for each bundle, shape (n,)."""
+        percent = self.warning_percent
+        # `limit * percent` may overflow; the product in two parts can't.
         return limit // 100 * percent + limit % 100 * percent // 100
 
-    def _cross(
+    def _calendar_hits(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
         hits = [
             *self._warnings(batch, customers, pieces),
-            *super()._cross(cells, batch, customers, pieces),
+            *super()._calendar_hits(cells, batch, customers, pieces),
         ]
-        yield from sorted(hits, key=lambda hit: hit.offset)
+        yield from sorted(hits, key=lambda hit: hit.offset or 0)
 
     def _warnings(self, batch: Batch, customers: Customers, pieces: Pieces) -> Iterator[Hit]:
         bundle = self.limits(pieces.slot, customers)
-        limit, percent = self.told_above(bundle), self.parameters.warning_percent
+        limit = self.hit_threshold(bundle)
         crossed = (pieces.total > limit) & (pieces.total - pieces.amount <= limit)
         for at in np.flatnonzero(crossed).tolist():
-            more = {"bundle_bytes": int(bundle[at]), "warning_percent": percent}
+            more = {"bundle_bytes": int(bundle[at]), "warning_percent": self.warning_percent}
             hit = self._breach(batch, pieces, at, int(limit[at]))
             yield replace(hit, level="early", evidence=more)
 
-    def _news(self, reported: Ints, hits: Iterable[Hit]) -> Iterator[Hit]:
-        """What was not reported before the bundle changed; past months are cleared at once."""
+    def _unreported(self, reported: Ints, hits: Iterable[Hit]) -> Iterator[Hit]:
+        """Leave out what was reported before the bundle changed within the month.
+
+        A breach of a month that is over is followed by its "cleared".
+        """
         for hit in hits:
             month = self._month_of(hit)
             this, newest = 2 * month + (hit.level == "breach"), int(reported[hit.slot])
@@ -131,7 +143,7 @@ class DataBundle(ClosingRuleBase, BundleRule):
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Take events off their months; a month that is over was cleared with its end."""
+        """Subtract events from their months; a month that is over was cleared at its end."""
         hits = super().take_back(columns, batch, correction, customers)
         hits = [hit for hit in hits if self._month_of(hit) > self.closing.closed]
         reported = columns[REPORTED][:, 0]
@@ -141,21 +153,20 @@ class DataBundle(ClosingRuleBase, BundleRule):
         return hits
 
     def close_periods(
-        self, columns: Mapping[str, NDArray], months: range, customers: Customers
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """The end of every breach whose month is over now."""
+        """Clear every breach whose month is over now."""
         reported = columns[REPORTED][: customers.directory.size, 0]
         hits = []
-        for month in months:
+        for month in periods:
             slots = np.flatnonzero(reported == 2 * month + 1)
             limits = self.limits(slots, customers)
-            held = self.ring.history
             for slot, limit in zip(slots.tolist(), limits.tolist(), strict=True):
-                observed = held(columns[self.name][slot]).get(month, 0)
-                hits.append(self._end_of(month, slot, observed, limit))
+                observed = self.ring.history(columns[self.name][slot]).get(month, 0)
+                hits.append(self._cleared(month, slot, observed, limit))
         return RuleOutput(hits=tuple(hits))
 
-    def _end_of(self, month: int, slot: int, observed: int, limit: int) -> Hit:
+    def _cleared(self, month: int, slot: int, observed: int, limit: int) -> Hit:
         start_ms, end_ms = self.periods.bounds(month)
         return Hit(
             slot=slot,
@@ -164,17 +175,17 @@ class DataBundle(ClosingRuleBase, BundleRule):
             window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=NONE if limit == NEVER else limit,
-            unit=self.amount_unit,
+            unit=BYTES.name,
             offset=None,
             evidence={},
         )
 
     def remember(self) -> Any:
-        """What counting remembers, and which months are closed."""
-        return [super().remember(), self.closing.remember()]
+        """A `BundleMemory`."""
+        return BundleMemory(super().remember(), self.closing.remember())
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        counted, closed = memory
-        super().recall(counted)
-        self.closing.recall(closed)
+        kept = convert(memory, BundleMemory)
+        super().recall(kept.counting)
+        self.closing.recall(kept.closing)

@@ -1,15 +1,17 @@
-"""Taking part in a denial of service: a flood from one customer, or from many at one victim."""
+"""Denial of service: a flood from one customer, or from many customers to one victim."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from msgspec import Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.rules.families.flood import (
     RATES,
+    FloodMemory,
     FloodParameters,
     FloodWatch,
     MinuteCells,
@@ -20,12 +22,12 @@ from detectors.state.cells import Cells
 from detectors.state.log import LogsOfRule
 from schemas.amounts import Unit
 from schemas.hashing import Hashes, mix
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.safeguards import LINE
 from schemas.units import MINUTE_MS, Ints, Mask
 
 FAILED = 3
-"""Which of a pair's amounts is its failed flows."""
+"""Index of the failed flows among a pair's amounts."""
 
 
 PART = Unit(
@@ -37,8 +39,8 @@ PART = Unit(
 class DdosParameters(FloodParameters, kw_only=True, frozen=True):
     """Limits of one customer, and of all customers of a partition who flood one victim.
 
-    By victim only failed flows count, and only customers with `customer_failed_per_second` of
-    their own: above `victim_failed_per_second` together, by `victim_customers` of them or more.
+    A victim is flooded when `victim_customers` or more together exceed `victim_failed_per_second`
+    failed flows. Only customers with `customer_failed_per_second` or more of their own count.
     """
 
     victim_failed_per_second: Annotated[Positive, LIVE]
@@ -46,8 +48,11 @@ class DdosParameters(FloodParameters, kw_only=True, frozen=True):
     customer_failed_per_second: Annotated[Positive, LIVE]
 
 
-class Start(NamedTuple):
-    """A flood that begins: row of the batch, position among the watched rows, how it was seen."""
+class Flood(NamedTuple):
+    """A flood that begins: its row in the batch and among the watched rows, and its last minute.
+
+    `variant` is "source" for a flood by one customer alone, "victim" for one by many.
+    """
 
     row: int
     variant: str
@@ -55,23 +60,32 @@ class Start(NamedTuple):
     end: int
 
 
+class DdosMemory(Struct, frozen=True):
+    """What is remembered of floods by source and by victim, and reported windows by customer."""
+
+    by_source: FloodMemory
+    victims: Any
+    by_victim: dict[int, list[list[int]]]
+    reported: dict[int, list[int]]
+
+
 class Ddos(LogsOfRule):
-    """Report a customer who floods an address, alone or with many others, two minutes running.
+    """Report a customer who floods an address for two minutes, alone or together with others.
 
     What it catches: by source, more packets, flows or unacknowledged SYNs from one customer to one
-    address than a minute may hold, in two minutes running; by victim, many customers whose failed
-    flows to one address are too many together, each customer with a part in it. Both count what
-    sampling left out.
-    What it misses: floods below the limits of one partition; floods inside answered TCP connections
-    that need few of them; answered transfers of large packets; a customer who is silent by the time
-    that all together are too much. Customers count for the victim, not source addresses: what one
-    customer forges, by the thousand or not, is one customer's.
-    Delay: up to two minutes. Of each minute, what came before the customer's load was out of the
-    ordinary is not counted.
-    False alarms: speed tests, downloads and uploads are answered, large, and few connections. A
-    service that is down gets many failed flows of everybody: `customer_failed_per_second` is above
-    what a client that tries again asks for. Of 9,000 generated customers (62 days, seeds 1 to 3)
-    nobody was wrongly found, nor in two published recordings of Zeek.
+    address than a minute may hold, in two consecutive minutes; by victim, many customers whose
+    failed flows to one address are too many together, each customer who has a part in it. Sampled
+    flows are scaled up.
+    What it misses: floods below the limits of one partition; floods inside a few answered TCP
+    connections; answered transfers of large packets; a customer who stops before all of them
+    together are above the limit. A victim's customers are counted, not source addresses: thousands
+    of addresses that one customer forges are one customer.
+    Delay: up to two minutes. In each minute, only what comes once the customer's load is high is
+    counted.
+    False alarms: none by speed tests, downloads and uploads, which are few, large and answered
+    connections. A service that is down gets failed flows from everybody, but a client that tries
+    again makes fewer than `customer_failed_per_second`. Of 9,000 generated customers (62 days,
+    seeds 1 to 3) nobody was wrongly found, nor in two published recordings of Zeek.
 
     References
     ----------
@@ -95,7 +109,7 @@ class Ddos(LogsOfRule):
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[DdosParameters]] = DdosParameters
+    Parameters: ClassVar[type[RuleParameters]] = DdosParameters
 
     def __init__(self, parameters: DdosParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -110,15 +124,15 @@ class Ddos(LogsOfRule):
 
     @property
     def evicted(self) -> int:
-        """Cells given up early, and flows left out, for lack of room."""
+        """Cells forgotten early, and flows not counted, for lack of room."""
         return self.watch.pairs.cells.evicted + self.victims.cells.evicted
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Whether the flow's minute still takes late flows."""
+        """Whether each flow's minute still takes late flows, shape (n,)."""
         return self.watch.in_time(time_ms, watermark_ms)
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Count what goes out by minutes and report the floods that begin."""
+        """Count outbound flows by minutes and report the floods that begin."""
         out = batch.fields["is_outbound"] & ~batch.fields["is_to_group"]
         row = np.flatnonzero(out & self.accepts(batch.time_ms, batch.watermark_ms))
 
@@ -127,18 +141,18 @@ class Ddos(LogsOfRule):
             return mix(customers.directory.hashes(batch.slot[rows]), address)
 
         pair = self.watch.add(columns[self.watch.field.name], batch, row, pairs)
-        starts = [
-            Start(int(pair.row[position]), "source", position, end)
+        floods = [
+            Flood(int(pair.row[position]), "source", position, end)
             for position, end in self.watch.starts(pair)
         ]
         failed = np.flatnonzero(pair.amount[:, FAILED] > 0)
         victim = self._add_victims(batch, pair, failed)
-        starts += self._taking_part(pair, victim)
+        floods += self._victim_floods(pair, victim)
         hits = []
-        for start in sorted(starts):
-            customer = int(customers.directory.hashes(batch.slot[start.row : start.row + 1])[0])
-            if self._is_news(customer, start.end):
-                hits.append(self._hit(batch, pair, victim, start))
+        for flood in sorted(floods):
+            customer = int(customers.directory.hashes(batch.slot[flood.row : flood.row + 1])[0])
+            if self._record_report(customer, flood.end):
+                hits.append(self._hit(batch, pair, victim, flood))
         self._forget(batch.newest_ms // MINUTE_MS)
         return hits
 
@@ -147,9 +161,10 @@ class Ddos(LogsOfRule):
         return (amounts[:, 0] > self.victim_limit) & enough
 
     def _add_victims(self, batch: Batch, pair: Rows, failed: Ints) -> Rows:
-        """Add failed flows to their victims' minutes; `row` is the position in `pair`.
+        """Add failed flows to their victims' minutes; `row` is then the position in `pair`.
 
-        A customer is counted for the victim by the flow that makes up their part.
+        A customer takes part, and is counted for the victim, once the own failed flows reach
+        `part`; those before that flow are added with it.
         """
         amount, total = pair.amount[failed, FAILED], pair.total[failed, FAILED]
         joined = (total >= self.part) & (total - amount < self.part)
@@ -162,8 +177,8 @@ class Ddos(LogsOfRule):
         group = victim.astype(np.uint64)
         return self.victims.add(failed, group, pair.minute[failed], amounts, needed)
 
-    def _taking_part(self, pair: Rows, victim: Rows) -> Iterator[Start]:
-        """The first flow of each customer with a part in it, once a victim is flooded."""
+    def _victim_floods(self, pair: Rows, victim: Rows) -> Iterator[Flood]:
+        """Of each customer who takes part, the first flow once the victim is flooded."""
         found: dict[tuple[int, int], list[int]] = {}
         flooded = np.flatnonzero(self.victims.is_hot(victim.total))
         minute, floor = victim.minute[flooded], victim.floor[flooded]
@@ -178,10 +193,10 @@ class Ddos(LogsOfRule):
         for (position, key), ends in sorted(found.items()):
             new = self.by_victim.note(key, sorted(ends))
             if new is not None:
-                yield Start(int(pair.row[position]), "victim", position, new)
+                yield Flood(int(pair.row[position]), "victim", position, new)
 
     def _since(self, victim: Rows, group: Hashes, minute: Ints) -> Ints:
-        """From which position on each victim's minute is flooded, shape (k,)."""
+        """Position from which on each victim's minute is flooded, shape (k,)."""
         distinct, inverse = np.unique(mix(group, minute), return_inverse=True)
         since = np.zeros(len(distinct), np.int64)
         for number in range(len(distinct)):
@@ -189,42 +204,42 @@ class Ddos(LogsOfRule):
             since[number] = self.victims.hot_since(victim, group[at], int(minute[at]))
         return since[inverse]
 
-    def _is_news(self, customer: int, end: int) -> bool:
-        """Whether nothing of the customer was reported in this window yet; it is from now on."""
+    def _record_report(self, customer: int, end: int) -> bool:
+        """Record that a window is reported; False if the customer has a report in it already."""
         reported = self.reported.setdefault(customer, [])
         if end in reported:
             return False
         reported.append(end)
         return True
 
-    def _hit(self, batch: Batch, pair: Rows, victim: Rows, start: Start) -> Hit:
-        row, position = start.row, start.position
+    def _hit(self, batch: Batch, pair: Rows, victim: Rows, flood: Flood) -> Hit:
+        row, position = flood.row, flood.position
         more: dict[str, Any] = {
-            "variant": start.variant,
+            "variant": flood.variant,
             "destination_address": batch.fields["destination_address_text"][row],
-            "minutes": self.watch.minutes(pair, position, start.end),
+            "minutes": self.watch.minutes(pair, position, flood.end),
         }
-        if start.variant == "source":
+        if flood.variant == "source":
             observed, limit, unit = self.watch.observed(pair, position)
         else:
             at = int(np.flatnonzero(victim.row == position)[0])
             observed, customers = victim.total[at].tolist()
-            limit, unit = self.victim_limit, "failed_flows_per_minute"
+            limit, unit = self.victim_limit, PART
             more |= {"customers": customers, "own_part": int(pair.total[position, FAILED])}
         return Hit(
             slot=int(batch.slot[row]),
             event_time_ms=int(batch.time_ms[row]),
             level="breach",
-            window=window_of(start.end),
+            window=window_of(flood.end),
             observed=observed,
             limit=limit,
-            unit=unit,
+            unit=unit.name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
 
     def _forget(self, newest: int) -> None:
-        """Drop what no flow that still counts can reach."""
+        """Drop the state of minutes that no flow in time can reach any more."""
         self.watch.forget(newest)
         floor = newest - self.watch.retained
         self.victims.cells.forget(floor - 1)
@@ -235,13 +250,13 @@ class Ddos(LogsOfRule):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the minutes that later ones took over since a row was written."""
+        """Empty the cells that stand for later minutes since a row was written."""
         self.watch.catch_up(columns, slots, written_ms)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The customer's latest flood that still takes late flows; others show nothing."""
+        """The customer's latest flood that is still remembered; nothing without a flood."""
         customer = int(customers.directory.hashes(np.array([slot]))[0])
         return [
             Standing(window=window_of(end), observed=1, limit=0, unit="floods")
@@ -249,18 +264,17 @@ class Ddos(LogsOfRule):
         ]
 
     def remember(self) -> Any:
-        """Floods that go on, the windows already reported, and what is not in pages or columns."""
-        return [
-            self.watch.remember(),
-            self.victims.cells.remember(),
-            list(self.by_victim.stretches.items()),
-            list(self.reported.items()),
-        ]
+        """A `DdosMemory`; the rest is in logs and columns."""
+        return DdosMemory(
+            by_source=self.watch.remember(),
+            victims=self.victims.cells.remember(),
+            by_victim=self.by_victim.stretches,
+            reported=self.reported,
+        )
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        watch, victims, stretches, reported = memory
-        self.watch.recall(watch)
-        self.victims.cells.recall(victims)
-        self.by_victim.stretches = dict(stretches)
-        self.reported = dict(reported)
+        kept = convert(memory, DdosMemory)
+        self.watch.recall(kept.by_source)
+        self.victims.cells.recall(kept.victims)
+        self.by_victim.stretches, self.reported = kept.by_victim, kept.reported

@@ -1,4 +1,4 @@
-"""A SIM in a SIM box or gateway: calls of many people through one card."""
+"""A SIM in a SIM box or gateway: many people call through one card."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -12,14 +12,14 @@ from detectors.kernels.bit_maps import ELEMENTS_MAX, distinct, words_of
 from detectors.rules.contract import Batch, Customers, Declaration, Standing
 from detectors.rules.families.scored_day import (
     OPEN_BACK,
+    Features,
     PerMille,
     ScoredDays,
     ScoredParameters,
-    Seen,
 )
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Positive
+from schemas.policy import LIVE, Positive, RuleParameters
 from schemas.records import Window
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints
@@ -34,10 +34,11 @@ SCORE = Unit(
 
 
 class GatewayParameters(ScoredParameters, kw_only=True, frozen=True):
-    """Below `calls_min` calls a day nobody is judged; each sign adds its weight to the score.
+    """A day is scored from `calls_min` calls on; each sign adds its weight to the score.
 
-    `ratio`: calls made to calls received, or more. `distinct_share`: distinct numbers called, per
-    mille of the calls, or more. `sims_min`: customers with the same device in a day, or more.
+    The signs hold from these values on. `ratio`: calls made for each call received.
+    `distinct_share`: distinct numbers called, per mille of the calls. `sims_min`: customers with
+    the same device in a day.
     """
 
     calls_min: Annotated[Positive, LIVE]
@@ -57,19 +58,19 @@ class Gateway(ScoredDays):
     What it catches: days with far more calls made than received (received ones that were not
     answered count too, if they have a record), to numbers called only once, from one cell, without
     any text, and several customers of this partition in one device (by the IMEI of the day's first
-    call that has one). Each sign that holds adds its weight; the day counts when the sum reaches
-    `score_min`.
+    call that has one). Each sign that holds adds its weight; the day is in breach when the sum
+    reaches `score_min`.
     What it misses: fewer calls a day; customers with a professional contract unless `applies_to`
     says "all"; SIMs of one box whose customers are in other partitions, so that `sims` is only a
-    lower bound; the use of data; hidden or rewritten caller ids; texts of days that the texts'
-    watermark has left behind by more than `retention_periods` days; a call that is taken back once
-    its day was judged still counts in the `sims` of others with the device.
-    Delay: the day's end plus `lateness_hours`, and until texts have passed the day too.
+    lower bound; the use of data; hidden or rewritten caller ids; texts of days that are more than
+    `retention_periods` days before the watermark of texts; a call that is taken back after its day
+    was scored still counts in the `sims` of others with the device.
+    Delay: the day's end plus `lateness_hours`, and until texts have closed the day too.
     False alarms: a call centre at home on a consumer contract. Of 9,000 generated customers
     (docs/CURVES.md, seeds 1 to 3) five were wrongly found, all of them among 120 volunteers who
-    call a club's members from home. Distinct numbers are estimated from
-    128 bits over the day's first 256 calls, with a standard error below a tenth; cells and devices
-    are compared by 16 and 32 bits of their hash.
+    call a club's members from home. Distinct numbers are estimated from 128 bits over the day's
+    first 256 calls, with a standard error below a tenth; cells and devices are compared by 16 and
+    32 bits of their hash.
 
     References
     ----------
@@ -93,10 +94,10 @@ class Gateway(ScoredDays):
         "voice": ("is_first_part", "is_originated", "other_party", "cell_id", "served_imei"),
         "sms": ("is_sent",),
     }
-    Parameters: ClassVar[type[GatewayParameters]] = GatewayParameters
+    Parameters: ClassVar[type[RuleParameters]] = GatewayParameters
 
     def rings_of(self, parameters: GatewayParameters) -> dict[str, list[PeriodColumns]]:
-        """Two days of calls, and for each day that calls may be behind whether there were texts."""
+        """Two days of calls, and texts of each day by which calls may be behind."""
         calls = {
             "made": "<u2",
             "received": "<u2",
@@ -137,20 +138,20 @@ class Gateway(ScoredDays):
 
     def candidates_of(
         self, columns: Mapping[str, NDArray], kind: str, day: int, customers: Customers
-    ) -> Iterator[tuple[int, list[int]]]:
-        """Who called enough to reach the score if they sent no texts."""
+    ) -> Iterator[tuple[int, Features]]:
+        """Customers whose calls reach the score if they sent no texts."""
         if kind != "voice":
             return
         made = self.calls.at(columns, day)["made"][: customers.directory.size]
         slots = np.flatnonzero(made >= self.parameters.calls_min)
         if self.parameters.applies_to == "consumer":
             slots = slots[~customers.is_professional(slots)]
-        for slot, seen in zip(slots.tolist(), self._seen(columns, day, slots), strict=True):
-            if sum(self._terms(seen, texts=0).values()) >= self.parameters.score_min:
-                yield slot, seen
+        for slot, features in zip(slots.tolist(), self._features(columns, day, slots), strict=True):
+            if sum(self._terms(features, texts=0).values()) >= self.parameters.score_min:
+                yield slot, features
 
-    def _seen(self, columns: Mapping[str, NDArray], day: int, slots: Ints) -> list[list[int]]:
-        """What the day's calls of each customer showed."""
+    def _features(self, columns: Mapping[str, NDArray], day: int, slots: Ints) -> list[Features]:
+        """The features of each customer's calls of a day."""
         of_day = self.calls.at(columns, day)
         made = of_day["made"][slots].astype(np.int64)
         sampled = np.minimum(made, ELEMENTS_MAX)
@@ -162,40 +163,45 @@ class Gateway(ScoredDays):
         if len(known):
             sims = customers[np.searchsorted(known, device[slots])]
         sims[device[slots] == 0] = 0
-        received = of_day["received"][slots]
-        seen = (made, received, np.minimum(called, sampled), sampled, one_place, sims)
-        return np.stack(seen, axis=1).astype(np.int64).tolist()
+        numbers = {
+            "calls": made,
+            "calls_received": of_day["received"][slots],
+            "distinct_called": np.minimum(called, sampled),
+            "distinct_of_calls": sampled,
+            "one_place": one_place,
+            "sims_in_partition": sims,
+        }
+        rows = np.stack([*numbers.values()], axis=1).astype(np.int64).tolist()
+        return [dict(zip(numbers, row, strict=True)) for row in rows]
 
-    def _terms(self, seen: list[int], texts: int) -> dict[str, int]:
+    def _terms(self, calls: Features, texts: int) -> dict[str, int]:
         """What each sign adds to the score."""
-        made, received, called, sampled, one_place, sims = seen
         policy = self.parameters
+        distinct_min = policy.distinct_share * calls["distinct_of_calls"]
         signs = {
-            "ratio": (made >= policy.ratio * received, policy.weight_ratio),
-            "distinct": (
-                called * 1000 >= policy.distinct_share * sampled,
-                policy.weight_distinct,
+            "ratio": (
+                calls["calls"] >= policy.ratio * calls["calls_received"],
+                policy.weight_ratio,
             ),
-            "one_place": (one_place, policy.weight_one_place),
+            "distinct": (calls["distinct_called"] * 1000 >= distinct_min, policy.weight_distinct),
+            "one_place": (calls["one_place"], policy.weight_one_place),
             "voice_only": (texts == 0, policy.weight_voice_only),
-            "sims": (sims >= policy.sims_min, policy.weight_sims),
+            "sims": (calls["sims_in_partition"] >= policy.sims_min, policy.weight_sims),
         }
         return {name: weight if holds else 0 for name, (holds, weight) in signs.items()}
 
     def score(
-        self, columns: Mapping[str, NDArray], day: int, slot: int, seen: Seen
+        self, columns: Mapping[str, NDArray], day: int, slot: int, features: Mapping[str, Features]
     ) -> tuple[int, dict[str, Any]]:
-        """The sum of what each sign adds, texts included."""
+        """The sum of what the signs of calls and texts add."""
         texts = int(self.texts.at(columns, day)["sent"][slot]) if self.texts.holds(day) else 0
-        terms = self._terms(seen["voice"], texts)
-        made, received, called, sampled, one_place, sims = seen["voice"]
+        calls = dict(features["voice"])
+        terms = self._terms(calls, texts)
+        one_place, sims = bool(calls.pop("one_place")), calls.pop("sims_in_partition")
         return min(1000, sum(terms.values())), {
             "terms": terms,
-            "calls": made,
-            "calls_received": received,
-            "distinct_called": called,
-            "distinct_of_calls": sampled,
-            "one_place": bool(one_place),
+            **calls,
+            "one_place": one_place,
             "texts": texts,
             "sims_in_partition": sims,
         }
@@ -203,22 +209,22 @@ class Gateway(ScoredDays):
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The newest day's score so far; below `calls_min` calls it is zero."""
+        """The newest day's score so far; zero below `calls_min` calls."""
         day = self.calls.ring.newest
         if day < 0:
             return []
-        (seen,) = self._seen(columns, day, np.array([slot]))
-        score, _ = self.score(columns, day, slot, {"voice": seen})
+        (calls,) = self._features(columns, day, np.array([slot]))
+        score, _ = self.score(columns, day, slot, {"voice": calls})
         start_ms, end_ms = self.days.bounds(day)
         window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
-        observed = score if seen[0] >= self.parameters.calls_min else 0
-        unit = f"{self.name} per mille"
+        observed = score if calls["calls"] >= self.parameters.calls_min else 0
+        unit = SCORE.name
         limit = self.parameters.score_min
         return [Standing(window=window, observed=observed, limit=limit, unit=unit)]
 
 
 def _keep_first(cells: NDArray, slot: Ints, place: Ints, hashes: NDArray[np.uint64]) -> None:
-    """Have each cell that is still empty take the first of its rows, as 32 bits."""
+    """Store in each cell that is still empty 32 bits of the first row with a hash."""
     mark = (hashes >> np.uint64(32)).astype(np.int64)
     rows = np.flatnonzero((hashes != 0) & (cells[slot, place] == 0))
     _, first = np.unique(slot[rows] * cells.shape[1] + place[rows], return_index=True)

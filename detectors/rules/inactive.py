@@ -6,13 +6,13 @@ from datetime import date, timedelta
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels import scatter
 from detectors.kernels.running import running_maxima
 from detectors.periods.calendar import FIRST_YEAR, Calendar, calendar
-from detectors.periods.closing import PeriodCloser
+from detectors.periods.closing import ClosedPeriods, PeriodCloser
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput, Standing
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
@@ -22,20 +22,18 @@ from schemas.records import Window
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import HOUR_MS, Ints, Mask
 
-UNIT = "months without use"
-
 FIRST, LAST = 0, 1
-"""The cells of a kind: days of the first and of the last use, zero for none."""
+"""The two cells of a kind: day of the first use and of the last use, zero for none."""
 
 GAPS_MAX = 100_000
-"""Customers' silences in one kind that may end before the other kinds come as far."""
+"""Customers and kinds for which ended silences are kept until all other kinds have come as far."""
 
 
 IDLE = Unit("months without use", "no use at all for {observed} months")
 
 
 class InactiveParameters(RuleParameters, kw_only=True, frozen=True):
-    """`months` without use, in calendar months from the day after the last use.
+    """`months` without use are reported: calendar months from the day after the last use.
 
     A day closes when the watermark is `lateness_hours` past its end.
     """
@@ -44,10 +42,25 @@ class InactiveParameters(RuleParameters, kw_only=True, frozen=True):
     lateness_hours: Annotated[int, Meta(ge=0, le=14 * 24)]
 
 
-class Gaps:
-    """Silences of one kind that were long enough and are over, while other kinds lag behind.
+class KindGaps(Struct, frozen=True):
+    """The silences of a customer in one kind, each as the days of use before and after it."""
 
-    Each is a pair of days of use with none between them, by customer and kind.
+    customer: bytes
+    kind: str
+    gaps: list[tuple[int, int]]
+
+
+class InactiveMemory(Struct, frozen=True):
+    """Which days are closed, and the silences that have ended."""
+
+    closing: ClosedPeriods
+    gaps: list[KindGaps]
+
+
+class Gaps:
+    """Long silences in one kind that have ended; kept while other kinds lag behind.
+
+    Each is a pair of days of use with no use between them, by customer and kind.
     """
 
     def __init__(self, last_silent_day: Ints) -> None:
@@ -55,11 +68,11 @@ class Gaps:
         self.of: dict[tuple[bytes, str], list[tuple[int, int]]] = {}
 
     def is_long(self, used: Ints | int, again: Ints | int) -> Mask:
-        """Whether no use between two days of use is a silence of the months asked for."""
+        """Whether the silence between two days of use lasts at least the policy's months."""
         return again > self.last_silent_day[used + 1]
 
     def add(self, customer: bytes, kind: str, used: int, day: int) -> None:
-        """Take in a use on `day`, where `used` is the latest one before in order of coming."""
+        """Add a use on `day`; `used` is the latest day of use among the events that came before."""
         held = self.of.pop((customer, kind), [])
         if day > used:
             held.append((used, day))
@@ -71,7 +84,7 @@ class Gaps:
             self.of = {key: self.of[key] for key in newest}
 
     def forget(self, closed: int) -> None:
-        """Let go of the silences that ended when this day was closed."""
+        """Drop the silences that ended by the day `closed`, which all kinds have closed."""
         kept = ((k, [gap for gap in gaps if gap[1] > closed]) for k, gaps in self.of.items())
         self.of = {key: gaps for key, gaps in kept if gaps}
 
@@ -80,14 +93,16 @@ class Inactive(ClosingRuleBase):
     """Report the customer who used nothing for twelve months, and the use that ends such a silence.
 
     What it catches: silence in every kind of event, of customers who were announced or seen, from
-    the day after the last use on; of those who never used anything, from `valid_from_ms` on, but
-    not from before the partition's first event. Received calls and messages are use, too; of
-    storage only snapshots that say something was written are. The first use after it clears it.
-    What it misses: contracts that have ended; use that was taken back by a correction still was
-    use; a prepaid card that is used but not reloaded; past 100,000 customers of a partition who
-    are silent in one kind while another lags behind, those whose silence ended first.
-    Delay: the lateness, and until every kind has passed the day. A kind of which nothing ever came
-    holds all back until the clock closes it (`idle_close_minutes`) or the input ends.
+    the day after the last use on. For customers who never used anything it begins with
+    `valid_from_ms`, but not before the partition's first event. Received calls and messages are
+    use, too; a storage snapshot is use only if it says that something was written. The first use
+    after a silence clears it.
+    What it misses: contracts that have ended; use that was taken back by a correction still counts
+    as use; a prepaid card that is used but not reloaded. If more than 100,000 customers of a
+    partition are silent in one kind while another kind lags behind, the silences that ended first
+    are lost.
+    Delay: the lateness, and until every kind has closed the day. A kind without any event delays
+    all until the clock closes it (`idle_close_minutes`) or the input ends.
     False alarms: a customer whose records of one kind never came. Of 400 generated customers (420
     days, seed 4) nobody was wrongly found; no real data was at hand.
 
@@ -107,7 +122,7 @@ class Inactive(ClosingRuleBase):
     )
     reads: ClassVar[tuple[str, ...]] = ("sms", "voice", "data", "flow", "storage", "stream")
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[InactiveParameters]] = InactiveParameters
+    Parameters: ClassVar[type[RuleParameters]] = InactiveParameters
 
     def __init__(self, parameters: InactiveParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -122,7 +137,7 @@ class Inactive(ClosingRuleBase):
         return self.days.period_of(time_ms) > self.closing.last(watermark_ms)
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Note the days of first and last use; silence is only known once days are closed."""
+        """Update the days of first and last use; silence is only known once days are closed."""
         if batch.kind not in self.closing.began:
             self.closing.begin(batch.kind, batch.watermark_ms)
         cells = columns[_cells(batch.kind)]
@@ -130,13 +145,13 @@ class Inactive(ClosingRuleBase):
         if batch.kind == "storage":
             counts &= batch.fields["written_bytes"] > 0
         day = self.days.period_of(batch.time_ms)
-        # Nearly always the customer has been seen on this day before.
+        # Nearly always this is the customer's last day of use already.
         row = np.flatnonzero(counts & (day != cells[batch.slot, LAST]))
         if len(row) == 0:
             return []
         slot, day = batch.slot[row], day[row]
         used = running_maxima(slot, day, cells[slot, LAST].astype(np.int64))
-        self._note_gaps(batch.kind, slot, day, used, customers)
+        self._record_gaps(batch.kind, slot, day, used, customers)
         unseen = slot[cells[slot, FIRST] == 0]
         cells[unseen, FIRST] = np.iinfo(cells.dtype).max
         flat, at = scatter.in_one_row(cells, slot, FIRST)
@@ -144,27 +159,27 @@ class Inactive(ClosingRuleBase):
         scatter.raise_to(cells, slot, LAST, day)
         return []
 
-    def _note_gaps(
+    def _record_gaps(
         self, kind: str, slot: Ints, day: Ints, used: Ints, customers: Customers
     ) -> None:
-        """Remember the long silences that these uses end or, when they come late, divide."""
-        to_note = (used > 0) & self.gaps.is_long(used, day)
+        """Record the long silences that these uses end or, if they come late, divide."""
+        matters = (used > 0) & self.gaps.is_long(used, day)
         known = [customer for customer, of_kind in self.gaps.of if of_kind == kind]
-        if not known and not to_note.any():
+        if not known and not matters.any():
             return
-        silent = np.r_[slot[to_note], customers.directory.find(known)] if known else slot[to_note]
-        to_note |= (day < used) & np.isin(slot, silent)
-        for at in np.flatnonzero(to_note).tolist():
+        silent = np.r_[slot[matters], customers.directory.find(known)] if known else slot[matters]
+        matters |= (day < used) & np.isin(slot, silent)
+        for at in np.flatnonzero(matters).tolist():
             customer = customers.directory.name(int(slot[at]))
             self.gaps.add(customer, kind, int(used[at]), int(day[at]))
 
     def close_periods(
-        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """Whose silence has lasted for the months with the days closed now, and whose is over."""
-        # The silences that last for the months with one of these days began on one of those.
-        first = int(np.searchsorted(self.last_silent_day, days.start, side="left"))
-        last = int(np.searchsorted(self.last_silent_day, days.stop - 1, side="right")) - 1
+        """Report the customers whose silence reaches the months, and clear those who used again."""
+        # The silences that reach the months on one of these days began on days `first` to `last`.
+        first = int(np.searchsorted(self.last_silent_day, periods.start, side="left"))
+        last = int(np.searchsorted(self.last_silent_day, periods.stop - 1, side="right")) - 1
         hits = []
         begun = {*self._after_use(columns, first, last, customers)}
         begun.update(self._never_used(columns, first, last, customers))
@@ -173,16 +188,16 @@ class Inactive(ClosingRuleBase):
             uses = self._uses_before(columns, slot, start, end, customers)
             if uses is not None:
                 hits.append(self._hit(slot, start, uses))
-        for slot, day in {*self._used_on(columns, days, customers)}:
+        for slot, day in {*self._used_on(columns, periods, customers)}:
             hits += self._cleared(columns, slot, day, customers)
-        self.gaps.forget(days.stop - 1)
+        self.gaps.forget(periods.stop - 1)
         name = customers.directory.name
         return RuleOutput(hits=tuple(sorted(hits, key=lambda h: (h.event_time_ms, name(h.slot)))))
 
     def _after_use(
         self, columns: Mapping[str, NDArray], first: int, last: int, customers: Customers
     ) -> Iterator[tuple[int, int]]:
-        """Customers and days on which they began to be silent in some kind, if not in all."""
+        """Customers, and days on which they fell silent in one kind; other kinds may show use."""
         size = customers.directory.size
         with_gaps = customers.directory.find([customer for customer, _ in self.gaps.of] or [b""])
         for kind in self.reads:
@@ -198,7 +213,7 @@ class Inactive(ClosingRuleBase):
                 yield from ((int(slot[0]), start) for start in starts if first <= start <= last)
 
     def _is_quiet(self, columns: Mapping[str, NDArray], slot: Ints, start: Ints) -> Mask:
-        """Whether no kind's first or last use says that a silence is none, shape (n,)."""
+        """Whether no kind's first or last use lies in a silence that starts so, shape (n,)."""
         end = self.last_silent_day[start]
         quiet = np.ones(len(slot), bool)
         for kind in self.reads:
@@ -209,7 +224,7 @@ class Inactive(ClosingRuleBase):
     def _never_used(
         self, columns: Mapping[str, NDArray], first: int, last: int, customers: Customers
     ) -> Iterator[tuple[int, int]]:
-        """Announced customers without any use, and the days from which on they could have used."""
+        """Announced customers without any use, and the first day on which each could have used."""
         if not self.closing.began:
             return
         slot = np.arange(customers.directory.size)
@@ -226,10 +241,10 @@ class Inactive(ClosingRuleBase):
     def _used_on(
         self, columns: Mapping[str, NDArray], days: range, customers: Customers
     ) -> Iterator[tuple[int, int]]:
-        """Customers and days of use, of these, on which a long silence may have ended."""
+        """Customers, and those of these days on which a use may have ended a long silence."""
         if not self.closing.began:
             return
-        # Before this day none can have been long.
+        # Before this day no silence can have been long.
         first = int(self.last_silent_day[min(self.closing.began.values()) + 1]) + 1
         days = range(max(first, days.start), days.stop)
         if not days:
@@ -246,7 +261,7 @@ class Inactive(ClosingRuleBase):
             yield from ((slot, again) for _, again in gaps if again in days)
 
     def _may_end_silence(self, columns: Mapping[str, NDArray], slot: Ints, day: Ints) -> Mask:
-        """Whether every kind's last use, if there is any, is long before each day, shape (n,)."""
+        """Whether every kind's last use before each day, if any, is long ago, shape (n,)."""
         may_end = np.ones(len(slot), bool)
         for kind in self.reads:
             first, last = columns[_cells(kind)][slot].astype(np.int64).T
@@ -264,15 +279,15 @@ class Inactive(ClosingRuleBase):
     ) -> dict[str, int] | None:
         """Day of the last use of each kind before a day.
 
-        None if some kind was used on that day or later, in a stretch without a long silence that
-        began by `end`.
+        None if one kind was used on that day or later, in a stretch of use that began by `end` and
+        has no long silence in it.
         """
         customer = customers.directory.name(slot)
         uses = {}
         for kind in self.reads:
             first, last = columns[_cells(kind)][slot].tolist()
             gaps = self.gaps.of.get((customer, kind), [])
-            # From one of these days of use to the next there is no long silence.
+            # Each pair of these days is a stretch of use without a long silence.
             days = [first, *(used for gap in gaps for used in gap), last]
             for since, until in zip(days[::2], days[1::2], strict=True):
                 if until < day:
@@ -284,7 +299,7 @@ class Inactive(ClosingRuleBase):
     def _cleared(
         self, columns: Mapping[str, NDArray], slot: int, day: int, customers: Customers
     ) -> Iterator[Hit]:
-        """The end of a customer's silence, if it was long and nothing was used before that day."""
+        """Clear a customer's silence that ends on a day, if it was long and in every kind."""
         at, uses = np.array([slot]), self._uses_before(columns, slot, day, day - 1, customers)
         if uses is None:
             return
@@ -311,7 +326,7 @@ class Inactive(ClosingRuleBase):
 
     def _hit(self, slot: int, start: int, uses: Mapping[str, int]) -> Hit:
         ended_ms = self.days.bounds(int(self.last_silent_day[start]))[1]
-        # Whoever never used anything is silent from the partition's beginning on.
+        # The evidence of a customer without any use is the input since the partition's beginning.
         before = start - 1 if uses else min(self.closing.began.values())
         return Hit(
             slot=slot,
@@ -320,7 +335,7 @@ class Inactive(ClosingRuleBase):
             window=Window(kind="state", start_ms=self.days.bounds(start)[0], end_ms=None),
             observed=self.parameters.months,
             limit=self.parameters.months,
-            unit=UNIT,
+            unit=IDLE.name,
             offset=None,
             evidence={
                 "last_use_ms": {kind: self.days.bounds(day)[0] for kind, day in uses.items()}
@@ -331,12 +346,12 @@ class Inactive(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Nothing to do: a day of use stays one."""
+        """Nothing to do: days of use do not change with time."""
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The whole months since the last use, as far as days are closed; nothing without use."""
+        """Whole months without use up to the last closed day; nothing if there never was use."""
         start = max(int(columns[_cells(kind)][slot, LAST]) for kind in self.reads) + 1
         if start == 1:
             return []
@@ -345,29 +360,26 @@ class Inactive(ClosingRuleBase):
                 window=Window(kind="state", start_ms=self.days.bounds(start)[0], end_ms=None),
                 observed=max(0, whole_months(start, self.closing.closed + 1)),
                 limit=self.parameters.months,
-                unit=UNIT,
+                unit=IDLE.name,
             )
         ]
 
     def remember(self) -> Any:
-        """The last closed day, where the kinds began, and the silences that are over."""
-        gaps = [[customer, kind, days] for (customer, kind), days in self.gaps.of.items()]
-        return [self.closing.remember(), gaps]
+        """An `InactiveMemory`; the days of use are in the columns."""
+        gaps = [KindGaps(customer, kind, gaps) for (customer, kind), gaps in self.gaps.of.items()]
+        return InactiveMemory(self.closing.remember(), gaps)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        closing, gaps = memory
-        self.closing.recall(closing)
-        self.gaps.of = {
-            (customer, kind): [(used, again) for used, again in days]
-            for customer, kind, days in gaps
-        }
+        kept = convert(memory, InactiveMemory)
+        self.closing.recall(kept.closing)
+        self.gaps.of = {(each.customer, each.kind): each.gaps for each in kept.gaps}
 
 
 def last_silent_days(days: Calendar, months: int) -> Ints:
-    """The day with which a silence that begins on each day has lasted for the months, (days,).
+    """Last day of the months of silence that begin on each day, shape (days,).
 
-    One from the 16th ends before the 16th; where a month is too short, before its last day.
+    Months from the 16th end with a 15th; where a month is too short, the day before its last day.
 
     Examples
     --------
@@ -384,7 +396,7 @@ def last_silent_days(days: Calendar, months: int) -> Ints:
 
 
 def whole_months(start: int, end: int) -> int:
-    """Whole calendar months between two days; a month's last day stands for those it lacks."""
+    """Whole calendar months between two days; a short month's last day stands for days 29 to 31."""
     one, other = (date(FIRST_YEAR, 1, 1) + timedelta(days=day) for day in (start, end))
     months = 12 * (other.year - one.year) + other.month - one.month
     is_last = (other + timedelta(days=1)).day == 1
@@ -392,10 +404,11 @@ def whole_months(start: int, end: int) -> int:
 
 
 def _cells(kind: str) -> str:
+    """Name of a kind's column."""
     return f"inactive_{kind}"
 
 
 def _divided(gap: tuple[int, int], day: int) -> list[tuple[int, int]]:
-    """A silence, or the two that a use within it makes of it."""
+    """The silence, or the two parts into which a use on a day within it divides it."""
     used, again = gap
     return [(used, day), (day, again)] if used < day < again else [gap]

@@ -1,10 +1,10 @@
-"""A connection with no human in it: a machine that talks to a machine."""
+"""A card without a human user: a machine that talks to a machine."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels import sameness, scatter
@@ -14,20 +14,21 @@ from detectors.periods.regular import Regularly
 from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.rules.families.scored_day import (
     OPEN_BACK,
+    Features,
     PerMille,
     ScoredDays,
+    ScoredMemory,
     ScoredParameters,
-    Seen,
 )
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Window
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints, Mask
 
 GAPS_MAX = 65_535
-"""Gaps of a kind's day that are looked at; later ones change nothing."""
+"""Gaps of a day that are counted, by kind; further ones change nothing."""
 
 NIGHT_HOURS, DAY_HOURS = 6, 18
 SIZE_BINS = LogBins(4)
@@ -35,7 +36,7 @@ SIZE_BINS_APART = 1
 CELL_MAX = 255
 
 PRESENT, INTERVALS, SAME, RHYTHM = 1, 2, 4, 8
-"""What is kept of a kind's day once it is closed: whether it was used, and how it looked."""
+"""Bits that are kept of a day by kind: whether the kind was used, and the signs that hold."""
 
 
 SCORE = Unit(
@@ -48,13 +49,13 @@ SCORE = Unit(
 
 
 class MachineParameters(ScoredParameters, kw_only=True, frozen=True):
-    """Each sign adds its weight to the score of a kind of event; the lowest score of all counts.
+    """Each sign adds its weight to the score of a kind of event; the lowest kind's score counts.
 
-    `gaps_min`: gaps between events of a kind in a day without which no interval is judged.
+    `gaps_min`: gaps between events of a kind in a day from which on intervals are compared.
     `variation_percent`: highest coefficient of variation of the gaps that is near-constant.
     `rhythm_spread`: most that the shares of night and day hours with use may differ, per mille.
-    `human_gaps_min`: a kind with fewer gaps in a day says nothing about who uses the card.
-    `regular_periods` of the last `regular_window` days are "regularly".
+    `human_gaps_min`: a kind with fewer gaps in a day is taken for unused.
+    `regular_periods` of the last `regular_window` days in breach are "regularly".
     """
 
     gaps_min: Annotated[int, Meta(ge=2), LIVE]
@@ -68,7 +69,7 @@ class MachineParameters(ScoredParameters, kw_only=True, frozen=True):
     regular_window: Positive
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse parameters that contradict each other."""
         super().__post_init__()
         if self.gaps_min < self.human_gaps_min:
             raise ValueError("`gaps_min` can't be less than `human_gaps_min`")
@@ -76,25 +77,32 @@ class MachineParameters(ScoredParameters, kw_only=True, frozen=True):
             raise ValueError("`regular_periods` can't be more than `regular_window`")
 
 
-class Machine(ScoredDays):
-    """Score a customer's local day by how little of a human shows in it, kind by kind.
+class MachineMemory(Struct, frozen=True):
+    """What is remembered of all days, and scores of the latest breaches by customer and day."""
 
-    The gaps between a kind's events of a day are near-constant (`INTERVALS`); all are of one size
-    within a factor of 1.5, or with one other party (`SAME`); and the hours of the night are used as
-    much as those of the day (`RHYTHM`: shares of the hours 0 to 6 and 6 to 24 since midnight). What
-    the customer uses in two ways is judged by the more human one.
+    days: ScoredMemory
+    breaches: dict[str, dict[int, int]]
+
+
+class Machine(ScoredDays):
+    """Score a customer's local day by the signs of a machine, for each kind of event.
+
+    `INTERVALS`: the gaps between the events of a day are near-constant. `SAME`: all events have one
+    size within a factor of 1.5, or one other party. `RHYTHM`: the hours of the night are used as
+    much as those of the day (shares of the hours 0 to 6 and 6 to 24 since midnight). The lowest
+    score of the kinds counts: one human way of use is enough.
+
     What it catches: meters, alarms and trackers that report all day and night, the days on which
     they do, and the days that make it "regularly".
     What it misses: machines with random pauses, or that report fewer than `gaps_min` times a day;
-    those whose card is also used by people; customers with a professional contract unless
-    `applies_to` says "all"; kinds that have left the others behind by more than `retention_periods`
-    days are taken for unused.
-    Delay: the day's end plus `lateness_hours`, and until every kind has passed the day.
+    those whose card people use, too; customers with a professional contract unless `applies_to`
+    says "all". A kind that is more than `retention_periods` days ahead of the others is taken for
+    unused.
+    Delay: the day's end plus `lateness_hours`, and until every kind has closed the day.
     False alarms: a phone that nobody touches and that only keeps its connection alive: of 9,000
     generated customers (docs/CURVES.md, seeds 1 to 3) four, all of them among 120 idle tablets;
     none of 579 students of the Copenhagen Networks Study. Received calls and texts don't count.
-    Gaps are in whole seconds and only between events that come in rising order: a late one leaves
-    them alone.
+    Gaps are in whole seconds, and only between events in rising order: a late event changes none.
 
     References
     ----------
@@ -117,7 +125,7 @@ class Machine(ScoredDays):
         "sms": ("is_sent", "recipient"),
         "voice": ("is_originated", "is_first_part", "other_party", "duration_ms"),
     }
-    Parameters: ClassVar[type[MachineParameters]] = MachineParameters
+    Parameters: ClassVar[type[RuleParameters]] = MachineParameters
 
     def __init__(self, parameters: MachineParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
@@ -134,7 +142,7 @@ class Machine(ScoredDays):
         return min(1000, sum(weight for sign, weight in weights if signs & sign))
 
     def rings_of(self, parameters: MachineParameters) -> dict[str, list[PeriodColumns]]:
-        """Two days of sums, and what was seen for each day that a kind may be ahead."""
+        """Two days of sums, and signs of each day by which a kind may be ahead."""
         sums = {"gaps": "<u2", "span_s": "<u4", "squares": "<u8", "last_s": "<u4", "hours": "<u4"}
         party, sizes = {"party": "<u2"}, {"smallest": "<u1", "largest": "<u1"}
         own = {"data": sizes, "sms": party, "voice": party | sizes}
@@ -150,7 +158,7 @@ class Machine(ScoredDays):
     # -- events ---------------------------------------------------------------------------------
 
     def count(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, day: Ints) -> None:
-        """Add events to their days, and see again what these days look like."""
+        """Add events to the sums of their days, and update the signs of these days."""
         counts = _is_use(batch)[row]
         row, day = row[counts], day[counts]
         if len(row) == 0:
@@ -169,27 +177,27 @@ class Machine(ScoredDays):
             size = batch.fields["bytes" if kind == "data" else "duration_ms"][row]
             in_bin = SIZE_BINS.of(size)
             scatter.raise_to(cells["largest"], slot, place, in_bin)
-            # Turned round, so that zero is where every cell begins.
+            # Counted down from the highest bin, as cells begin at zero and only rise.
             scatter.raise_to(cells["smallest"], slot, place, CELL_MAX - in_bin)
         group = distinct_values(day * len(cells["hours"]) + slot)
         day, slot = group // len(cells["hours"]), group % len(cells["hours"])
-        seen = {name: column[slot, day % ring.width] for name, column in cells.items()}
+        sums = {name: column[slot, day % ring.width] for name, column in cells.items()}
         signs = self.signs[kind]
-        signs.of(columns)["signs"][slot, day % signs.ring.width] = self._signs(kind, seen)
+        signs.of(columns)["signs"][slot, day % signs.ring.width] = self._signs(sums)
 
-    def _signs(self, kind: str, seen: Mapping[str, NDArray]) -> Ints:
-        """What each row of a kind's cells shows, shape (n,)."""
+    def _signs(self, sums: Mapping[str, NDArray]) -> Ints:
+        """Bits of the signs that hold for each day's sums, shape (n,)."""
         policy = self.parameters
-        gaps = seen["gaps"].astype(np.int64)
-        intervals = (gaps >= policy.gaps_min) & _is_steady(seen, policy.variation_percent)
+        gaps = sums["gaps"].astype(np.int64)
+        intervals = (gaps >= policy.gaps_min) & _is_steady(sums, policy.variation_percent)
         same = np.zeros(len(gaps), bool)
-        if "party" in seen:
-            same |= seen["party"] > sameness.SEVERAL
-        if "largest" in seen:
-            largest, smallest = seen["largest"].astype(np.int64), CELL_MAX - seen["smallest"]
+        if "party" in sums:
+            same |= sums["party"] > sameness.SEVERAL
+        if "largest" in sums:
+            largest, smallest = sums["largest"].astype(np.int64), CELL_MAX - sums["smallest"]
             same |= largest - smallest <= SIZE_BINS_APART
-        night = np.bitwise_count(seen["hours"] & np.uint32(2**NIGHT_HOURS - 1)).astype(np.int64)
-        day = np.bitwise_count(seen["hours"] >> np.uint32(NIGHT_HOURS)).astype(np.int64)
+        night = np.bitwise_count(sums["hours"] & np.uint32(2**NIGHT_HOURS - 1)).astype(np.int64)
+        day = np.bitwise_count(sums["hours"] >> np.uint32(NIGHT_HOURS)).astype(np.int64)
         apart = np.abs(night * DAY_HOURS - day * NIGHT_HOURS) * 1000
         rhythm = (night > 0) & (apart <= policy.rhythm_spread * NIGHT_HOURS * DAY_HOURS)
         signs = np.where(gaps >= policy.human_gaps_min, PRESENT, 0)
@@ -199,40 +207,39 @@ class Machine(ScoredDays):
 
     def candidates_of(
         self, columns: Mapping[str, NDArray], kind: str, day: int, customers: Customers
-    ) -> Iterator[tuple[int, list[int]]]:
-        """Whose use of this kind reaches the score by itself."""
+    ) -> Iterator[tuple[int, Features]]:
+        """Customers whose use of this kind alone reaches the score."""
         signs = self.signs[kind].at(columns, day)["signs"][: customers.directory.size]
         reached = (signs & PRESENT != 0) & (self.scores[signs] >= self.parameters.score_min)
         slots = np.flatnonzero(reached)
         if self.parameters.applies_to == "consumer":
             slots = slots[~customers.is_professional(slots)]
         cells = self.counted[kind].at(columns, day)
-        names = ("gaps", "span_s", "squares", "hours")
-        kept = [signs[slots], *(cells[name][slots] for name in names)]
-        seen = np.stack(kept, axis=1).astype(np.int64).tolist()
-        yield from zip(slots.tolist(), seen, strict=True)
+        sums = [cells[name][slots] for name in ("gaps", "span_s", "squares", "hours")]
+        rows = np.stack([signs[slots], *sums], axis=1).astype(np.int64).tolist()
+        names = ("signs", "gaps", "gaps_sum_s", "gaps_squares_sum", "hours")
+        for slot, row in zip(slots.tolist(), rows, strict=True):
+            yield slot, dict(zip(names, row, strict=True))
 
     def score(
-        self, columns: Mapping[str, NDArray], day: int, slot: int, seen: Seen
+        self, columns: Mapping[str, NDArray], day: int, slot: int, features: Mapping[str, Features]
     ) -> tuple[int, dict[str, Any]]:
         """The lowest score of the kinds that were used."""
         evidence = {}
         for kind in self.reads:
-            if kind in seen:
-                signs, gaps, span_s, squares, hours = seen[kind]
-                evidence[kind] = self._told(signs) | {
-                    "gaps": gaps,
-                    "gaps_sum_s": span_s,
-                    "gaps_squares_sum": squares,
-                    "hours_with_use": [hour for hour in range(24) if hours >> hour & 1],
-                }
+            if kind in features:
+                sums = dict(features[kind])
+                signs, hours = sums.pop("signs"), sums.pop("hours")
+                with_use = [hour for hour in range(24) if hours >> hour & 1]
+                evidence[kind] = self._described(signs) | sums | {"hours_with_use": with_use}
             elif self.signs[kind].holds(day):
                 signs = int(self.signs[kind].at(columns, day)["signs"][slot])
                 if signs & PRESENT:
-                    evidence[kind] = self._told(signs)
-        return min(told["score"] for told in evidence.values()), {"kinds": evidence}
+                    evidence[kind] = self._described(signs)
+        return min(of_kind["score"] for of_kind in evidence.values()), {"kinds": evidence}
 
-    def _told(self, signs: int) -> dict[str, Any]:
+    def _described(self, signs: int) -> dict[str, Any]:
+        """The score of a kind's signs, and the signs by name."""
         return {
             "score": int(self.scores[signs]),
             "near_constant_intervals": bool(signs & INTERVALS),
@@ -243,7 +250,7 @@ class Machine(ScoredDays):
     def hits(
         self, name: str, slot: int, day: int, score: int, evidence: dict[str, Any]
     ) -> list[Hit]:
-        """The breach, and whether it makes the day regular."""
+        """The breach, and a hit for each day that it makes regular."""
         breaches = self.breaches.setdefault(name, {})
         breaches[day] = score
         hits = [self.hit(slot, "breach", day, day, score, evidence)]
@@ -260,8 +267,8 @@ class Machine(ScoredDays):
             self.breaches.pop(name, None)
 
     def forget(self) -> None:
-        """Drop the breaches that no later day can be regular with."""
-        first = self.judged - self.regularly.window + 2
+        """Drop the breaches that can't make a later day regular any more."""
+        first = self.scored - self.regularly.window + 2
         kept = (
             (name, {day: score for day, score in days.items() if day >= first})
             for name, days in self.breaches.items()
@@ -277,29 +284,28 @@ class Machine(ScoredDays):
         day = max(ring.ring.newest for ring in self.signs.values())
         if day < 0:
             return []
-        held = [
+        of_day = [
             ring.at(columns, day)["signs"][slot] for ring in self.signs.values() if ring.holds(day)
         ]
-        scores = [int(self.scores[signs]) for signs in held if signs & PRESENT]
+        scores = [int(self.scores[signs]) for signs in of_day if signs & PRESENT]
         start_ms, end_ms = self.days.bounds(day)
         window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
-        unit, limit = f"{self.name} per mille", self.parameters.score_min
+        unit, limit = SCORE.name, self.parameters.score_min
         return [Standing(window=window, observed=min(scores, default=0), limit=limit, unit=unit)]
 
     def remember(self) -> Any:
-        """Besides the candidates, the latest breaches by customer."""
-        breaches = [[name, list(days.items())] for name, days in self.breaches.items()]
-        return [super().remember(), breaches]
+        """A `MachineMemory`; the sums and signs are in the columns."""
+        return MachineMemory(super().remember(), self.breaches)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        scored, breaches = memory
-        super().recall(scored)
-        self.breaches = {name: dict(days) for name, days in breaches}
+        kept = convert(memory, MachineMemory)
+        super().recall(kept.days)
+        self.breaches = kept.breaches
 
 
 def _is_use(batch: Batch) -> Mask:
-    """What the customer did, once each: not what came in, nor a call's later records."""
+    """Whether each event is use by the customer: not received, and a call's first record only."""
     if batch.kind == "sms":
         return batch.fields["is_sent"]
     if batch.kind == "voice":
@@ -308,9 +314,9 @@ def _is_use(batch: Batch) -> Mask:
 
 
 def _count_gaps(cells: Mapping[str, NDArray], slot: Ints, place: Ints, second: Ints) -> None:
-    """Add the gaps between rising events of each cell: how many, their sum and their squares'."""
+    """Add the gaps between rising events to each cell: their number, sum, and sum of squares."""
     group = slot * cells["gaps"].shape[1] + place
-    # One more than the second since midnight, so that zero is where every cell begins.
+    # A cell begins at zero, which means no event yet: so it keeps the second plus one.
     last = running_maxima(group, second + 1, cells["last_s"][slot, place].astype(np.int64))
     scatter.raise_to(cells["last_s"], slot, place, second + 1)
     rises = np.flatnonzero((last > 0) & (second + 1 >= last))
@@ -323,10 +329,11 @@ def _count_gaps(cells: Mapping[str, NDArray], slot: Ints, place: Ints, second: I
     scatter.add(cells["squares"], slot, place, gap * gap)
 
 
-def _is_steady(seen: Mapping[str, NDArray], percent: int) -> Mask:
-    """Whether the gaps' standard deviation is at most `percent` of their mean, exactly.
+def _is_steady(sums: Mapping[str, NDArray], percent: int) -> Mask:
+    """Whether the gaps' standard deviation is at most `percent` of their mean.
 
-    At most 65,535 gaps that sum up to at most 25 hours: no product leaves 63 bits.
+    It is exact: there are at most 65,535 gaps, which sum up to at most 25 hours, so that no product
+    needs more than 63 bits.
     """
-    gaps, span, squares = (seen[name].astype(np.int64) for name in ("gaps", "span_s", "squares"))
+    gaps, span, squares = (sums[name].astype(np.int64) for name in ("gaps", "span_s", "squares"))
     return (span > 0) & ((gaps * squares - span * span) * 10_000 <= percent**2 * span * span)

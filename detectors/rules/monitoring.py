@@ -1,16 +1,16 @@
-"""The phone as a baby phone or a bugging device: hours of calls with one partner."""
+"""A phone used as a baby phone or a bugging device: hours of calls with one partner."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import PeriodCloser
+from detectors.periods.closing import ClosedPeriods, PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
@@ -29,21 +29,21 @@ from detectors.rules.families.counting import CELL, SHORTEST_MS
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.events import CALL_MS_MAX
-from schemas.policy import LIVE, Policy, Positive
-from schemas.records import Window
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
+from schemas.records import Level, Window
 from schemas.units import HOUR_MS, Ints, Mask
 
 AHEAD = 1
-"""Days after the newest event's in which the rest of a call still counts."""
+"""Days after the newest event's day in which the rest of a call still counts."""
 
 OVERNIGHT_MS = 12 * HOUR_MS
-"""How long before a day a call may start that reaches into it, if the day is to be voted again."""
+"""A day is voted again only if the calls that reach into it start at most this long before it."""
 
 DAYS_MAX = 64
-"""Days of a customer's row at most."""
+"""Most days of a customer's row."""
 
 HASH_SHIFT = np.uint64(32)
-"""A partner is known by the upper half of its hash."""
+"""Partners are told apart by the upper half of their hash."""
 
 
 ONE_NUMBER = Unit(
@@ -56,7 +56,7 @@ ONE_NUMBER = Unit(
 
 
 class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
-    """A partner with `share_per_mille` or more of `talk_ms_min` or more of a day's calling time.
+    """A breach: of `talk_ms_min` or more in a day, one partner has `share_per_mille` or more.
 
     A day closes when the watermark is `lateness_hours` past its end.
     """
@@ -66,24 +66,32 @@ class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
     lateness_hours: Positive
 
     def __post_init__(self) -> None:
-        """Refuse what would not fit."""
+        """Refuse parameters that need more days than may be kept."""
         super().__post_init__()
         if self.lateness_hours // 23 + self.regular_window > DAYS_MAX:
             raise ValueError(f"more than {DAYS_MAX} days can't be kept")
 
 
-class Monitoring(ClosingRuleBase):
-    """Judge each local day once it is closed: does one partner hold nearly all of hours of calls?
+class MonitoringMemory(Struct, frozen=True):
+    """The newest day, and which days are closed."""
 
-    Calls in both directions count, each day its part; their partial records add up. The leading
-    partner is found by a majority vote over the day's calls in the order they come, and its time is
-    what it talked since it took the lead: never too much, and all of it unless others talked first.
+    newest: int
+    closing: ClosedPeriods
+
+
+class Monitoring(ClosingRuleBase):
+    """Report the closed local day with hours of calls, nearly all of them with one partner.
+
+    Calls in both directions count, in each day the part that lies in it; partial records add up.
+    The leading partner is found by a majority vote over the day's calls in the order they come. Its
+    time is what it talked since it took the lead: never too much, and all of it unless others
+    talked first.
 
     What it catches: an open line to one number for hours; a share of 95 % or more in any order.
     What it misses: a share between 90 and 95 % on a day that began with calls to others; an open
-    line that is cut into several numbers; calls that come after their day is closed; the third and
-    later days of a call that comes as one record while no other call is seen for days; a corrected
-    call of a day with one that is not remembered any more, as it started half a day before.
+    line that is divided among several numbers; calls that come after their day is closed; the third
+    and later days of a call that comes as one record while no other call is seen for days. A
+    corrected call stays counted on a day with a call that started more than twelve hours before it.
     Delay: the day's end plus the lateness.
     False alarms: couples and families far apart, a helper's line; only the partner is compared, not
     what is said. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) four were wrongly
@@ -100,14 +108,14 @@ class Monitoring(ClosingRuleBase):
         services=("voice",),
         units=(ONE_NUMBER,),
         what="one partner's share of a day's calls, both directions, once the day is closed",
-        limit="{share_per_mille:percent} of {talk_ms_min:time}, or more",
+        limit="{share_per_mille:per_mille} of {talk_ms_min:ms}, or more",
         misses="shares from 90 to 95 % on days that begin with calls to others; an open line over "
         "several numbers; known only two days after the day",
     )
     reads: ClassVar[tuple[str, ...]] = ("voice",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("duration_ms", "other_party")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + OVERNIGHT_MS
-    Parameters: ClassVar[type[MonitoringParameters]] = MonitoringParameters
+    Parameters: ClassVar[type[RuleParameters]] = MonitoringParameters
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
     def __init__(self, parameters: MonitoringParameters, policy: Policy) -> None:
@@ -116,7 +124,7 @@ class Monitoring(ClosingRuleBase):
         lateness_ms = parameters.lateness_hours * HOUR_MS
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         back = -(-lateness_ms // SHORTEST_MS["day"])
-        # The votes of the open days, and what came of them in the days that make it regular.
+        # The votes of the open days, and the shares of those and of the days before them.
         self.votes = PeriodRing(back, AHEAD)
         self.shares = PeriodRing(back + parameters.regular_window - 1, AHEAD)
         self.closing = PeriodCloser(self.days, lateness_ms, back)
@@ -136,8 +144,8 @@ class Monitoring(ClosingRuleBase):
         return self.days.period_of(time_ms) > self.closing_period(watermark_ms)
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Put each call's part of each day to that day's vote."""
-        self._turn(columns, int(self.days.period_of(batch.watermark_ms[-1:])[0]))
+        """Add each call's part of a day to the vote of that day."""
+        self._advance(columns, int(self.days.period_of(batch.watermark_ms[-1:])[0]))
         is_open = self.days.period_of(batch.time_ms) > self.closing.closed
         self._vote(columns, batch, *self._parts(batch, is_open))
         return []
@@ -155,21 +163,21 @@ class Monitoring(ClosingRuleBase):
     def _vote(
         self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, day: Ints, weight: Ints
     ) -> None:
-        """Put parts of calls to the votes of their days, a day's one after the other."""
+        """Add parts of calls to the votes of their days; those of one vote one after the other."""
         slot = batch.slot[row]
         partner = (batch.fields["other_party"][row] >> HASH_SHIFT).astype(np.uint32)
-        held = [columns[field.name] for field in self.fields[:4]]
+        stored = [columns[field.name] for field in self.fields[:4]]
         place = day % self.votes.width
-        for turn in rounds(slot * self.votes.width + place):
-            cell = slot[turn], place[turn]
-            votes = vote(Votes(*(column[cell] for column in held)), partner[turn], weight[turn])
-            for column, cells in zip(held, votes, strict=True):
+        for at in rounds(slot * self.votes.width + place):
+            cell = slot[at], place[at]
+            votes = vote(Votes(*(column[cell] for column in stored)), partner[at], weight[at])
+            for column, cells in zip(stored, votes, strict=True):
                 column[cell] = cells
             share = self._share(votes)
-            columns["monitoring_share"][slot[turn], day[turn] % self.shares.width] = share
+            columns["monitoring_share"][slot[at], day[at] % self.shares.width] = share
 
     def _share(self, votes: Votes) -> Ints:
-        """The leader's share per mille, zero where there was too little talk, shape (n,)."""
+        """The leader's share per mille, zero with less than `talk_ms_min` of calls, shape (n,)."""
         total = votes.total.astype(np.int64)
         share = votes.own.astype(np.int64) * 1000 // np.maximum(total, 1)
         return np.where(total >= self.parameters.talk_ms_min, share, 0)
@@ -181,7 +189,7 @@ class Monitoring(ClosingRuleBase):
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Vote again, without the call, on each day that it had a part in."""
+        """Vote again on each day that the call reached into, without the call."""
         siblings = correction.siblings
         days = self._parts(siblings.event, self._was_open(siblings.event))[1]
         slot = int(batch.slot[0])
@@ -198,7 +206,7 @@ class Monitoring(ClosingRuleBase):
     def _vote_again(
         self, columns: Mapping[str, NDArray], slot: int, day: int, siblings: Siblings
     ) -> list[Hit]:
-        """Judge a day again without a call, if what is remembered is all that was counted of it."""
+        """Vote again on a day without a call, if all other calls of the day are remembered."""
         row, of_day, weight = self._parts(siblings.events, self._was_open(siblings.events))
         on_day = of_day == day
         row, weight = row[on_day], weight[on_day]
@@ -221,8 +229,8 @@ class Monitoring(ClosingRuleBase):
             return list(self._breach(columns, slot, day))
         return [self._hit(columns, slot, day, "cleared", {})]
 
-    def _turn(self, columns: Mapping[str, NDArray], newest: int) -> None:
-        """Empty the cells that now stand for later days."""
+    def _advance(self, columns: Mapping[str, NDArray], newest: int) -> None:
+        """Move on to a newer day: empty the cells that now stand for later days."""
         before = self.votes.newest
         for field in self.fields[:4]:
             self.votes.newest = before
@@ -232,19 +240,18 @@ class Monitoring(ClosingRuleBase):
     # -- closed days ----------------------------------------------------------------------------
 
     def close_periods(
-        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """Judge every day that is closed now and whose votes are still held."""
-        held = np.array(days, np.int64)
-        held = held[self.votes.holds(held, self.votes.newest)].tolist()
-        return RuleOutput(
-            hits=tuple(h for day in held for h in self._judge(columns, day, customers))
-        )
+        """Report the breaches of every day that is closed now and whose votes are still kept."""
+        days = np.array(periods, np.int64)
+        kept = days[self.votes.holds(days, self.votes.newest)].tolist()
+        hits = (hit for day in kept for hit in self._breaches_on(columns, day, customers))
+        return RuleOutput(hits=tuple(hits))
 
-    def _judge(
+    def _breaches_on(
         self, columns: Mapping[str, NDArray], day: int, customers: Customers
     ) -> Iterator[Hit]:
-        """Who is in breach on a closed day, in the order of their names."""
+        """The breaches of a closed day, in the order of customer ids."""
         share = columns["monitoring_share"][: customers.directory.size, day % self.shares.width]
         slots = np.flatnonzero(share >= self.parameters.share_per_mille)
         named = zip(customers.directory.names(slots), slots.tolist(), strict=True)
@@ -252,7 +259,7 @@ class Monitoring(ClosingRuleBase):
             yield from self._breach(columns, slot, day)
 
     def _breach(self, columns: Mapping[str, NDArray], slot: int, day: int) -> Iterator[Hit]:
-        """A customer's day in breach, and whether it is regular with the days before it."""
+        """The breach of a customer's day, and a hit if earlier breaches make it regular."""
         shares = self.shares.history(columns["monitoring_share"][slot])
         breaches = {
             d: share
@@ -268,7 +275,12 @@ class Monitoring(ClosingRuleBase):
         return self.days.bounds(day)[0]
 
     def _hit(
-        self, columns: Mapping[str, NDArray], slot: int, day: int, level: str, more: dict[str, Any]
+        self,
+        columns: Mapping[str, NDArray],
+        slot: int,
+        day: int,
+        level: Level,
+        more: dict[str, Any],
     ) -> Hit:
         start_ms, end_ms = self.days.bounds(day)
         partner, _, own, total = (
@@ -281,7 +293,7 @@ class Monitoring(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=int(columns["monitoring_share"][slot, day % self.shares.width]),
             limit=self.parameters.share_per_mille,
-            unit="per mille with one number",
+            unit=ONE_NUMBER.name,
             offset=None,
             evidence={
                 "partner_hash": partner,
@@ -297,7 +309,7 @@ class Monitoring(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that later days took over since a row was written."""
+        """Empty the cells that stand for later days since a row was written."""
         written = self.days.period_of(written_ms)
         for field in self.fields[:4]:
             self.votes.catch_up(columns[field.name], slots, written)
@@ -306,7 +318,7 @@ class Monitoring(ClosingRuleBase):
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The leading partner's share of the newest day, zero while there is too little talk."""
+        """The leading partner's share of the newest day, zero below `talk_ms_min` of calls."""
         if self.shares.newest < 0:
             return []
         start_ms, end_ms = self.days.bounds(self.shares.newest)
@@ -316,16 +328,16 @@ class Monitoring(ClosingRuleBase):
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
                 observed=share,
                 limit=self.parameters.share_per_mille,
-                unit="per mille with one number",
+                unit=ONE_NUMBER.name,
             )
         ]
 
     def remember(self) -> Any:
-        """The newest day and the last closed one."""
-        return [self.votes.newest, self.closing.remember()]
+        """A `MonitoringMemory`; votes and shares are in the columns."""
+        return MonitoringMemory(self.votes.newest, self.closing.remember())
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        newest, closing = memory
-        self.votes.newest = self.shares.newest = newest
-        self.closing.recall(closing)
+        kept = convert(memory, MonitoringMemory)
+        self.votes.newest = self.shares.newest = kept.newest
+        self.closing.recall(kept.closing)

@@ -1,4 +1,4 @@
-"""Looking for open ports: many ports of one host, or many hosts on one port."""
+"""Port scans: flows to many ports of one host, or to many hosts on one port."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -6,10 +6,10 @@ import numpy as np
 from msgspec import Meta
 
 from detectors.rules.contract import Batch, Customers, Declaration
-from detectors.rules.families.distinct import DistinctRule, RollingParameters, Seen, Start
+from detectors.rules.families.distinct import Crossing, DistinctRule, RollingParameters, Sightings
 from schemas.amounts import PORTS, Unit
 from schemas.hashing import mix
-from schemas.policy import LIVE
+from schemas.policy import LIVE, RuleParameters
 from schemas.safeguards import LINE
 
 VARIANTS = ("vertical", "horizontal")
@@ -20,7 +20,7 @@ HOSTS = Unit("hosts", "connection attempts to {observed} computers on one port w
 
 
 class PortscanParameters(RollingParameters, kw_only=True, frozen=True):
-    """Distinct ports of one host, or hosts on one port, that make a scan; the value counts."""
+    """A scan is `vertical_ports` or more of one host, or `horizontal_hosts` or more on one port."""
 
     vertical_ports: Annotated[AtLeastTwo, LIVE]
     horizontal_hosts: Annotated[AtLeastTwo, LIVE]
@@ -49,17 +49,16 @@ class Portscan(DistinctRule):
         services=LINE,
         urgency="urgency",
         units=(PORTS, HOSTS),
-        what="refused or unanswered flows in {length_seconds:time}",
+        what="refused or unanswered flows in {length_seconds:seconds}",
         limit="{vertical_ports} ports of a host, or {horizontal_hosts} hosts on a port, or more",
         misses="scans slower than the window; scans that find open ports only",
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
-    Parameters: ClassVar[type[PortscanParameters]] = PortscanParameters
-    units: ClassVar[tuple[str, ...]] = ("ports", "hosts")
+    Parameters: ClassVar[type[RuleParameters]] = PortscanParameters
     limit_counts: ClassVar[bool] = True
 
-    def seen(self, batch: Batch, customers: Customers) -> Seen:
-        """Each failed flow twice: a port of its host, and a host on its port."""
+    def sightings(self, batch: Batch, customers: Customers) -> Sightings:
+        """Each failed flow twice: its port as an element of its host, and its host of its port."""
         fields = batch.fields
         row = np.flatnonzero(
             fields["is_failed"]
@@ -72,18 +71,18 @@ class Portscan(DistinctRule):
         port = fields["destination_port"][row].astype(np.uint64)
         one = np.ones(len(row), np.uint64)
         limits = (self.parameters.vertical_ports, self.parameters.horizontal_hosts)
-        return Seen(
+        return Sightings(
             row=np.r_[row, row],
             span=np.repeat((0, 1), len(row)),
             group=np.r_[mix(customer, one, host), mix(customer, one + one, port)],
             element=np.r_[port + one, host],
-            enough=np.repeat(limits, len(row)),
+            threshold=np.repeat(limits, len(row)),
         )
 
-    def evidence(self, batch: Batch, start: Start) -> dict[str, Any]:
-        """What the scan held on to: the host, or the port."""
-        if start.span == 0:
-            fixed = {"destination_address": batch.fields["destination_address_text"][start.row]}
+    def evidence(self, batch: Batch, crossing: Crossing) -> dict[str, Any]:
+        """What all flows of the scan have in common: the host, or the port."""
+        if crossing.span == 0:
+            fixed = {"destination_address": batch.fields["destination_address_text"][crossing.row]}
         else:
-            fixed = {"destination_port": int(batch.fields["destination_port"][start.row])}
-        return {"variant": VARIANTS[start.span], **fixed}
+            fixed = {"destination_port": int(batch.fields["destination_port"][crossing.row])}
+        return {"variant": VARIANTS[crossing.span], **fixed}

@@ -1,10 +1,10 @@
-"""Looking for hosts so slowly that no window shows it: most of those asked for do not answer."""
+"""Scans so slow that no window shows them: most of the hosts that are contacted do not answer."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts, stable_order
@@ -35,12 +35,13 @@ LIKELIHOOD = Unit(
 
 
 class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
-    """Shares of first contacts that succeed for honest customers (`theta0`), scanners (`theta1`).
+    """Shares of first contacts that succeed: of honest customers (`theta0`), scanners (`theta1`).
 
-    `alpha` is the probability to take one for the other, `beta` that to find a scanner. A contact
-    is the first if there was none in this half of `memory_hours` and the one before, counted from
-    1970 on; a scanner is reported again after `memory_hours`. `contacts_max` bounds what one
-    partition remembers, `retention_hours` is how late a flow may be.
+    `alpha` is the probability to report an honest customer, `beta` that to find a scanner. Time is
+    divided into periods of half of `memory_hours`, from 1970 on; a contact is the first if there
+    was none in its period and the one before. A scanner is reported again after `memory_hours`.
+    `contacts_max` is how many contacts one partition remembers, `retention_hours` how late a flow
+    may be.
     """
 
     theta0: Share
@@ -52,7 +53,7 @@ class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
     contacts_max: Positive
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together, or what a cell can't hold."""
+        """Refuse parameters that contradict each other."""
         super().__post_init__()
         if self.theta1 >= self.theta0:
             raise ValueError("`theta1` has to be below `theta0`: scanners succeed less often")
@@ -62,23 +63,29 @@ class SlowScanParameters(RuleParameters, kw_only=True, frozen=True):
             raise ValueError("`retention_hours` has to be less than `memory_hours`")
 
 
+class SlowScanMemory(Struct, frozen=True):
+    """The event time from which contacts move the CUSUM."""
+
+    cusum_from_ms: int
+
+
 class PortscanSlow(LogsOfRule):
     """Report a customer whose first contacts fail as a scanner's do, however long it takes.
 
-    What it catches: by the sequential test, slow scans of many hosts. A first TCP contact with a
-    host that fails makes a scanner more likely, one that succeeds less; the test decides when the
-    likelihood ratio passes its upper threshold. It begins at the lower one and never goes below
-    (a CUSUM), so that whatever came before it last stood there makes no difference.
+    What it catches: by a sequential test, slow scans of many hosts. A first TCP contact with a host
+    that fails raises the likelihood ratio of a scanner, one that succeeds lowers it; the customer
+    is reported when it passes the upper threshold. The ratio begins at the lower threshold and
+    never falls below it (a CUSUM): nothing before it last stood there makes a difference.
     What it misses: scans of one host (see portscan), over UDP, and of hosts that mostly answer; a
-    scanner whose line makes as many good new contacts as bad ones. Who was reported is not looked
-    at for `memory_hours`.
-    Delay: with the default numbers nineteen failed first contacts more than good ones.
-    False alarms: at most `alpha` of honest customers for each test, where contacts succeed with
-    `theta0` and independently; a line whose every contact fails for a while (an outage beyond us)
-    is the exception. Peer-to-peer traffic that mostly succeeds never comes near. Of 9,000 generated
-    customers (docs/CURVES.md, seeds 1 to 3) 19 were wrongly found: eight of 120 lines with an
-    outage of up to 18 hosts, eleven of 120 with peers of whom half or more answer. Of the users of
-    two published recordings of Zeek nobody was.
+    scanner whose line makes as many successful first contacts as failed ones. A reported customer
+    is not watched for `memory_hours`.
+    Delay: with the default numbers nineteen failed first contacts more than successful ones.
+    False alarms: at most `alpha` of honest customers for each test, if their contacts succeed with
+    `theta0` and independently; that does not hold for a line whose every contact fails for a while
+    (an outage elsewhere). Peer-to-peer traffic that mostly succeeds is far from it. Of 9,000
+    generated customers (docs/CURVES.md, seeds 1 to 3) 19 were wrongly found: eight of 120 lines
+    with an outage of up to 18 hosts, eleven of 120 with peers of whom half or more answer. Of the
+    users of two published recordings of Zeek nobody was.
 
     References
     ----------
@@ -92,19 +99,19 @@ class PortscanSlow(LogsOfRule):
         urgency="urgency",
         units=(LIKELIHOOD,),
         what="first TCP contacts that fail, by the sequential test",
-        limit="a scanner more likely than an honest line by {beta} to {alpha:g}, or more",
+        limit="a likelihood ratio of {beta} / {alpha:g} of a scanner to an honest line, or more",
         misses="UDP; scans among as many good new contacts",
     )
     reads: ClassVar[tuple[str, ...]] = ("flow",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[SlowScanParameters]] = SlowScanParameters
+    Parameters: ClassVar[type[RuleParameters]] = SlowScanParameters
 
     def __init__(self, parameters: SlowScanParameters, policy: Policy) -> None:
         self.parameters = parameters
         self.walk = Walk.of(parameters.theta0, parameters.theta1, parameters.alpha, parameters.beta)
         self.contacts = Duplicates(parameters.memory_hours, parameters.contacts_max)
         self.logs = (self.contacts,)
-        self.walks_from_ms = 0
+        self.cusum_from_ms = 0
         self.fields = (
             Field("slow_walk", "<i4"),
             Field("slow_since_s", "<u4"),
@@ -113,20 +120,20 @@ class PortscanSlow(LogsOfRule):
 
     @property
     def evicted(self) -> int:
-        """First contacts forgotten early for lack of room."""
+        """Contacts forgotten early because there were more than `contacts_max`."""
         return self.contacts.evicted
 
-    def begin_walks(self, start_ms: int) -> None:
-        """Let contacts before an instant only be remembered, to recompute a finding's window."""
-        self.walks_from_ms = start_ms
+    def start_cusum(self, start_ms: int) -> None:
+        """Only remember contacts before an event time, to recompute a finding's window."""
+        self.cusum_from_ms = start_ms
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Whether the flow is late by no more than it may be."""
+        """Whether each flow is at most `retention_hours` late, shape (n,)."""
         hours = watermark_ms // HOUR_MS - time_ms // HOUR_MS
         return hours <= self.parameters.retention_hours
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Move each customer's walk by the first contacts in the batch."""
+        """Move each customer's CUSUM by the first contacts in the batch."""
         reported = columns["slow_reported_hour"][:, 0]
         row = self._first_contacts(batch, customers)
         row = row[self._is_watched(batch, row, reported[batch.slot[row]])]
@@ -144,9 +151,9 @@ class PortscanSlow(LogsOfRule):
         return sorted(hits, key=lambda hit: hit.offset)
 
     def _first_contacts(self, batch: Batch, customers: Customers) -> Ints:
-        """Rows of TCP flows to hosts the customer had no contact with, of known outcome.
+        """Rows of the TCP flows that are first contacts, and failed or were answered, sorted.
 
-        Whether a contact is a first one depends on two periods only, however it was before them.
+        Whether a contact is the first depends only on its period and the one before.
         """
         fields = batch.fields
         row = np.flatnonzero(
@@ -168,20 +175,20 @@ class PortscanSlow(LogsOfRule):
         return row[fresh & ~known]
 
     def _is_watched(self, batch: Batch, row: Ints, reported_hour: Ints) -> Mask:
-        """Whether the customer was not reported within the memory, shape (k,)."""
+        """Whether the customer was not reported within the last `memory_hours`, shape (k,)."""
         hour = batch.watermark_ms[row] // HOUR_MS
         again = (reported_hour == 0) | (hour > reported_hour + self.parameters.memory_hours)
-        return again & (batch.time_ms[row] >= self.walks_from_ms)
+        return again & (batch.time_ms[row] >= self.cusum_from_ms)
 
     def _places(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints) -> Ints:
-        """Where the walks stand after each row, shape (k,); kept is the height above `lower`."""
+        """The CUSUM after each row, shape (k,); the column has its height above `lower`."""
         slot, failed = batch.slot[row], batch.fields["is_failed"][row]
         move = np.where(failed, self.walk.failed, self.walk.succeeded)
         start = columns["slow_walk"][slot, 0].astype(np.int64)
         return bounded_walk(slot, move, start + self.walk.lower, self.walk.lower)
 
     def _store(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, place: Ints) -> None:
-        """Keep where the walks of these rows end, and the earliest contact of each way up."""
+        """Store each customer's CUSUM after these rows, and the start of its way up."""
         slot, seconds = batch.slot[row], batch.time_ms[row] // SECOND_MS
         first = group_starts(slot)
         if len(first) == 0:
@@ -199,7 +206,7 @@ class PortscanSlow(LogsOfRule):
         columns["slow_walk"][slot[last], 0] = place[last] - self.walk.lower
 
     def _decide(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints) -> list[Hit]:
-        """Follow one customer up to the contact that decides; what comes after may begin anew."""
+        """Find the contacts at which one customer's CUSUM passes the upper threshold."""
         hits = []
         slot = int(batch.slot[row[0]])
         while len(row):
@@ -227,7 +234,7 @@ class PortscanSlow(LogsOfRule):
             window=window,
             observed=place,
             limit=self.walk.upper,
-            unit="log_likelihood_ratio_millionths",
+            unit=LIKELIHOOD.name,
             offset=int(batch.offset[row]),
             evidence={
                 "destination_address": batch.fields["destination_address_text"][row],
@@ -235,7 +242,7 @@ class PortscanSlow(LogsOfRule):
                 "successful_contact": self.walk.succeeded,
                 "lower_threshold": self.walk.lower,
             },
-            # Contacts of the two periods before it may be no first ones.
+            # Contacts in the two periods before decide which contacts of the window are first ones.
             rests_on_ms=window.start_ms - self.parameters.memory_hours * HOUR_MS,
         )
 
@@ -246,12 +253,12 @@ class PortscanSlow(LogsOfRule):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Nothing to do: a walk does not age."""
+        """Nothing to do: a CUSUM does not change with time."""
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """Where the customer's walk stands below the upper threshold, if it is under way."""
+        """The customer's CUSUM and the upper threshold; nothing while it is at its lower bound."""
         if columns["slow_since_s"][slot, 0] == 0:
             return []
         return [
@@ -259,14 +266,14 @@ class PortscanSlow(LogsOfRule):
                 window=self._window(columns, slot),
                 observed=int(columns["slow_walk"][slot, 0]) + self.walk.lower,
                 limit=self.walk.upper,
-                unit="log_likelihood_ratio_millionths",
+                unit=LIKELIHOOD.name,
             )
         ]
 
     def remember(self) -> Any:
-        """When walks begin; the contacts are a log."""
-        return self.walks_from_ms
+        """A `SlowScanMemory`; the contacts are a log, the CUSUM is in the columns."""
+        return SlowScanMemory(self.cusum_from_ms)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.walks_from_ms = memory
+        self.cusum_from_ms = convert(memory, SlowScanMemory).cusum_from_ms

@@ -13,11 +13,12 @@ class RoamingVolume(BundleRule):
 
     What it catches: bytes used in any visited network, against `roaming_bundle_bytes` of the plan.
     What it misses: a session whose record doesn't name the network it was in; the same volume
-    spread over two months. Sessions count in full in the month in which they start. A volume that
-    is raised within the month and used up again is reported once more in that month, under the
+    spread over two months. Sessions count in full in the month in which they start. If the volume
+    is raised within the month and used up again, that is reported again in that month, under the
     same id.
     Delay: none, it is reported with the record of the session that crosses.
-    False alarms: networks outside the agreed countries count too, where a plan bills them apart. Of
+    False alarms: networks outside the agreed countries count too, even where a plan bills them
+    separately. Of
     9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at
     hand.
 
@@ -38,5 +39,5 @@ class RoamingVolume(BundleRule):
     plan_number: ClassVar[str] = "roaming_bundle_bytes"
 
     def is_included(self, batch: Batch) -> Mask:
-        """What was used in a visited network."""
+        """Whether each event took place in a visited network, shape (n,)."""
         return batch.fields["is_abroad"]

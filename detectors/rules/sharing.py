@@ -1,4 +1,4 @@
-"""One subscription on several devices a day, and regularly so: it is handed on to others."""
+"""One subscription is used on several devices a day, and regularly so: it is shared with others."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -6,23 +6,23 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
-from detectors.periods.calendar import LONGEST_DAY_MS, calendar
+from detectors.periods.calendar import calendar
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import Batch, Customers, Declaration, Hit
-from detectors.rules.families.distinct import Seen, Span, Start, Windows
+from detectors.rules.families.distinct import Crossing, Sightings, Span, Windows
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
 from schemas.amounts import DEVICES
-from schemas.policy import LIVE, Policy, Positive
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.safeguards import LINE
 
 Days = Annotated[int, Meta(ge=1, le=366)]
 
 
 class SharingParameters(RegularParameters, kw_only=True, frozen=True):
-    """`devices` of one SIM in a local day are too many, the value itself counts.
+    """`devices` or more of one SIM in a local day are too many.
 
-    `contacts_max` bounds what one partition remembers, `retention_periods` is by how many days an
-    event may be late.
+    `contacts_max` is how many contacts one partition remembers, `retention_periods` by how many
+    days an event may be late.
     """
 
     devices: Annotated[int, Meta(ge=2), LIVE]
@@ -37,10 +37,10 @@ class Sharing(CorrectableDistinct):
     devices behind it apart (`device_fingerprint`), at the event that shows the device.
     What it misses: devices behind one phone that nothing tells apart; events that name no device.
     Delay: none, it is reported with the event that names one device too many.
-    False alarms: a workshop that tries phones; an event's fingerprint counts before its IMEI, so a
-    device that is named now by one and now by the other counts as two. Of 9,000 generated customers
-    (docs/CURVES.md, seeds 1 to 3) 60 were wrongly found, all of them among 120 households with up
-    to five devices beside the telephone.
+    False alarms: a workshop that tries phones; an event with both a fingerprint and an IMEI counts
+    by its fingerprint, so a device that some events name by the one and some by the other counts as
+    two. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) 60 were wrongly found, all of
+    them among 120 households with up to five devices beside the telephone.
 
     References
     ----------
@@ -60,43 +60,41 @@ class Sharing(CorrectableDistinct):
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "data": ("device_fingerprint", "served_imei")
     }
-    siblings_ms: ClassVar[int] = LONGEST_DAY_MS
-    Parameters: ClassVar[type[SharingParameters]] = SharingParameters
+    Parameters: ClassVar[type[RuleParameters]] = SharingParameters
     window_kind: ClassVar[Literal["rolling", "day"]] = "day"
-    units: ClassVar[tuple[str, ...]] = ("devices",)
     limit_counts: ClassVar[bool] = True
 
     def __init__(self, parameters: Any, policy: Policy) -> None:
         super().__init__(parameters, policy)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
-        self.reported_back = parameters.regular_window
+        self.reports_kept_longer = parameters.regular_window
 
     def windows(self, policy: Policy) -> Windows:
-        """Local days."""
+        """One window: the local day."""
         days = calendar(policy.timezone, "day")
         return Windows(days, (Span(steps=0),), self.parameters.retention_periods)
 
-    def seen(self, batch: Batch, customers: Customers) -> Seen:
+    def sightings(self, batch: Batch, customers: Customers) -> Sightings:
         """The device that each event names."""
         fingerprint = batch.fields["device_fingerprint"]
         device = np.where(fingerprint != 0, fingerprint, batch.fields["served_imei"])
         row = np.flatnonzero(device != 0)
-        return Seen(
+        return Sightings(
             row=row,
             span=np.zeros(len(row), np.int64),
             group=customers.directory.hashes(batch.slot[row]),
             element=device[row],
-            enough=np.full(len(row), self.parameters.devices),
+            threshold=np.full(len(row), self.parameters.devices),
         )
 
-    def told(self, batch: Batch, customer: int, start: Start) -> Iterator[Hit]:
+    def hits_of(self, batch: Batch, customer: int, crossing: Crossing) -> Iterator[Hit]:
         """The day's breach, and every day that it makes regular."""
-        yield from super().told(batch, customer, start)
-        breaches = {day: observed for day, _, observed, *_ in self.reported[customer]}
-        for last in self.regularly.completed_by(breaches, start.end):
+        yield from super().hits_of(batch, customer, crossing)
+        breaches = {report.first: report.observed for report in self.reported[customer]}
+        for last in self.regularly.completed_by(breaches, crossing.end):
             more = self.regularly.evidence(breaches, last, self._start_ms)
-            then = start._replace(end=last, observed=breaches[last])
-            yield self.hit(batch, then, "regular", more)
+            regular = crossing._replace(end=last, observed=breaches[last])
+            yield self.hit(batch, regular, "regular", more)
 
     def _start_ms(self, day: int) -> int:
         return self.periods.bounds(day)[0]

@@ -10,7 +10,7 @@ CONTACTS = Unit("contacts", "{observed} contacts where the limit is {limit}")
 
 
 class StorageContacts(Gauge):
-    """Report the snapshot with more contacts than the limit, and the one with no more.
+    """Report the snapshot with more contacts than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots.
@@ -34,5 +34,4 @@ class StorageContacts(Gauge):
         misses="what came and went between two snapshots",
     )
     quantity: ClassVar[str] = "contacts"
-    unit: ClassVar[str] = "contacts"
     stored: ClassVar[str] = "<u4"

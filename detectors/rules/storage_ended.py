@@ -1,4 +1,4 @@
-"""Something still stored when the time to fetch it after the contract's end is over."""
+"""Something is still stored although the days to fetch it after the contract's end are over."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,18 +28,19 @@ class EndedParameters(RuleParameters, kw_only=True, frozen=True):
 class StorageEnded(ClosingRuleBase, Gauge):
     """Report once for each contract's end who still stores something `readable_days` after it.
 
-    It is cleared with the day by whose end nothing is stored, or when the contract goes on.
+    The breach is cleared with the day at whose end nothing is stored, or when the contract goes on.
 
-    A timer: the other customers' events move the partition's watermark on, and with each local day
-    that it closes everybody is looked at. The event time is the midnight at which the days ran out.
+    The rule is a timer: all customers' events advance the partition's watermark, and with each
+    local day that it closes the rule looks at every customer. The event time of a breach is the
+    midnight at which the days ran out.
 
-    What it catches: every ended contract whose newest snapshot shows bytes stored, at the first
-    closing of a day at which that is known: also where the end is told late, or the bytes are.
-    What it misses: who never sent a snapshot with `used_bytes`, for then nothing is known to be
+    What it catches: every ended contract whose newest snapshot shows bytes stored, as soon as a day
+    closes by which both are known; the end, or the snapshot, may come late.
+    What it misses: customers without any snapshot with `used_bytes`, for nothing is known to be
     stored; an end without a time (`valid_from_ms`); whatever is stored again after the report.
     Delay: to the end of the local day, and until an event of the partition is past it.
     False alarms: bytes that were deleted without a snapshot that says so; a contract that was ended
-    by mistake, or taken up again without a word on `customers`. A person decides. Of 9,000
+    by mistake, or that goes on without a record on `customers`. A person decides. Of 9,000
     generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at hand.
 
     References
@@ -58,7 +59,6 @@ class StorageEnded(ClosingRuleBase, Gauge):
     )
     Parameters: ClassVar[type[RuleParameters]] = EndedParameters
     quantity: ClassVar[str] = "used_bytes"
-    unit: ClassVar[str] = "bytes"
 
     def __init__(self, parameters: EndedParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
@@ -66,28 +66,28 @@ class StorageEnded(ClosingRuleBase, Gauge):
         self.closing = PeriodCloser(self.days, 0, 1)
 
     def limits(self, batch: Batch, row: Ints, customers: Customers) -> Ints:
-        """Nothing may be stored in the end."""
+        """Zero: after the contract's end nothing may be stored."""
         return np.zeros(len(row), np.int64)
 
     def known_limit(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> int | None:
-        """Nothing once the contract has ended; before that this rule has no limit."""
+        """Zero bytes once the contract has ended; before that there is no limit."""
         return 0 if customers.has_ended(np.array([slot]))[0] else None
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Keep the newest snapshots; nobody is judged before a day is closed."""
-        self.note(columns, self.shown(columns, batch, customers))
+        """Store the newest snapshots; only the closing of a day leads to hits."""
+        self.store(columns, self.newest_readings(columns, batch, customers))
         return []
 
     def close_periods(
-        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """Report who ran out of days by the end of the last day closed now, and who is cleared.
+        """Report whose days have run out by the end of the last of these days, and who is cleared.
 
-        `since` holds the end that was reported; negated, once that is cleared.
+        `since` is the contract's end that was reported, negated once that is cleared.
         """
-        until_ms = self.days.bounds(days[-1])[1]
+        until_ms = self.days.bounds(periods[-1])[1]
         slot = np.arange(customers.directory.size)
         ended_ms, has_ended = customers.valid_from_ms(slot), customers.has_ended(slot)
         amount, reported = columns[self.amount][slot, 0], columns[self.since][slot, 0]
@@ -99,7 +99,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
         due = slot[is_due & (np.abs(reported) != ended_ms)]
         columns[self.since][due, 0] = ended_ms[due]
         hits += [self._hit(columns, s) for s in due.tolist()]
-        hits = [self._known_from(self.days.bounds(days[0])[1], hit) for hit in hits]
+        hits = [self._known_from(self.days.bounds(periods[0])[1], hit) for hit in hits]
         return RuleOutput(
             hits=tuple(sorted(hits, key=lambda hit: customers.directory.name(hit.slot)))
         )
@@ -109,7 +109,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
         return self.days.whole_periods_after(ended_ms, self.parameters.readable_days)
 
     def _known_from(self, first_ms: int, hit: Hit) -> Hit:
-        """A hit that became known no sooner than with the first of the days that are closed now."""
+        """The hit, known no sooner than when the first of the days that close now was over."""
         known_ms = max(first_ms, self.known_ms(hit.event_time_ms))
         return replace(hit, known_ms=known_ms)
 
@@ -122,7 +122,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
             window=Window(kind="state", start_ms=ended_ms, end_ms=None),
             observed=int(columns[self.amount][slot, 0]),
             limit=0,
-            unit=self.unit,
+            unit=BYTES.name,
             offset=None,
             evidence={
                 "snapshot_ms": int(columns[self.newest][slot, 0]),
@@ -132,7 +132,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
         )
 
     def _cleared(self, columns: Mapping[str, NDArray], slot: int, valid_from_ms: int) -> Hit:
-        """Cleared with the day of the snapshot that shows nothing, or with the contract told of."""
+        """Cleared on the day of a snapshot with nothing stored, else when the contract goes on."""
         breach = self._hit(columns, slot)
         time_ms = valid_from_ms
         if breach.observed == 0:
@@ -143,7 +143,7 @@ class StorageEnded(ClosingRuleBase, Gauge):
         return replace(breach, event_time_ms=time_ms, level="cleared", window=window)
 
     def remember(self) -> Any:
-        """The last closed day."""
+        """The days that are closed."""
         return self.closing.remember()
 
     def recall(self, memory: Any) -> None:

@@ -8,7 +8,7 @@ from schemas.amounts import BYTES
 
 
 class StorageFileSize(Gauge):
-    """Report the snapshot whose largest file is above the limit, and the one where it is not.
+    """Report the snapshot whose largest file is above the limit, and the next one without.
 
     What it catches: every stretch with a file above the limit, from the first snapshot in it.
     What it misses: a second large file while the first is there; a file that came and went
@@ -29,8 +29,7 @@ class StorageFileSize(Gauge):
         services=("storage",),
         units=(BYTES,),
         what="size of the largest file, newest snapshot",
-        limit="{limit:size}",
+        limit="{limit:bytes}",
         misses="a second large file beside the first; what came and went between two snapshots",
     )
     quantity: ClassVar[str] = "largest_file_bytes"
-    unit: ClassVar[str] = "bytes"

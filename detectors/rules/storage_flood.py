@@ -82,7 +82,7 @@ class StorageFlood(ClosingRuleBase):
         services=("storage",),
         units=(BYTES,),
         what="bytes written in a day against the mean of the same cohort",
-        limit="{ratio:g} times the mean, or more, and {at_least_bytes:size}",
+        limit="{ratio:g} times the mean, or more, and {at_least_bytes:bytes}",
         misses="a flood spread over several days; a cohort under {cohort_min} customers; known "
         "only two days after the day",
     )

@@ -10,7 +10,7 @@ ITEMS = Unit("linked_items", "{observed} linked items where the limit is {limit}
 
 
 class StorageLinkedItems(Gauge):
-    """Report the snapshot with more linked items than the limit, and the one with no more.
+    """Report the snapshot with more linked items than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots; how large the items are.
@@ -34,5 +34,4 @@ class StorageLinkedItems(Gauge):
         misses="what came and went between two snapshots; how large the items are",
     )
     quantity: ClassVar[str] = "linked_items"
-    unit: ClassVar[str] = "linked_items"
     stored: ClassVar[str] = "<u4"

@@ -10,7 +10,7 @@ ITEMS = Unit("shared_items", "{observed} shared files or folders where the limit
 
 
 class StorageSharedItems(Gauge):
-    """Report the snapshot with more shared items than the limit, and the one with no more.
+    """Report the snapshot with more shared items than the limit, and the next one at or below it.
 
     What it catches: every stretch above the limit, from the first snapshot in it.
     What it misses: what came and went between two snapshots; with how many people an item is
@@ -35,5 +35,4 @@ class StorageSharedItems(Gauge):
         misses="what came and went between two snapshots; with how many people an item is shared",
     )
     quantity: ClassVar[str] = "shared_items"
-    unit: ClassVar[str] = "shared_items"
     stored: ClassVar[str] = "<u4"

@@ -1,11 +1,11 @@
-"""More devices watching TV at the same moment than the plan allows, and regularly so."""
+"""More devices watch TV at the same time than the plan allows, and regularly so."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.overlaps import most_at_once
@@ -17,12 +17,12 @@ from detectors.rules.contract import Batch, Correction, Customers, Declaration, 
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy
-from schemas.records import Window
+from schemas.policy import LIVE, Policy, RuleParameters
+from schemas.records import Level, Window
 from schemas.units import Ints, Mask
 
 VIEW_SECONDS_MAX = 64_800
-"""A view counts for 18 hours at most: past that nobody watches, a box was left on."""
+"""A view counts for 18 hours at most: after that the box was probably left on."""
 
 VIEWS_MAX = 64
 DEVICES_MAX = 254
@@ -36,8 +36,8 @@ AT_ONCE = Unit(
 class ConcurrentParameters(RegularParameters, kw_only=True, frozen=True):
     """`limit` devices at once are allowed where the plan sets no `stream_concurrent`.
 
-    `retention_periods`: how many days before the newest one still take late views. `views_max`
-    views of a customer are remembered, those that ended last.
+    `retention_periods`: how many days before the newest one still take late views. Of each customer
+    the `views_max` views that ended last are remembered.
     """
 
     limit: Annotated[int, Meta(ge=1, le=DEVICES_MAX), LIVE]
@@ -47,7 +47,7 @@ class ConcurrentParameters(RegularParameters, kw_only=True, frozen=True):
 
 
 class Views(NamedTuple):
-    """Views by customer, in whole seconds; the shape of each column is (n,)."""
+    """Views in whole seconds; columns of shape (n,). `of` is the index of the view's customer."""
 
     of: Ints
     start_s: Ints
@@ -56,11 +56,17 @@ class Views(NamedTuple):
 
 
 class View(NamedTuple):
-    """One view; in this order the first ones are forgotten first."""
+    """One view; sorted in this order, the first are the ones to forget first."""
 
     end_s: int
     start_s: int
     device: int
+
+
+class ConcurrentMemory(Struct, frozen=True):
+    """The newest day."""
+
+    newest: int
 
 
 class StreamConcurrent:
@@ -68,10 +74,10 @@ class StreamConcurrent:
 
     What it catches: more distinct devices at one moment than allowed, in whatever order their views
     come, and the days that make it "regularly". A view over midnight counts on both days.
-    What it misses: what overlaps for less than a second; what a view that came later than the
-    retention, or one forgotten past `views_max`, would have overlapped; the part of a view beyond
-    18 hours; devices that share a 16-bit hash; a view counts when its record comes, and a change
-    of plan with the next view. A view that is taken back stays where not all views that it may
+    What it misses: overlaps of less than a second; overlaps with a view that comes later than the
+    retention, or that is no longer among the `views_max` remembered ones; the part of a view beyond
+    18 hours; devices that share a 16-bit hash. A view counts when its record comes, and a change of
+    plan with the next view. A view that is taken back still counts if not all views that it may
     have overlapped are remembered.
     Delay: until the view's record comes.
     False alarms: a source whose `device_id` changes with every session; a device left on. Of 9,000
@@ -96,8 +102,8 @@ class StreamConcurrent:
     longest_ms: ClassVar[int] = VIEW_SECONDS_MAX * 1000
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("duration_ms", "device_id")}
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS + longest_ms
-    """Whatever reaches into a day of the view."""
-    Parameters: ClassVar[type[ConcurrentParameters]] = ConcurrentParameters
+    """The siblings are the views that may reach into a day of the view."""
+    Parameters: ClassVar[type[RuleParameters]] = ConcurrentParameters
 
     def __init__(self, parameters: ConcurrentParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -105,7 +111,7 @@ class StreamConcurrent:
         self.retained = parameters.retention_periods
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.kept = 0
-        # Devices at once on the days in breach; a view may reach into the day after the newest.
+        # Cells of the days in breach; a view may reach into the day after the newest one.
         self.ring = PeriodRing(self.retained + parameters.regular_window - 1, ahead=1)
         views = parameters.views_max
         self.fields = (
@@ -121,36 +127,36 @@ class StreamConcurrent:
         return self.days.period_of(time_ms) >= newest - self.retained
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Lay each customer's new views over the remembered ones, and walk who has too many."""
+        """Compare new views with remembered ones; go through the views of who has too many."""
         newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
-        row, slots, new = self._new(batch)
+        row, slots, new = self._counted(batch)
         if len(row) == 0:
             self.ring.turn(columns[self.name], newest)
             return []
-        held = self._held(columns, slots)
-        together = Views(*(np.r_[one, other] for one, other in zip(held, new, strict=True)))
+        kept = self._kept_views(columns, slots)
+        together = Views(*(np.r_[one, other] for one, other in zip(kept, new, strict=True)))
         _, most = most_at_once(together.of, together.start_s, together.end_s)
         limit = self._limit(customers, slots)
         found: list[tuple[int, Hit]] = []
         for at in np.flatnonzero(most > limit).tolist():
             breaches = self.ring.history(columns[self.name][slots[at]])
-            own, views = np.flatnonzero(new.of == at), _views(held, at)
+            own, views = np.flatnonzero(new.of == at), _views(kept, at)
             for number, view in zip(own.tolist(), _views(new, at), strict=True):
                 views = sorted([*views, view])
                 for day in self._days_of(view):
                     if day in breaches:
                         continue
-                    hits = self._judge(batch, row[number], day, views, breaches, int(limit[at]))
+                    hits = self._breach(batch, row[number], day, views, breaches, int(limit[at]))
                     found += [(int(row[number]), hit) for hit in hits]
                 views = views[-self.parameters.views_max :]
-        self._keep(columns, slots, together)
+        self._store_views(columns, slots, together)
         found.sort(key=lambda pair: pair[0])
         hits = [hit for _, hit in found]
-        self._mark(columns[self.name], hits, newest)
+        self._store_breaches(columns[self.name], hits, newest)
         return hits
 
-    def _new(self, batch: Batch) -> tuple[Ints, Ints, Views]:
-        """The rows of the views that count, whose they are, and the views."""
+    def _counted(self, batch: Batch) -> tuple[Ints, Ints, Views]:
+        """The rows of the views that count, the slots of their customers, and the views."""
         length_ms = np.minimum(batch.fields["duration_ms"], self.longest_ms)
         start_s, end_s = batch.time_ms // 1000, (batch.time_ms + length_ms) // 1000
         row = np.flatnonzero(self.accepts(batch.time_ms, batch.watermark_ms) & (end_s > start_s))
@@ -165,8 +171,8 @@ class StreamConcurrent:
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Forget the view, and withdraw each day that had too many devices only with it."""
-        row, slots, gone = self._new(correction.siblings.event)
+        """Forget the view, and clear each day that had too many devices only with it."""
+        row, slots, gone = self._counted(correction.siblings.event)
         if len(row) == 0:
             return []
         (view,) = _views(gone, 0)
@@ -174,10 +180,10 @@ class StreamConcurrent:
         if self._start_ms(days[0]) - self.longest_ms < correction.siblings.complete_ms:
             self.kept += 1
             return []
-        _, _, others = self._new(correction.siblings.others)
-        held = Counter(_views(self._held(columns, slots), 0)) - Counter([view])
-        views = sorted((held | Counter(_views(others, 0))).elements())
-        self._keep(columns, slots, _columns(views))
+        _, _, others = self._counted(correction.siblings.others)
+        kept = Counter(_views(self._kept_views(columns, slots), 0)) - Counter([view])
+        views = sorted((kept | Counter(_views(others, 0))).elements())
+        self._store_views(columns, slots, _columns(views))
         cells, (slot,) = columns[self.name], slots.tolist()
         limit = int(self._limit(customers, slots)[0])
         hits = []
@@ -188,8 +194,8 @@ class StreamConcurrent:
                 hits.append(self._hit(batch, 0, "cleared", day, devices, limit, {}))
         return [correction.told(hit) for hit in sorted(hits, key=lambda hit: hit.window.start_ms)]
 
-    def _mark(self, cells: NDArray, hits: list[Hit], newest: int) -> None:
-        """Note the days that are in breach now."""
+    def _store_breaches(self, cells: NDArray, hits: list[Hit], newest: int) -> None:
+        """Store the devices of the days that these hits put in breach."""
         new = [hit for hit in hits if hit.level == "breach"]
         slot = np.array([hit.slot for hit in new], np.int64)
         starts = np.array([hit.window.start_ms for hit in new], np.int64)
@@ -202,7 +208,7 @@ class StreamConcurrent:
         allowed = np.where(of_plan == NONE, self.parameters.limit, of_plan)
         return np.minimum(allowed, DEVICES_MAX)
 
-    def _held(self, columns: Mapping[str, NDArray], slots: Ints) -> Views:
+    def _kept_views(self, columns: Mapping[str, NDArray], slots: Ints) -> Views:
         """The remembered views of these customers."""
         seconds = columns["stream_view_seconds"][slots].astype(np.int64)
         of, place = np.nonzero(seconds)
@@ -210,8 +216,8 @@ class StreamConcurrent:
         device = columns["stream_view_device"][slots[of], place].astype(np.int64)
         return Views(of, start_s, start_s + seconds[of, place], device)
 
-    def _keep(self, columns: Mapping[str, NDArray], slots: Ints, views: Views) -> None:
-        """Remember the views that ended last."""
+    def _store_views(self, columns: Mapping[str, NDArray], slots: Ints, views: Views) -> None:
+        """Store the views that ended last, `views_max` of each customer."""
         order = np.lexsort((views.device, views.start_s, views.end_s, views.of))
         of, start_s, end_s, device = (column[order] for column in views)
         ends = np.r_[group_starts(of)[1:], len(of)]
@@ -227,12 +233,12 @@ class StreamConcurrent:
             column[slots[of[kept]], place[kept]] = values[kept]
 
     def _days_of(self, view: View) -> range:
-        """The days that a view touches."""
+        """The days that a view lies in."""
         instants = np.array([view.start_s * 1000, view.end_s * 1000 - 1])
         first, last = self.days.period_of(instants).tolist()
         return range(first, last + 1)
 
-    def _judge(
+    def _breach(
         self,
         batch: Batch,
         row: int,
@@ -241,7 +247,7 @@ class StreamConcurrent:
         breaches: dict[int, int],
         limit: int,
     ) -> list[Hit]:
-        """The breach of a day, if these views make one, with every day it makes regular."""
+        """The breach of a day, if these views make one, and a hit for each day it makes regular."""
         devices, at_s = self._most_devices(views, day)
         if devices <= limit:
             return []
@@ -270,7 +276,7 @@ class StreamConcurrent:
         self,
         batch: Batch,
         row: int,
-        level: str,
+        level: Level,
         day: int,
         devices: int,
         limit: int,
@@ -284,7 +290,7 @@ class StreamConcurrent:
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=devices,
             limit=int(limit),
-            unit="devices at once",
+            unit=AT_ONCE.name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
@@ -292,13 +298,13 @@ class StreamConcurrent:
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the days that later ones took over since a row was written; views do not age."""
+        """Empty the cells that stand for later days since a row was written; views stay."""
         self.ring.catch_up(columns[self.name], slots, self.days.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The most devices at once on the newest day, as far as its views are remembered."""
+        """The most devices at once on the newest day, by the views that are remembered."""
         day = self.ring.newest
         if day < 0:
             return []
@@ -307,19 +313,19 @@ class StreamConcurrent:
         return [
             Standing(
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
-                observed=self._most_devices(_views(self._held(columns, slots), 0), day)[0],
+                observed=self._most_devices(_views(self._kept_views(columns, slots), 0), day)[0],
                 limit=int(self._limit(customers, slots)[0]),
-                unit="devices at once",
+                unit=AT_ONCE.name,
             )
         ]
 
     def remember(self) -> Any:
-        """The newest day."""
-        return self.ring.newest
+        """A `ConcurrentMemory`; views and breaches are in the columns."""
+        return ConcurrentMemory(self.ring.newest)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest = memory
+        self.ring.newest = convert(memory, ConcurrentMemory).newest
 
 
 def _views(views: Views, of: int) -> list[View]:

@@ -1,4 +1,4 @@
-"""TV watched on more devices than the plan allows."""
+"""TV is watched on more devices than the plan allows."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from detectors.periods.ring import Steps
 from detectors.rules.contract import Batch, Customers, Declaration
-from detectors.rules.families.distinct import Seen, Span, Windows
+from detectors.rules.families.distinct import Sightings, Span, Windows
 from detectors.rules.families.distinct_corrections import CorrectableDistinct
 from detectors.state.customers import NONE
 from schemas.amounts import DEVICES
@@ -21,7 +21,8 @@ Days = Annotated[int, Meta(ge=1, le=366)]
 class StreamDevicesParameters(RuleParameters, kw_only=True, frozen=True):
     """`devices` within `length_days` are still allowed where the plan does not set a number.
 
-    `contacts_max` bounds what one partition remembers, `retention_days` is how late viewing may be.
+    `contacts_max` is how many contacts one partition remembers, `retention_days` how late a view
+    may be.
     """
 
     devices: Annotated[Natural, LIVE]
@@ -31,10 +32,10 @@ class StreamDevicesParameters(RuleParameters, kw_only=True, frozen=True):
 
 
 class StreamDevices(CorrectableDistinct):
-    """Report the viewing on one device more than the plan allows, within a rolling window of days.
+    """Report the view on one device more than the plan allows, within a rolling window of days.
 
-    What it catches: an account that is used on too many devices, at the first viewing on one too
-    many. As long as the window holds too many it is one finding.
+    What it catches: an account that is used on too many devices, at the first view on one too many.
+    As long as the window has too many it is one finding.
     What it misses: few devices in many homes; a change of plan shows with the next device or day.
     Delay: none, it is reported with the view on one device too many.
     False alarms: a device that takes a new `device_id` when it is reset counts twice. Of 9,000
@@ -56,23 +57,21 @@ class StreamDevices(CorrectableDistinct):
     )
     reads: ClassVar[tuple[str, ...]] = ("stream",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"stream": ("device_id",)}
-    siblings_ms: ClassVar[int] = DAY_MS
-    Parameters: ClassVar[type[StreamDevicesParameters]] = StreamDevicesParameters
-    units: ClassVar[tuple[str, ...]] = ("devices",)
+    Parameters: ClassVar[type[RuleParameters]] = StreamDevicesParameters
 
     def windows(self, policy: Policy) -> Windows:
-        """Steps of a day."""
+        """One rolling window, in steps of a day (UTC)."""
         span = Span(self.parameters.length_days)
         return Windows(Steps(DAY_MS), (span,), self.parameters.retention_days)
 
-    def seen(self, batch: Batch, customers: Customers) -> Seen:
-        """The device of each viewing, against the number of the customer's plan."""
+    def sightings(self, batch: Batch, customers: Customers) -> Sightings:
+        """The device of each view; the threshold depends on the customer's plan."""
         number = customers.number("stream_devices", batch.slot)
         limit = np.where(number == NONE, self.parameters.devices, number)
-        return Seen(
+        return Sightings(
             row=np.arange(len(batch.slot)),
             span=np.zeros(len(batch.slot), np.int64),
             group=customers.directory.hashes(batch.slot),
             element=batch.fields["device_id"],
-            enough=limit + 1,
+            threshold=limit + 1,
         )

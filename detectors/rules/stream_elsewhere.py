@@ -1,17 +1,16 @@
-"""TV watched mostly outside the home, in several places a day, and regularly so."""
+"""TV is watched mostly outside the home, in several places a day, and regularly so."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import PeriodCloser
+from detectors.periods.closing import ClosedPeriods, PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
     Batch,
     Correction,
@@ -22,16 +21,16 @@ from detectors.rules.contract import (
     Standing,
 )
 from detectors.rules.families.closing import ClosingRuleBase
-from detectors.state.columns import Field
+from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy
-from schemas.records import Window
+from schemas.policy import LIVE, Policy, RuleParameters
+from schemas.records import Level, Window
 from schemas.units import HOUR_MS, MINUTE_MS, Ints, Mask
 
 SHORTEST_DAY_HOURS = 23
 VIEW_MINUTES_MAX = 1_440
 CODES = (1 << 16) - 1
-"""A place is known by a number of 16 bits; zero is none."""
+"""Places are told apart by codes of 16 bits; zero is no place."""
 
 
 AWAY = Unit(
@@ -44,7 +43,7 @@ AWAY = Unit(
 
 
 class ElsewhereParameters(RegularParameters, kw_only=True, frozen=True):
-    """`share_percent` of a day's viewing away from home in `places` places, or more of both.
+    """A breach is `share_percent` or more of a day's viewing away from home, in `places` or more.
 
     A day closes when the watermark is `lateness_hours` past its end.
     """
@@ -55,6 +54,13 @@ class ElsewhereParameters(RegularParameters, kw_only=True, frozen=True):
     regular_window: Annotated[int, Meta(ge=1, le=366)]
 
 
+class ElsewhereMemory(Struct, frozen=True):
+    """The newest day, and which days are closed."""
+
+    newest: int
+    closing: ClosedPeriods
+
+
 class StreamElsewhere(ClosingRuleBase):
     """Report the day whose viewing was mostly away from the registered address, once it is closed.
 
@@ -63,7 +69,7 @@ class StreamElsewhere(ClosingRuleBase):
     most, for the day on which it starts; without `at_home` it is away, without `address_id` it is
     in no place.
     What it misses: homes that share one `address_id`, or its 16-bit hash; views that come after
-    their day was closed. A view that came late and is corrected later still stays counted.
+    their day was closed. A view still counts if it came late and its correction comes later yet.
     Delay: the day's end plus the lateness.
     False alarms: a day of travel with two stops (hence "regularly"); a source that never sends
     `at_home`, for then the home itself is a place away. Of 9,000 generated customers (62 days,
@@ -89,7 +95,7 @@ class StreamElsewhere(ClosingRuleBase):
     }
     siblings_ms: ClassVar[int] = LONGEST_DAY_MS
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[ElsewhereParameters]] = ElsewhereParameters
+    Parameters: ClassVar[type[RuleParameters]] = ElsewhereParameters
 
     def __init__(self, parameters: ElsewhereParameters, policy: Policy) -> None:
         self.parameters = parameters
@@ -99,53 +105,41 @@ class StreamElsewhere(ClosingRuleBase):
         self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, self.late_days)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.limit = parameters.share_percent * 10
-        self.places = [f"stream_place_{number}" for number in range(parameters.places)]
+        self.places = [f"place_{number}" for number in range(parameters.places)]
         self.kept = 0
-        # One ring of days for each column; they all turn together.
         back = self.late_days + parameters.regular_window - 1
-        names = ("stream_home_minutes", "stream_away_minutes", *self.places)
-        self.rings = {name: PeriodRing(back) for name in names}
-        self.fields = tuple(Field(name, "<u2", ring.width) for name, ring in self.rings.items())
-
-    @property
-    def newest(self) -> int:
-        """The newest day."""
-        return self.rings["stream_home_minutes"].newest
+        cells = dict.fromkeys(("home_minutes", "away_minutes", *self.places), "<u2")
+        self.viewing = PeriodColumns(self.name, "stream", back, cells)
+        self.fields = self.viewing.fields
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
         """Whether the view's day is still open."""
         return self.days.period_of(time_ms) > self.closing.last(watermark_ms)
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Add a batch to the open days; nothing is judged before a day is closed."""
-        newest = int(self.days.period_of(batch.watermark_ms[-1:])[0])
+        """Add a batch to the open days; only the closing of a day leads to hits."""
+        self.viewing.turn(columns, int(self.days.period_of(batch.watermark_ms[-1:])[0]))
         day = self.days.period_of(batch.time_ms)
-        row = np.flatnonzero(self._counted(batch) & (day > self.closing.closed))
-        self._add(columns, batch, row, newest)
+        self._add(columns, batch, self._counted(batch) & (day > self.closing.closed))
         return []
 
     def _counted(self, batch: Batch) -> Mask:
         """Whether each view counts for its day, shape (n,)."""
         return self.accepts(batch.time_ms, batch.watermark_ms) & (batch.fields["duration_ms"] > 0)
 
-    def _add(self, columns: Mapping[str, NDArray], batch: Batch, row: Ints, newest: int) -> None:
-        """Add views to the minutes and places of their days."""
-        slot, day = batch.slot[row], self.days.period_of(batch.time_ms[row])
+    def _add(self, columns: Mapping[str, NDArray], batch: Batch, counts: Mask) -> None:
+        """Add the views that count to the minutes and places of their days."""
+        day, ring = self.days.period_of(batch.time_ms), self.viewing.ring
+        row = np.flatnonzero(counts & ring.holds(day, ring.newest))
+        slot, day = batch.slot[row], day[row]
         minutes = np.minimum(-(-batch.fields["duration_ms"][row] // MINUTE_MS), VIEW_MINUTES_MAX)
         at_home = batch.fields["at_home"][row]
         place = batch.fields["address_id"][row]
         somewhere = ~at_home & (place != 0)
-        # A day's 16-bit number of a place is never zero.
         code = (place[somewhere] >> np.uint64(48)).astype(np.int64) % CODES + 1
-        places = self._new_places(columns, slot[somewhere], day[somewhere], code)
-        for name, amount in (
-            ("stream_home_minutes", minutes * at_home),
-            ("stream_away_minutes", minutes * ~at_home),
-        ):
-            total = self.rings[name].totals(columns[name], slot, day, amount)
-            self.rings[name].write(columns[name], slot, day, total, newest)
-        for name, new in zip(self.places, places, strict=True):
-            self.rings[name].write(columns[name], *new, newest)
+        self._add_places(columns, slot[somewhere], day[somewhere], code)
+        self.viewing.add(columns, "home_minutes", slot, day, minutes * at_home)
+        self.viewing.add(columns, "away_minutes", slot, day, minutes * ~at_home)
 
     def take_back(
         self,
@@ -154,26 +148,25 @@ class StreamElsewhere(ClosingRuleBase):
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Count the customer's day again without the view; if it was judged, judge it again."""
+        """Count the customer's day again without the view; a closed day may change its hits."""
         siblings, slot = correction.siblings, int(batch.slot[0])
         if not self._counted(siblings.event)[0]:
             return []
         (day,) = self.days.period_of(batch.time_ms).tolist()
-        is_held = self.rings[self.places[0]].holds(np.array([day]), self.newest)[0]
-        if not is_held or self.days.bounds(day)[0] < siblings.complete_ms:
+        if not self.viewing.holds(day) or self.days.bounds(day)[0] < siblings.complete_ms:
             self.kept += 1
             return []
         before = self._share(columns, day, slot)
-        for name, ring in self.rings.items():
-            columns[name][slot, day % ring.width] = 0
+        for cells in self.viewing.at(columns, day).values():
+            cells[slot] = 0
         others = siblings.others
         same = self.days.period_of(others.time_ms) == day
-        self._add(columns, others, np.flatnonzero(same & self._counted(others)), self.newest)
+        self._add(columns, others, same & self._counted(others))
         after = self._share(columns, day, slot)
         if day > self.closing.closed or (before >= self.limit) == (after >= self.limit):
             return []
         if after >= self.limit:
-            hits = self._judge(columns, slot, day)
+            hits = self._breach(columns, slot, day)
         else:
             hits = [self._hit(columns, slot, "cleared", day, after, {})]
         return [correction.told(hit) for hit in hits]
@@ -182,53 +175,44 @@ class StreamElsewhere(ClosingRuleBase):
         """A customer's share of viewing away on a day, per mille."""
         return int(self._shares(columns, day, slice(slot, slot + 1))[0])
 
-    def _new_places(
+    def _add_places(
         self, columns: Mapping[str, NDArray], slot: Ints, day: Ints, code: Ints
-    ) -> list[tuple[Ints, Ints, Ints]]:
-        """Slot, day and code of the places to write, for each of the columns of places."""
-        known = np.zeros((len(slot), len(self.places)), np.int64)
-        for number, name in enumerate(self.places):
-            ring = self.rings[name]
-            held = ring.holds(day, ring.newest) & (ring.newest >= 0)
-            known[:, number] = np.where(held, columns[name][slot, day % ring.width], 0)
+    ) -> None:
+        """Store the codes of places that are new on their days, each in the next empty column."""
+        place, cells = day % self.viewing.ring.width, self.viewing.of(columns)
+        known = np.stack([cells[name][slot, place] for name in self.places], axis=1)
         fresh = np.flatnonzero(~(known == code[:, None]).any(axis=1))
-        slot, day, code, taken = (
-            slot[fresh],
-            day[fresh],
-            code[fresh],
-            (known[fresh] > 0).sum(axis=1),
-        )
+        slot, day, place, code = slot[fresh], day[fresh], place[fresh], code[fresh]
+        taken = (known[fresh] > 0).sum(axis=1)
         if len(slot) == 0:
-            return [(slot, day, code) for _ in self.places]
+            return
         group = slot * (int(day.max()) + 1) + day
         _, first = np.unique(group * (CODES + 1) + code, return_index=True)
-        # By customer and day, in the order of rows: of equal places only the first is new.
+        # By customer and day, in the order of rows; of equal places only the first is new.
         first = np.sort(first)
         first = first[np.argsort(group[first], kind="stable")]
         starts = group_starts(group[first])
         sizes = group_sizes(starts, len(first))
         number = taken[first] + np.arange(len(first)) - np.repeat(starts, sizes)
-        columns_of = (first[number == wanted] for wanted in range(len(self.places)))
-        return [(slot[at], day[at], code[at]) for at in columns_of]
+        for wanted, name in enumerate(self.places):
+            at = first[number == wanted]
+            cells[name][slot[at], place[at]] = code[at]
 
     def close_periods(
-        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """Who was mostly elsewhere on each of the days, in the order of customer ids."""
+        """Report who was mostly elsewhere on each of the days, in the order of customer ids."""
         hits: list[Hit] = []
-        size = customers.directory.size
-        first, end = (
-            max(days.start, self.newest - self.late_days),
-            min(days.stop, self.newest + 1),
-        )
+        size, newest = customers.directory.size, self.viewing.ring.newest
+        first, end = max(periods.start, newest - self.late_days), min(periods.stop, newest + 1)
         for day in range(first, end):
             in_breach = np.flatnonzero(self._shares(columns, day, slice(size)) >= self.limit)
             for slot in sorted(in_breach.tolist(), key=customers.directory.name):
-                hits += self._judge(columns, slot, day)
+                hits += self._breach(columns, slot, day)
         return RuleOutput(hits=tuple(hits))
 
-    def _judge(self, columns: Mapping[str, NDArray], slot: int, day: int) -> list[Hit]:
-        """A customer's day in breach, and whether it makes a regular one."""
+    def _breach(self, columns: Mapping[str, NDArray], slot: int, day: int) -> list[Hit]:
+        """The breach of a customer's day, and a hit for each day that it makes regular."""
         window = range(day - self.regularly.window + 1, day + 1)
         shares = {d: self._share(columns, d, slot) for d in window}
         breaches = {d: share for d, share in shares.items() if share >= self.limit}
@@ -240,12 +224,12 @@ class StreamElsewhere(ClosingRuleBase):
 
     def _shares(self, columns: Mapping[str, NDArray], day: int, slots: slice) -> Ints:
         """Share of viewing away, per mille; zero with too few places, shape (slots,)."""
-        ring = self.rings["stream_home_minutes"]
+        of_day = self.viewing.at(columns, day)
         home, away, last_place = (
-            columns[name][slots, day % ring.width].astype(np.int64)
-            for name in ("stream_home_minutes", "stream_away_minutes", self.places[-1])
+            of_day[name][slots].astype(np.int64)
+            for name in ("home_minutes", "away_minutes", self.places[-1])
         )
-        if not ring.holds(np.array([day]), ring.newest)[0]:
+        if not self.viewing.holds(day):
             return np.zeros(len(home), np.int64)
         return np.where(last_place > 0, away * 1000 // np.maximum(1, home + away), 0)
 
@@ -256,13 +240,13 @@ class StreamElsewhere(ClosingRuleBase):
         self,
         columns: Mapping[str, NDArray],
         slot: int,
-        level: str,
+        level: Level,
         day: int,
         observed: int,
         more: dict[str, Any],
     ) -> Hit:
         start_ms, end_ms = self.days.bounds(day)
-        cell = slot, day % self.rings["stream_home_minutes"].width
+        of_day = self.viewing.at(columns, day)
         return Hit(
             slot=slot,
             event_time_ms=end_ms,
@@ -270,11 +254,11 @@ class StreamElsewhere(ClosingRuleBase):
             window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
             observed=observed,
             limit=self.limit,
-            unit="per mille of viewing away from home",
+            unit=AWAY.name,
             offset=None,
             evidence={
-                "home_minutes": int(columns["stream_home_minutes"][cell]),
-                "away_minutes": int(columns["stream_away_minutes"][cell]),
+                "home_minutes": int(of_day["home_minutes"][slot]),
+                "away_minutes": int(of_day["away_minutes"][slot]),
                 "places_min": len(self.places),
                 **more,
             },
@@ -283,34 +267,32 @@ class StreamElsewhere(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that later days took over since a row was written."""
-        written = self.days.period_of(written_ms)
-        for name, ring in self.rings.items():
-            ring.catch_up(columns[name], slots, written)
+        """Empty the cells that stand for later days since a row was written."""
+        self.viewing.catch_up(columns, slots, self.days.period_of(written_ms))
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The newest day's share, as far as it has come."""
-        if self.newest < 0:
+        """The newest day's share so far."""
+        newest = self.viewing.ring.newest
+        if newest < 0:
             return []
-        start_ms, end_ms = self.days.bounds(self.newest)
+        start_ms, end_ms = self.days.bounds(newest)
         return [
             Standing(
                 window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
-                observed=self._share(columns, self.newest, slot),
+                observed=self._share(columns, newest, slot),
                 limit=self.limit,
-                unit="per mille of viewing away from home",
+                unit=AWAY.name,
             )
         ]
 
     def remember(self) -> Any:
-        """The newest day, and the last closed one."""
-        return [self.newest, self.closing.remember()]
+        """An `ElsewhereMemory`; the viewing is in the columns."""
+        return ElsewhereMemory(self.viewing.ring.newest, self.closing.remember())
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        newest, closed = memory
-        self.closing.recall(closed)
-        for ring in self.rings.values():
-            ring.newest = newest
+        kept = convert(memory, ElsewhereMemory)
+        self.viewing.ring.newest = kept.newest
+        self.closing.recall(kept.closing)

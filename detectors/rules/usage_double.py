@@ -99,8 +99,8 @@ class UsageDouble(ClosingRuleBase):
         services=SUBSCRIPTION,
         units=(MESSAGES, CALL_TIME, BYTES),
         what="a month's messages, calls or bytes against the mean of the service over everybody",
-        limit="{ratio} times the mean, or more, and {messages_min:,} messages, {call_ms_min:time} "
-        "or {bytes_min:size}",
+        limit="{ratio} times the mean, or more, and {messages_min:,} messages, {call_ms_min:ms} "
+        "or {bytes_min:bytes}",
         misses="use below those minimums; known only two days after the month",
     )
     reads: ClassVar[tuple[str, ...]] = tuple(SERVICES)

@@ -30,7 +30,7 @@ class VoiceDaily(CallTime):
         services=("voice",),
         units=(CALL_TIME,),
         what="own calls in a day, each day its part",
-        limit="{limit_ms:time}",
+        limit="{limit_ms:ms}",
         misses="a call counts when its record comes, not while it goes on",
     )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"

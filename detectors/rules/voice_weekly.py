@@ -31,7 +31,7 @@ class VoiceWeekly(CallTime):
         units=(CALL_TIME,),
         period="week",
         what="own calls in a week from Monday, each week its part",
-        limit="{limit_ms:time}",
+        limit="{limit_ms:ms}",
         misses="the same hours spread over two weeks; a call counts when its record comes",
     )
     calendar_unit: ClassVar[Literal["day", "week", "month"]] = "week"

@@ -1,10 +1,11 @@
-"""Amounts by group and step: a bounded number of cells, stored in pages when they change."""
+"""Amounts by group and step, in a bounded number of cells that are stored page by page."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.hashing import HashMap
@@ -19,11 +20,16 @@ ABSENT = -1
 
 
 class Added(NamedTuple):
-    """What adding rows led to.
+    """Result of `Cells.add`, row by row.
 
-    `total` is what each row's cell holds after it, shape (n, amounts); `held` is False, and the
-    total zero, for a row that found no room, shape (n,); `floor` is the oldest step that still had
-    its cells when the row came, shape (n,).
+    Parameters
+    ----------
+    total
+        What the row's cell holds after the row, zero if `held` is False, shape (n, amounts).
+    held
+        Whether there was room for the row, shape (n,).
+    floor
+        The oldest step whose cells were not dropped when the row came, shape (n,).
     """
 
     total: Ints
@@ -31,18 +37,26 @@ class Added(NamedTuple):
     floor: Ints
 
 
-class Cells:
-    """Amounts by group and step, as many cells as there is room for.
+class CellsMemory(Struct, frozen=True):
+    """What `Cells` store beside their pages, see there."""
 
-    When a row needs one cell too many, the oldest step's cells go, and the step with them: no later
-    row brings it back. One step never takes more than half of the room, so that the one before it
-    stays: past that, a row that needs a new cell is left out. `evicted` counts both. What goes when
-    is a matter of the rows' order alone, not of where batches end.
+    floor: int
+    evicted: int
+
+
+class Cells:
+    """Amounts by group and step, in a bounded number of cells.
+
+    When there is no room for a new cell, all cells of the oldest step are dropped; rows of that
+    step or an earlier one get no cell from then on (`floor` is the oldest step that may have
+    cells). One step takes at most half of the room, so that the step before it stays; a row that
+    needs a new cell beyond that is left out. `evicted` counts dropped cells and rows left out.
+    Which cells are dropped depends on the order of rows alone, not on where batches end.
 
     Parameters
     ----------
     cells_max
-        Cells held at most, two or more.
+        Upper bound of the number of cells, two or more.
     amounts
         How many amounts a cell holds.
     """
@@ -89,9 +103,9 @@ class Cells:
         return Added(total, held, floor)
 
     def get(self, group: Hashes, step: Ints) -> Ints:
-        """What each cell holds, zeros where there is none, shape (n, amounts).
+        """What each cell holds, zeros for no cell, shape (n, amounts).
 
-        A cell that went while the last rows were added is still told of.
+        Cells that the last `add` dropped are still found.
         """
         key = mix(group, step.astype(np.uint64))
         found = self._index.get(key)
@@ -103,13 +117,13 @@ class Cells:
         return amounts
 
     def forget(self, needed: int) -> None:
-        """Drop the cells of steps before `needed`, unless they are few."""
+        """Drop the cells of steps before `needed`, unless there are only few cells."""
         if needed > self._forgotten and self.size > FEW:
             self._drop(needed)
         self._gone = []
 
     def changes(self) -> list[tuple[int, bytes]]:
-        """Pages to store so that everything survives a restart."""
+        """Number and content of each page that changed since the last call."""
         pages = np.flatnonzero(self._dirty).tolist()
         self._dirty[:] = False
         bounds = ((page * PAGE_CELLS, (page + 1) * PAGE_CELLS) for page in pages)
@@ -142,19 +156,20 @@ class Cells:
         """Take back what `arrays` gave."""
         self._entries = grown(np.array(arrays["cells"]), FEW)
         self._dirty = np.zeros(len(arrays["pages"]), bool)
-        self._number()
+        self._index_all()
 
-    def remember(self) -> list[int]:
-        """What is not in the pages."""
-        return [self.floor, self.evicted]
+    def remember(self) -> CellsMemory:
+        """What is stored beside the pages, for `recall`."""
+        return CellsMemory(self.floor, self.evicted)
 
-    def recall(self, memory: list[int]) -> None:
+    def recall(self, memory: Any) -> None:
         """Take back what `remember` gave, after the pages."""
-        self.floor, self.evicted = memory
-        self._number()
+        kept = convert(memory, CellsMemory)
+        self.floor, self.evicted = kept.floor, kept.evicted
+        self._index_all()
 
     def _stretches(self, key: Hashes, step: Ints, needed: Ints) -> Iterator[tuple[int, int]]:
-        """Runs of rows between which cells have to go; there is one while there is room."""
+        """Runs of rows that fit without dropping cells, which happens between them; often one."""
         if self.size + len(key) <= self.step_max:
             yield 0, len(key)
             return
@@ -169,7 +184,7 @@ class Cells:
                     self._evict()
 
     def _fitting(self, key: Hashes, step: Ints) -> int:
-        """How many rows can be added before a row needs room that an older step takes up."""
+        """How many rows can be added before one needs the room of cells of an older step."""
         new = self._new(key, step)
         room = self.cells_max - self.size
         if len(new) <= room:
@@ -179,7 +194,7 @@ class Cells:
         return int(later[0]) if len(later) else len(key)
 
     def _new(self, key: Hashes, step: Ints) -> Ints:
-        """First rows of keys that have no cell yet and whose step has room for one more."""
+        """First row of each key that has no cell yet and whose step may have one more."""
         missing = np.flatnonzero((self._index.get(key) == ABSENT) & (step >= self.floor))
         if len(missing) == 0:
             return missing
@@ -193,7 +208,7 @@ class Cells:
         return new[running_totals(step[new], np.ones_like(new), count) <= self.step_max]
 
     def _find(self, key: Hashes, step: Ints) -> Ints:
-        """Number of each row's cell, made where it is missing and there is room."""
+        """Number of each row's cell, which is made if there is room; ABSENT if not, shape (n,)."""
         new = self._new(key, step)[: self.cells_max - self.size]
         start, end = self.size, self.size + len(new)
         self._entries = grown(self._entries, end)
@@ -204,7 +219,7 @@ class Cells:
         return self._index.get(key)
 
     def _evict(self) -> None:
-        """Give up the oldest step."""
+        """Drop the cells of the oldest step."""
         steps = self._entries["step"][: self.size]
         oldest = int(steps.min())
         self.evicted += int((steps == oldest).sum())
@@ -212,17 +227,17 @@ class Cells:
         self._drop(self.floor)
 
     def _drop(self, before: int) -> None:
-        """Let go of the cells of steps before this one."""
+        """Drop the cells of steps before this one."""
         self._forgotten = max(self._forgotten, before)
         keep = self._entries["step"][: self.size] >= before
         if not keep.all():
             self._gone.append(self._entries[: self.size][~keep])
             self._dirty[:] = True
             self._entries = grown(self._entries[: self.size][keep], FEW)
-            self._number()
+            self._index_all()
 
-    def _number(self) -> None:
-        """Find every cell again by its key."""
+    def _index_all(self) -> None:
+        """Count the cells and index them by key."""
         used = self._entries["key"] != 0
         self.size = int(used.sum())
         assert used[: self.size].all(), "pages of two checkpoints"

@@ -1,7 +1,7 @@
-"""Columns that only grow and then expire, kept as numbered chunks that can be rewritten in place.
+"""Entries that are added, never changed, and expire: stored in numbered chunks.
 
-Between two checkpoints only the new entries are written, in the chunk that is still open; an
-expired chunk's number is used again, so the changelog stays as small as what is remembered.
+A checkpoint writes the new entries only, into the chunk that is still open. The number of an
+expired chunk is used again, so the changelog stays as small as what is remembered.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK_BYTES_MAX = 393_216
-"""The open chunk is written anew at each checkpoint, so it is not to grow large."""
+"""Each checkpoint writes the open chunk again, so a chunk must not grow large."""
 
 NONE = -1
+"""Number of the open chunk if none is open."""
 
 
 class ChunkLog:
-    """Which entries stand in which chunk of the changelog.
+    """Writes entries into chunks, and knows which chunks are in use until when.
 
     Parameters
     ----------
     dtype
-        Structured type of an entry; its field `expiry` says when it may go.
+        Structured type of an entry; its field `expiry` says until when it is needed.
     """
 
     def __init__(self, dtype: np.dtype) -> None:
@@ -35,10 +36,13 @@ class ChunkLog:
         self._open_number = NONE
 
     def write(self, entries: NDArray, floor: int) -> list[tuple[int, bytes]]:
-        """Chunks to store so that the new entries are remembered; below `floor` they expired."""
+        """Number and content of the chunks that new entries change.
+
+        Chunks all of whose entries expired before `floor` are free to be used again.
+        """
         if len(entries) == 0:
             return []
-        # One expiry of slack: a restart may go back to a checkpoint that still needs the chunk.
+        # A chunk stays one unit longer: a restart may go back to a checkpoint that needs it.
         for number in [n for n, expiry in self._expiry.items() if expiry < floor - 1]:
             del self._expiry[number]
         stored = []
@@ -53,7 +57,7 @@ class ChunkLog:
         return stored
 
     def take(self, number: int, stored: bytes) -> NDArray:
-        """Entries of a chunk that was read back; none is open after that, all stay as they are."""
+        """Take in a stored chunk, return its entries; the next new entries open another chunk."""
         self._close()
         entries = np.frombuffer(stored, self.dtype)
         if len(entries):
@@ -61,22 +65,22 @@ class ChunkLog:
         return entries
 
     def restart(self) -> list[tuple[int, bytes]]:
-        """Give up every chunk, so that what is remembered can be written anew; empties to store."""
+        """Give up every chunk, before all entries are written again; return the emptied chunks."""
         emptied = [(number, b"") for number in self._expiry]
         self._expiry = {}
         self._close()
         return emptied
 
     def disown(self, number: int) -> None:
-        """Have the next restart empty a chunk that a lost writer wrote, known here or not."""
+        """Let the next `restart` empty a chunk that another writer may have written."""
         self._expiry.setdefault(number, 0)
 
     def arrays(self) -> dict[str, NDArray]:
-        """Which chunks are in use until when, for a snapshot."""
+        """Numbers and expiries of the chunks in use, for a snapshot."""
         return {"chunks": np.array(list(self._expiry.items()), np.int64).reshape(-1, 2)}
 
     def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave; the next entries open a chunk of their own."""
+        """Take back what `arrays` gave; the next entries open a new chunk."""
         self._expiry = dict(arrays["chunks"].tolist())
         self._close()
 

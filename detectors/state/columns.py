@@ -19,7 +19,7 @@ SLOTS_FIRST = 64
 class Field:
     """One column of a group: `width` cells of `dtype` for each customer.
 
-    It is written when events of `kind` come; a rule that reads one kind need not name it.
+    Events of `kind` write it; a rule that reads only one kind may leave the kind out.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Field:
 
 
 class ColumnGroup:
-    """Columns that are written together: the fields of all rules that read the same events."""
+    """Columns that the same events write: fields of all rules that read one kind of event."""
 
     def __init__(self, name: str, fields: Iterable[Field]) -> None:
         self.name = name
@@ -54,13 +54,13 @@ class ColumnGroup:
         self._dirty = grown(self._dirty, slots)
 
     def take_columns(self, columns: Mapping[str, NDArray]) -> None:
-        """Take columns from a snapshot; they may be mapped from a file."""
+        """Take columns from a snapshot, whose arrays may be mapped from files."""
         self.columns = dict(columns)
         rows = len(next(iter(self.columns.values())))
         self._dirty = np.zeros(rows, bool)
 
     def touch(self, slots: Ints) -> None:
-        """Mark rows for the next checkpoint."""
+        """Mark rows to be stored with the next checkpoint."""
         self._dirty[slots] = True
 
     def take_dirty(self) -> Ints:
@@ -78,7 +78,7 @@ class ColumnGroup:
         return np.concatenate([part.reshape(len(slots), -1) for part in parts], axis=1)
 
     def unpack(self, slots: Ints, rows: NDArray[np.uint8]) -> None:
-        """Put packed rows, shape (slots, row_bytes), back into the columns; the last one stays."""
+        """Write packed rows, shape (slots, row_bytes), back; of one slot the last row counts."""
         at = 0
         for field in self.fields:
             cells = np.ascontiguousarray(rows[:, at : at + field.row_bytes])
@@ -87,7 +87,7 @@ class ColumnGroup:
 
 
 def grown(column: NDArray, rows: int) -> NDArray:
-    """The column itself, or a copy with at least twice its rows; new rows are zero."""
+    """The column, if it has so many rows; else a copy with at least twice as many, zero-filled."""
     if rows <= len(column):
         return column
     larger = np.zeros((max(rows, 2 * len(column)), *column.shape[1:]), column.dtype)

@@ -1,6 +1,6 @@
-"""Who was contacted when: distinct (group, element, step) triples, found again by group.
+"""Distinct (group, element, step) triples, such as who contacted whom when; indexed by group.
 
-Entries of a group are chained, so that the few groups worth a closer look are read without a sort.
+The entries of a group are linked, so that those of a few groups are read without a sort.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from schemas.hashing import mix
 from schemas.units import Hashes, Ints, Mask
 
 ENTRY = np.dtype([("group", "<u8"), ("element", "<u8"), ("expiry", "<i4"), ("is_gone", "?")])
-"""In a chunk, one that is gone takes back an entry of an earlier chunk."""
+"""In a chunk, an entry with `is_gone` takes back the same entry of an earlier chunk."""
 
 NONE = -1
 GONE = 1
-"""Value of a triple that was taken back; of the others it is zero."""
+"""Value of a triple that was taken back; the value of the others is zero."""
 
 CLEARED_MIN = 32
 
 LINKS_MAX = 1_024
-"""Entries of a group that are looked through together with those of other groups."""
+"""A group of more entries is not searched for distinct elements."""
 
 
 class Contacts:
@@ -34,9 +34,9 @@ class Contacts:
     Parameters
     ----------
     entries_max
-        Entries remembered at most; past it the oldest steps go early, and `evicted` counts them.
+        Upper bound of entries; beyond it the oldest are dropped early, and `evicted` counts them.
     slack
-        Steps by which the floor has to rise before what is below it is cleared away.
+        Steps by which the floor has to rise before entries below it are dropped.
     """
 
     def __init__(self, entries_max: int, slack: int = 0) -> None:
@@ -44,7 +44,7 @@ class Contacts:
         self.slack = slack
         self.evicted = 0
         self.lost_step = NONE
-        """The last step of which entries went early."""
+        """The last step of which entries were dropped early."""
         self._taken: list[NDArray] = []
         self._log = ChunkLog(ENTRY)
         self._rewrite = False
@@ -62,10 +62,12 @@ class Contacts:
         self._has_gone = False
 
     def add(self, group: Hashes, element: Hashes, step: Ints) -> tuple[Mask, Ints]:
-        """Remember contacts; tell which rows are new, and how many entries each row's group holds.
+        """Remember contacts.
 
-        All columns have shape (n,); of equal rows only the first is new. Entries that were taken
-        back may be among those that a group holds, for a while.
+        Returns
+        -------
+        Whether each row is new, and how many entries its group holds, both of shape (n,). Of equal
+        rows only the first is new. For a while the count includes entries that were taken back.
         """
         place, new = self._triples.claim(mix(group, element, step.astype(np.uint64)))
         if self._has_gone:
@@ -77,7 +79,7 @@ class Contacts:
         return first, self._count[number].astype(np.int64)
 
     def _claim_again(self, place: Ints) -> Ints:
-        """The first row of each triple that was taken back and comes again."""
+        """The first row of each triple that was taken back and is added again."""
         rows = np.flatnonzero(self._triples.values[place] == GONE)
         again, first = np.unique(place[rows], return_index=True)
         self._triples.values[again] = 0
@@ -104,7 +106,7 @@ class Contacts:
         return entries["element"], entries["expiry"].astype(np.int64)
 
     def _chain(self, group: int) -> list[int]:
-        """Where a group's entries lie that were not taken back, in the order they were added."""
+        """Numbers of a group's entries that were not taken back, in the order they were added."""
         (number,) = self._groups.get(np.array([group], np.uint64)).tolist()
         chain = []
         at = int(self._head[number]) if number != ABSENT else NONE
@@ -115,9 +117,9 @@ class Contacts:
         return [at for at in reversed(chain) if not is_gone[at]] if self._has_gone else chain[::-1]
 
     def distinct(self, group: Hashes) -> Ints:
-        """How many distinct elements each group holds at most, shape (n,).
+        """Upper bound of the distinct elements that each group holds, shape (n,).
 
-        A group of more than `LINKS_MAX` entries is not looked through: as many as its entries.
+        Repeated elements are left out in groups of up to `LINKS_MAX` entries only.
         """
         number = self._groups.get(group)
         count = self._count[number].astype(np.int64)
@@ -136,14 +138,17 @@ class Contacts:
         return count - np.bincount(again, minlength=len(group))
 
     def forget(self, floor: int) -> None:
-        """Entries of steps before `floor` are not needed; they go once they may be half of all."""
+        """Drop entries of steps before `floor`, but only once they may be half of all entries.
+
+        In a full log the oldest entries go as well.
+        """
         full = self.size > self.entries_max
         is_worth_it = floor - self._floor > self.slack and self.size > 2 * self._cleared
         if full or is_worth_it:
             steps = self._entries["expiry"][: self.size]
             keep = (steps >= floor) & ~self._entries["is_gone"][: self.size]
             if keep.sum() > self.entries_max:
-                # Half of the room is made free; of one step's entries the later ones stay.
+                # Half of the room becomes free; of the entries of one step the later ones stay.
                 oldest = np.argsort(steps, kind="stable")
                 oldest = oldest[: self.size - max(1, self.entries_max // 2)]
                 early = oldest[keep[oldest]]
@@ -158,7 +163,7 @@ class Contacts:
             self._cleared = max(CLEARED_MIN, self.size)
 
     def changes(self) -> list[tuple[int, bytes]]:
-        """Chunks to store so that everything remembered so far survives a restart."""
+        """Number and content of each chunk that changed since the last call."""
         stored = self._log.restart() if self._rewrite else []
         start, taken = (0, []) if self._rewrite else (self._stored, self._taken)
         new = self._entries[start : self.size]
@@ -180,7 +185,7 @@ class Contacts:
         self._stored, self._taken = self.size, []
 
     def rewrite(self, number: int | None = None) -> None:
-        """Store everything anew at the next checkpoint, over chunk `number` too."""
+        """Store everything again at the next checkpoint; empty chunk `number` if it is not used."""
         self._rewrite = True
         if number is not None:
             self._log.disown(number)

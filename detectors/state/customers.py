@@ -1,4 +1,4 @@
-"""Who the customers of a partition are and what their plans hold, in columns."""
+"""The customers of a partition and what their plans contain, in columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ UNLIMITED_BITS = {"sms": 1, "voice": 2, "data": 4}
 ANNOUNCED_BIT, PROFESSIONAL_BIT, FIXED_BIT, ENDED_BIT = 8, 16, 32, 64
 
 NONE = -1
-"""A number that a plan does not set; for storage, without limit."""
+"""Stands for a number that a plan does not set; for storage: no limit."""
 
 PLAN_NUMBERS = {
     "storage_capacity_bytes": "<i8",
@@ -30,10 +30,10 @@ CUSTOMER_FIELDS = (
     Field("cohort", "<u8"),
     *(Field(name, dtype) for name, dtype in PLAN_NUMBERS.items()),
 )
-"""What the rules need of a customer's plan; `cohort` is a hash, `NONE` a number it does not set."""
+"""What the rules need of a customer's plan; `cohort` is a hash."""
 
 COHORTS_MAX = 10_000
-"""Names of cohorts that a partition remembers; the others go by their hash."""
+"""Upper bound of cohort names that a partition remembers; other cohorts are shown as hashes."""
 
 ENDED = "ended"
 """The `contract_state` of a contract that has ended."""
@@ -41,9 +41,9 @@ ENDED = "ended"
 
 @dataclass(frozen=True, slots=True)
 class Customers:
-    """Who the slots of a partition belong to, and their plans.
+    """The customers of a partition and their plans, by slot.
 
-    `default_numbers` and `default_flags` are those of customers who were never announced.
+    `default_numbers`, `default_flags` and `default_cohort` are for customers never announced.
     """
 
     directory: Directory
@@ -54,7 +54,7 @@ class Customers:
     cohort_names: dict[int, str]
 
     def announce(self, slots: Ints, announced: Sequence[Customer]) -> None:
-        """Take in who has which plan; the last word on a customer counts."""
+        """Take in records of customers; of one customer the last record counts."""
         columns = self.plans.columns
         columns["flags"][slots, 0] = [_flags(customer) for customer in announced]
         columns["valid_from_ms"][slots, 0] = [c.valid_from_ms for c in announced]
@@ -87,17 +87,17 @@ class Customers:
         return self._has(ENDED_BIT, slot)
 
     def is_announced(self, slot: Ints) -> Mask:
-        """Whether each customer stands on the topic `customers`, shape (n,)."""
+        """Whether a record of each customer came from the topic `customers`, shape (n,)."""
         return (self.plans.columns["flags"][slot, 0] & ANNOUNCED_BIT) != 0
 
     def valid_from_ms(self, slot: Ints) -> Ints:
-        """Since when each customer's plan holds, 0 for those never announced, shape (n,)."""
+        """Event time from which each customer's plan holds; 0 if never announced, shape (n,)."""
         return self.plans.columns["valid_from_ms"][slot, 0]
 
     def were_there(self, slot: Ints, before_ms: int, used: Mask) -> Mask:
         """Whether each customer's plan held before an instant, shape (n,).
 
-        Who was never announced is only known by having used something.
+        For a customer who was never announced `used` decides: whether they had use before.
         """
         return np.where(self.is_announced(slot), self.valid_from_ms(slot) < before_ms, used)
 
@@ -124,7 +124,7 @@ class Customers:
 
 
 def _flags(customer: Customer) -> int:
-    """What a plan allows and is, as bits."""
+    """The flags of a customer's plan and contract, as bits."""
     return (
         ANNOUNCED_BIT
         | sum(UNLIMITED_BITS[service] for service in set(customer.unlimited))

@@ -12,7 +12,7 @@ from schemas.units import Hashes, Ints
 
 
 class Directory:
-    """Customers of one partition, each in a slot that stays while the partition is held."""
+    """Numbers the customers of one partition; a slot stays the same while the partition is held."""
 
     def __init__(self) -> None:
         self._slots = HashMap()
@@ -51,7 +51,7 @@ class Directory:
         return self._hashes[slots]
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything, for a snapshot."""
+        """All slots and customer ids, for a snapshot."""
         names = np.frombuffer(bytes(self._names), np.uint8)
         return {
             "hashes": self._hashes[: self.size],

@@ -1,4 +1,4 @@
-"""The same event seen again counts once."""
+"""Remembers event ids, so that an event that comes twice counts once."""
 
 from collections.abc import Mapping
 
@@ -16,15 +16,15 @@ ENTRY = np.dtype([("key", "<u8"), ("expiry", "<i4")])
 class Duplicates:
     """Event ids of one kind in one partition, remembered for `window_hours` of event time.
 
-    An id is remembered from the watermark's hour at which it came until the watermark is more than
-    `window_hours` past that hour, so a repeated record is caught however late its event was.
+    An id is remembered until the watermark is more than `window_hours` past the hour that it stood
+    at when the id came. So a repeated record is caught, however late its event is.
 
     Parameters
     ----------
     window_hours
-        How long an id is remembered, in hours the watermark moves.
+        How long an id is remembered, in hours of the watermark.
     entries_max
-        Ids remembered at most; past it the oldest go early, and `evicted` counts them.
+        Upper bound of ids; beyond it the oldest are forgotten early, and `evicted` counts them.
     """
 
     def __init__(self, window_hours: int, entries_max: int) -> None:
@@ -42,7 +42,7 @@ class Duplicates:
         return self._map.size
 
     def screen(self, key: Hashes, watermark_ms: Ints) -> Mask:
-        """Remember the ids and tell which are seen for the first time, shape (n,)."""
+        """Remember the ids; whether each is seen for the first time, shape (n,)."""
         if len(key) == 0:
             return np.zeros(0, bool)
         hour = watermark_ms // HOUR_MS
@@ -63,11 +63,11 @@ class Duplicates:
         return self._noted(key, hour, fresh)
 
     def knows(self, key: Hashes) -> Mask:
-        """Which of the ids are remembered, shape (n,)."""
+        """Whether each id is remembered, shape (n,)."""
         return self._map.find(key) != ABSENT
 
     def _noted(self, key: Hashes, hour: Ints, fresh: Mask) -> Mask:
-        """Keep what is to be stored of the fresh ids, and let go of expired ones."""
+        """Keep the fresh ids for the next checkpoint, and drop expired ones."""
         entries = np.empty(int(fresh.sum()), ENTRY)
         entries["key"], entries["expiry"] = key[fresh], hour[fresh] + self.window_hours
         self._new.append(entries)
@@ -76,7 +76,7 @@ class Duplicates:
         return fresh
 
     def changes(self) -> list[tuple[int, bytes]]:
-        """Chunks to store so that everything remembered so far survives a restart."""
+        """Number and content of each chunk that changed since the last call."""
         if self._rewrite:
             used = np.flatnonzero(self._map.keys)
             entries = np.empty(len(used), ENTRY)
@@ -96,7 +96,7 @@ class Duplicates:
         self._map.values[place] = np.maximum(self._map.values[place], entries["expiry"])
 
     def rewrite(self, number: int | None = None) -> None:
-        """Store everything anew at the next checkpoint, over chunk `number` too."""
+        """Store everything again at the next checkpoint; empty chunk `number` if it is not used."""
         self._rewrite = True
         if number is not None:
             self._log.disown(number)
@@ -117,7 +117,10 @@ class Duplicates:
         self._log.take_arrays(arrays)
 
     def _prune(self) -> None:
-        """Drop expired ids when they may be half of all, so that each is moved about once."""
+        """Drop expired ids, but only once the map has doubled or is full.
+
+        So each id is copied about once. In a full map the older half of the ids goes, too.
+        """
         full = self._map.size > self.entries_max
         is_new_hour = self._hour > self._pruned_hour
         if not full and not (is_new_hour and self._map.size > 2 * self._pruned_size):

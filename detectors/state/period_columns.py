@@ -1,4 +1,4 @@
-"""Several columns of one kind of event that share a ring of periods."""
+"""Several columns of one rule and kind of event, with one cell for each of the last periods."""
 
 from collections.abc import Mapping
 
@@ -17,11 +17,11 @@ class PeriodColumns:
     Parameters
     ----------
     rule, kind
-        Whose columns they are, and with which events they are written.
+        The rule that the columns belong to, and the kind of event that writes them.
     back
         Periods kept before the newest.
     dtypes
-        What each cell of a column is, by name.
+        Type of the cells of each column, by name.
     """
 
     def __init__(self, rule: str, kind: str, back: int, dtypes: Mapping[str, str]) -> None:
@@ -33,11 +33,11 @@ class PeriodColumns:
         )
 
     def of(self, columns: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """These columns by their short names, each of shape (slots, width)."""
+        """These columns by their names in `dtypes`, each of shape (slots, width)."""
         return {name: columns[stored] for name, stored in self._stored.items()}
 
     def at(self, columns: Mapping[str, NDArray], period: int) -> dict[str, NDArray]:
-        """The cells of one period, which has to be held, each of shape (slots,)."""
+        """The cells of one period that is held, by column, each of shape (slots,)."""
         place = period % self.ring.width
         return {name: cells[:, place] for name, cells in self.of(columns).items()}
 
@@ -46,7 +46,7 @@ class PeriodColumns:
         return 0 <= self.ring.newest - self.ring.back <= period <= self.ring.newest
 
     def turn(self, columns: Mapping[str, NDArray], newest: int) -> None:
-        """Move on to `newest`: empty the cells that now stand for later periods."""
+        """Move on to `newest`: zero the cells that now hold later periods."""
         before = self.ring.newest
         for cells in self.of(columns).values():
             self.ring.newest = before
@@ -55,19 +55,19 @@ class PeriodColumns:
     def add(
         self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
     ) -> None:
-        """Add to cells of held periods; a full cell stays full."""
+        """Add to cells of held periods; a cell that is full stays full."""
         self.ring.add(self.of(columns)[name], slot, period, amount, self.ring.newest)
 
     def take_off(
         self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
     ) -> None:
-        """Take off cells of held periods what was added to them; a full cell stays full."""
+        """Subtract from cells of held periods; a cell that is full stays full."""
         self.ring.take_off(self.of(columns)[name], slot, period, amount)
 
     def count(
         self, columns: Mapping[str, NDArray], name: str, slot: Ints, period: Ints, amount: Ints
     ) -> Ints:
-        """Add, and tell the sum after each row, shape (n,)."""
+        """Add to cells of held periods; return each cell's sum after the row, shape (n,)."""
         cells, place = self.of(columns)[name], period % self.ring.width
         start = cells[slot, place].astype(np.int64)
         total = running_totals(slot * self.ring.width + place, amount, start)
@@ -75,6 +75,6 @@ class PeriodColumns:
         return total
 
     def catch_up(self, columns: Mapping[str, NDArray], slots: Ints, written_newest: Ints) -> None:
-        """Empty the cells of rows that were written before later periods took them over."""
+        """Zero the cells that rows written at an older `newest` hold of periods that are gone."""
         for cells in self.of(columns).values():
             self.ring.catch_up(cells, slots, written_newest)

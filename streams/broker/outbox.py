@@ -1,4 +1,4 @@
-"""Records on their way out, sent as whole batches, every delivery awaited."""
+"""Records to be sent: collected, sent as whole batches, and every delivery awaited."""
 
 import asyncio
 from collections import Counter
@@ -12,28 +12,28 @@ Row = tuple[bytes | None, bytes, int]
 """Key, value and time of a record."""
 
 WAITING_MAX = 256
-"""Batches under way; past it the sender waits."""
+"""Batches in flight; with more, `send` waits for their delivery."""
 
 
 class Outbox:
     """Collects records by topic and partition and sends them with aiokafka's batch builder.
 
+    `producer` is a started AIOKafkaProducer, None until the worker has taken over partitions.
+
     Parameters
     ----------
-    producer
-        A started AIOKafkaProducer; None until the worker runs.
     clock
-        Time of the records.
+        Dates the records.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.producer: Any = None
         self._clock = clock
         self._filling: dict[tuple[str, int], list[Row]] = {}
-        self._waiting: list[asyncio.Future[Any]] = []
+        self._in_flight: list[asyncio.Future[Any]] = []
         self._taken: Counter[tuple[str, int]] = Counter()
-        self._arrived: dict[tuple[str, int], tuple[int, int]] = {}
-        """Records that were delivered, and the offset after the last of them."""
+        self._delivered: dict[tuple[str, int], tuple[int, int]] = {}
+        """Number of records delivered, and the offset after the last of them."""
 
     def put(
         self,
@@ -43,48 +43,100 @@ class Outbox:
         value: bytes,
         timestamp_ms: int | None = None,
     ) -> None:
-        """Take a record; it leaves with the next `send`, dated now unless told otherwise."""
+        """Collect a record; the next `send` sends it.
+
+        Parameters
+        ----------
+        topic, partition
+            Where the record goes.
+        key, value
+            The record; a key of None is none.
+        timestamp_ms
+            Its time, Unix; now if absent.
+        """
         row = (key, value, self._clock() if timestamp_ms is None else timestamp_ms)
         self._filling.setdefault((topic, partition), []).append(row)
         self._taken[topic, partition] += 1
 
     async def send(self) -> None:
-        """Hand everything to the producer, without waiting for delivery."""
+        """Hand all collected records to the producer; wait for no delivery, unless more than
+        `WAITING_MAX` batches are in flight."""
         filled, self._filling = self._filling, {}
         for home, records in filled.items():
             for future, sent in await self.send_batches(*home, records):
-                future.add_done_callback(partial(self._arrive, home, sent))
-                self._waiting.append(future)
-        if len(self._waiting) > WAITING_MAX:
+                future.add_done_callback(partial(self._note_delivery, home, sent))
+                self._in_flight.append(future)
+        if len(self._in_flight) > WAITING_MAX:
             await self.delivered()
 
-    def _arrive(self, home: tuple[str, int], records: int, future: asyncio.Future[Any]) -> None:
+    def _note_delivery(
+        self, home: tuple[str, int], records: int, future: asyncio.Future[Any]
+    ) -> None:
         if not future.cancelled() and future.exception() is None:
-            arrived, end = self._arrived.get(home, (0, 0))
-            self._arrived[home] = arrived + records, max(end, future.result().offset + records)
+            delivered, end = self._delivered.get(home, (0, 0))
+            self._delivered[home] = delivered + records, max(end, future.result().offset + records)
 
-    def take_waiting(self) -> list[asyncio.Future[Any]]:
-        """The deliveries under way; whoever takes them has to await them."""
-        waiting, self._waiting = self._waiting, []
-        return waiting
+    def take_in_flight(self) -> list[asyncio.Future[Any]]:
+        """Hand over the deliveries in flight.
+
+        Returns
+        -------
+        One future for each batch; the caller has to await them, for they raise what went wrong.
+        """
+        in_flight, self._in_flight = self._in_flight, []
+        return in_flight
 
     async def delivered(self) -> None:
         """Wait until everything that was sent is delivered; raise what went wrong."""
-        await asyncio.gather(*self.take_waiting())
+        await asyncio.gather(*self.take_in_flight())
 
     def taken(self, topic: str, partition: int) -> int:
-        """How many records of a partition were put so far."""
+        """Count the records of a partition.
+
+        Parameters
+        ----------
+        topic, partition
+            The partition.
+
+        Returns
+        -------
+        How many were put so far, sent or not.
+        """
         return self._taken[topic, partition]
 
     def end_of(self, topic: str, partition: int, taken: int) -> int | None:
-        """An offset that so many records lie before, 0 for none; None while some are under way."""
-        arrived, end = self._arrived.get((topic, partition), (0, 0))
-        return end if arrived >= taken else None
+        """Tell where the first `taken` records end, once they are delivered.
+
+        Parameters
+        ----------
+        topic, partition
+            The partition.
+        taken
+            A number of records, as `taken()` returned it.
+
+        Returns
+        -------
+        An offset after all of them, 0 if there are none; None while any of them is in flight.
+        """
+        delivered, end = self._delivered.get((topic, partition), (0, 0))
+        return end if delivered >= taken else None
 
     async def send_batches(
         self, topic: str, partition: int, records: Iterable[Row]
     ) -> list[tuple[asyncio.Future[Any], int]]:
-        """Send records of one partition in order; the delivery and size of each batch."""
+        """Send records of one partition in order.
+
+        Parameters
+        ----------
+        topic, partition
+            Where they go.
+        records
+            Key, value and Unix time in milliseconds of each.
+
+        Returns
+        -------
+        For each batch a future of its delivery, and its number of records.
+        """
         sent = []
         batch = self.producer.create_batch()
         for key, value, timestamp_ms in records:

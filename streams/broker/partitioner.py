@@ -10,12 +10,35 @@ SEED = np.uint32(0x9747B28C)
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Partition of one key."""
+    """Choose the partition of one key, as Kafka's own clients do.
+
+    Parameters
+    ----------
+    key
+        The key of a record.
+    partitions
+        How many partitions the topic has.
+
+    Returns
+    -------
+    The partition's number, from 0.
+    """
     return int(partitions_of([key], partitions)[0])
 
 
 def partitions_of(keys: Sequence[bytes], partitions: int) -> NDArray[np.int64]:
-    """Partition of each key, as Kafka's own clients choose it (murmur2), shape (n,).
+    """Choose the partition of each key, as Kafka's own clients do (murmur2).
+
+    Parameters
+    ----------
+    keys
+        Keys of n records.
+    partitions
+        How many partitions the topic has.
+
+    Returns
+    -------
+    Numbers of the partitions, from 0, shape (n,).
 
     Examples
     --------
@@ -27,7 +50,17 @@ def partitions_of(keys: Sequence[bytes], partitions: int) -> NDArray[np.int64]:
 
 
 def murmur2(keys: Sequence[bytes]) -> NDArray[np.uint32]:
-    """32-bit murmur2 of each key, shape (n,); Austin Appleby's, with the seed that Kafka uses."""
+    """Hash keys with Austin Appleby's 32-bit murmur2 and Kafka's seed.
+
+    Parameters
+    ----------
+    keys
+        n keys.
+
+    Returns
+    -------
+    Hashes, shape (n,).
+    """
     length = np.array([len(key) for key in keys], np.uint32)
     words = -(-int(length.max(initial=0)) // 4) or 1
     padded = b"".join(key.ljust(4 * words, b"\0") for key in keys)

@@ -1,4 +1,4 @@
-"""The Kafka topics: their names, how they are made, and whether those there fit."""
+"""The Kafka topics: how they are created, and whether the existing ones fit."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,16 +30,17 @@ from schemas.units import DAY_MS, HOUR_MS, MIB
 from streams.errors import FairuseError
 
 ONE_PARTITION = (POLICIES, COHORT_AVERAGES)
-"""Every worker reads these whole; all others are split by customer, alike."""
+"""Every worker reads all of these; all other topics are partitioned by customer, alike."""
 
 ANSWER_MS_MAX = 5_000
-"""A broker that has not answered by then is taken for unreachable."""
+"""A broker that has not answered by then counts as unreachable."""
 
 COMPACTION_LAG_MS_MIN = HOUR_MS
-"""For an hour every version of a changelog row stays, so that a mistake can be looked into."""
+"""For this long every version of a changelog row stays: `streams/checkpoints/changelog.py` says why
+older ones are needed."""
 
 CHANGELOG_BYTES_MAX = 8 * MIB
-"""A marker holds a partition's scans and means, which may be many in bad times."""
+"""Largest record of a changelog: a marker holds what its partition remembers as a whole."""
 
 CHANGELOG_CONFIG = {
     "min.compaction.lag.ms": str(COMPACTION_LAG_MS_MIN),
@@ -47,16 +48,16 @@ CHANGELOG_CONFIG = {
 }
 
 DEAD_LETTER_BYTES_MAX = 2 * MIB
-"""A dead letter carries its record, which may have used up the usual 1 MiB, and the reason."""
+"""A dead letter carries its record, which may have 1 MiB, and the reason."""
 
 
 class TopicsError(FairuseError):
-    """The topics cannot be reached or made; the message is one sentence that says what to do."""
+    """The topics cannot be reached, created, or written to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retention:
-    """How long the records of the topics that are not compacted are kept."""
+    """How long records are kept on topics that are not compacted, milliseconds."""
 
     usage_ms: int = 7 * DAY_MS
     findings_ms: int = 90 * DAY_MS
@@ -66,7 +67,7 @@ class Retention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicSpec:
-    """How one topic is to be; a compacted one has no retention, it keeps the newest per key."""
+    """How one topic has to be; a compacted topic keeps the newest record per key, for ever."""
 
     name: str
     partitions: int
@@ -76,9 +77,13 @@ class TopicSpec:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def request(self) -> dict[str, Any]:
-        """This topic as kafka-python's `create_topics` wants it.
+        """Describe the topic for kafka-python's `create_topics`.
 
         With three replicas a write waits for two, so that one broker may fail without loss.
+
+        Returns
+        -------
+        Partitions, replication and configuration.
         """
         config = {
             "cleanup.policy": self.cleanup_policy,
@@ -95,17 +100,42 @@ class TopicSpec:
 
 
 def changelog_names(app_id: str) -> tuple[str, str]:
-    """Names of the changelogs of the detect and the verdict agents' state, in this order."""
+    """Name the changelogs.
+
+    Parameters
+    ----------
+    app_id
+        First part of the names.
+
+    Returns
+    -------
+    Changelog of the detect agent's state, and of the verdict agent's.
+    """
     return f"{app_id}-detect-changelog", f"{app_id}-verdict-changelog"
 
 
 def topic_specs(
     partitions: int, replication: int, app_id: str, retention: Retention = Retention()
 ) -> list[TopicSpec]:
-    """All topics, as they are to be.
+    """Specify all topics.
 
-    What is keyed by customer has the same number of partitions, so that one customer's records and
-    state meet in one worker.
+    All topics with the customer as key have the same number of partitions, so that one customer's
+    records and state meet in one worker.
+
+    Parameters
+    ----------
+    partitions
+        Partitions of each topic that is not of `ONE_PARTITION`.
+    replication
+        Copies of each partition.
+    app_id
+        First part of the changelogs' names.
+    retention
+        How long records are kept.
+
+    Returns
+    -------
+    How each topic has to be.
     """
     changelogs = changelog_names(app_id)
     retention_ms = {
@@ -140,7 +170,24 @@ def create_topics(
     app_id: str,
     retention: Retention = Retention(),
 ) -> list[str]:
-    """Create the topics that are not there yet and return their names; leave the others alone."""
+    """Create the topics that do not exist; change no others.
+
+    Parameters
+    ----------
+    bootstrap
+        Kafka bootstrap addresses, host:port, comma-separated.
+    partitions, replication, app_id, retention
+        As for `topic_specs`.
+
+    Returns
+    -------
+    Names of the topics that were created.
+
+    Raises
+    ------
+    TopicsError
+        No broker answers, or it refuses a topic.
+    """
     specs = {spec.name: spec for spec in topic_specs(partitions, replication, app_id, retention)}
     with _admin(bootstrap) as admin:
         there = _partition_counts(admin, specs)
@@ -155,7 +202,24 @@ def create_topics(
 
 
 def check_topics(bootstrap: str, app_id: str) -> list[str]:
-    """What is wrong with the topics, one sentence with its remedy each; empty when all fit."""
+    """Compare the topics with what they have to be.
+
+    Parameters
+    ----------
+    bootstrap
+        Kafka bootstrap addresses, host:port, comma-separated.
+    app_id
+        First part of the changelogs' names.
+
+    Returns
+    -------
+    One sentence for each fault, with its remedy; empty if all topics fit.
+
+    Raises
+    ------
+    TopicsError
+        No broker answers.
+    """
     names = [spec.name for spec in topic_specs(1, 1, app_id)]
     with _admin(bootstrap) as admin:
         there = _partition_counts(admin, names)
@@ -173,7 +237,7 @@ def check_topics(bootstrap: str, app_id: str) -> list[str]:
 
 @contextmanager
 def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
-    """A client of the broker at `bootstrap`, whose failures are sentences."""
+    """Connect to the broker at `bootstrap`; failures become `TopicsError`."""
     try:
         client = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=ANSWER_MS_MAX)
     except (KafkaError, ValueError) as error:
@@ -191,13 +255,13 @@ def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
 
 
 def _partition_counts(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
-    """Number of partitions of each topic that is there."""
+    """Count the partitions of each topic that exists."""
     topics = admin.describe_topics(list(names))
     return {topic["name"]: len(topic["partitions"]) for topic in topics if not topic["error_code"]}
 
 
 def _cleanup_policies(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, str]:
-    """`cleanup.policy` of each topic, as far as the broker tells."""
+    """`cleanup.policy` of each topic for which the broker tells it."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}
@@ -210,7 +274,7 @@ def _cleanup_policies(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str
 
 
 def _raise_refusal(topic: Mapping[str, Any], replication: int) -> None:
-    """Raise what the broker said about one topic, unless it made it or somebody else just did."""
+    """Raise `TopicsError` if the broker refused a topic; one that exists by now is no fault."""
     refusal = for_code(topic["error_code"])
     if not topic["error_code"] or refusal is TopicAlreadyExistsError:
         return
@@ -231,7 +295,7 @@ def _missing(names: Iterable[str]) -> list[str]:
 
 
 def _partition_problem(spec: TopicSpec, partitions: int) -> list[str]:
-    """A customer's records and state would meet in different workers, or not all be read."""
+    """Another number would send a customer's records to several workers, or leave some unread."""
     if partitions == spec.partitions:
         return []
     why = "every worker reads it whole" if spec.name in ONE_PARTITION else "like the other topics"
@@ -242,7 +306,7 @@ def _partition_problem(spec: TopicSpec, partitions: int) -> list[str]:
 
 
 def _policy_problem(spec: TopicSpec, policy: str | None) -> list[str]:
-    """Deleting forgets customers and state, compacting forgets all but the newest event."""
+    """Deletion would lose customers and state, compaction all but the newest event."""
     if policy in (None, spec.cleanup_policy):
         return []
     return [

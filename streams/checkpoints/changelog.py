@@ -1,18 +1,20 @@
 """Checkpoints on a compacted topic: rows, and a marker that makes them count all at once.
 
 A checkpoint writes the touched rows, then one marker with everything that belongs to the partition
-as a whole, input offsets included. Rows count only when the marker of their checkpoint was read, so
-what is read back is the state of one moment, however a crash cut the writing. Every row carries who
-wrote it and for which checkpoint; a writer that lost the partition (a paused worker) is told by its
-older epoch and ignored, and the rows it spoiled are written again by the one that holds the
-partition.
+as a whole, input offsets included. A reader applies rows only after it has read the marker of their
+checkpoint, so that it restores the state of one moment, even if a crash cut the writing short.
 
-The first checkpoint of a writer is its claim. It counts only if nothing came between it and what
-the writer had read: a reader that knows more passes over it, and the writer sees the hole and has
-to start again. From then on no earlier writer counts any more, whenever its records land.
+Every row names its writer and its checkpoint. A worker that was paused may go on writing to a
+partition that another one holds by now. Readers recognise it by its older epoch and ignore its
+rows; the holder writes the rows that these replaced again.
 
-Older images of a row must outlive the checkpoint that replaces them: the topic's
-`min.compaction.lag.ms` (one hour) has to be far above the time between two checkpoints.
+The first checkpoint of a writer claims the partition. The claim counts only if nothing was written
+between it and what the writer had read: a reader that read more ignores the claim, and the writer
+sees a hole in its offsets and has to start again. Once a claim counts, nothing counts any more that
+an earlier writer writes later.
+
+Compaction must not remove an older version of a row before the checkpoint that replaces it is
+complete: the topic's `min.compaction.lag.ms` (one hour) is far above the time that one takes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,55 +24,78 @@ from typing import Protocol
 
 import msgspec
 
+from detectors.state.version import STATE_VERSION, require_version
 from streams.errors import FairuseError
 
 MARKER_KEY = b"!marker"
-FORMAT = 2
 HEADER = Packed("<BIII")
-"""Format, epoch, writer, checkpoint."""
+"""Version of the layout, epoch, writer, checkpoint."""
 
 LINEAGE_MAX = 64
-"""Earlier writers a marker names; past it every row is written again and half are forgotten."""
+"""Earlier writers that a marker names; with more, half are dropped and every row written again."""
 
 
 class Held(Protocol):
-    """What a changelog keeps: a partition's state."""
+    """State of a partition that a changelog stores."""
 
     def restore(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Put stored rows back."""
+        """Put stored rows back; `recall` follows.
+
+        Parameters
+        ----------
+        keys, values
+            n rows, as `changes` gave them.
+        """
         ...
 
     def recall(self, memory: bytes) -> None:
-        """Take back what belongs to the partition as a whole."""
+        """Put back what belongs to the partition as a whole.
+
+        Parameters
+        ----------
+        memory
+            What `remember` gave.
+        """
         ...
 
     def rewrite(self, keys: Sequence[bytes]) -> None:
-        """Store these rows again at the next checkpoint."""
+        """Write rows again at the next checkpoint.
+
+        Parameters
+        ----------
+        keys
+            Keys of the rows.
+        """
         ...
 
 
 class Marker(msgspec.Struct, array_like=True):
-    """The end of a checkpoint. `lineage` tells up to which checkpoint earlier writers count."""
+    """The end of a checkpoint."""
 
     epoch: int
+    """Counts the times that the partition was taken over."""
     writer: int
     checkpoint: int
+    """Number of the checkpoint in its epoch, from 0; -1 before the first."""
     lineage: list[tuple[int, int, int]]
+    """Epoch, writer and last checkpoint that counts of each earlier writer."""
     memory: bytes
+    version: int | None = None
+    """Version of the stored layout; markers of earlier releases have none."""
 
 
 class ChangelogError(FairuseError):
-    """A changelog that can't be read."""
+    """This worker can neither read nor write a changelog any more."""
 
 
 @dataclass(slots=True)
 class Changelog:
-    """Reads one partition's changelog into `state`, and numbers what is written to it.
+    """Reads one partition's changelog into `state`, and numbers what this process writes to it.
 
     Parameters
     ----------
     state
-        What the rows belong to.
+        State of the partition.
     writer
         A number this process drew at its start; tells two writers of one epoch apart.
     """
@@ -78,23 +103,41 @@ class Changelog:
     state: Held
     writer: int
     position: int = -1
-    """Last offset read, or written right after what was read."""
+    """Offset up to which everything was read, or written by this process without a hole."""
     marker: Marker | None = None
+    """Marker of the last checkpoint that was applied or written."""
     foreign: bool = False
+    """Whether another writer's rows have to be replaced: the next checkpoint writes every row."""
     _pending: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Rows read whose marker was not read yet."""
     _orphans: list[bytes] = field(default_factory=list)
+    """Keys of rows read that never counted; they may have replaced rows that do."""
     _owned: bool = False
+    """Whether this process is the writer."""
     _mending: bool = False
-    """Whether the next checkpoint writes again what other writers spoiled."""
+    """Whether the next checkpoint writes the pending and orphaned rows again."""
     _last: Marker | None = None
     """The last marker that counts up to `position`."""
     _end: int = -1
-    """Last offset written, past what another writer wrote in between."""
+    """Last offset that this process wrote; other writers' records may stand before it."""
 
     # -- reading --------------------------------------------------------------------------------
 
     def read(self, records: Iterable[tuple[int, bytes, bytes]]) -> None:
-        """Take in records (offset, key, value) in the order of the log."""
+        """Apply records of the changelog.
+
+        Parameters
+        ----------
+        records
+            Offset, key and value of each, in the order of their offsets; known ones are skipped.
+
+        Raises
+        ------
+        ChangelogError
+            Another worker took over a partition that this process writes.
+        LayoutError
+            Another version of the layout was stored.
+        """
         for offset, key, value in records:
             if offset <= self.position:
                 continue
@@ -106,10 +149,18 @@ class Changelog:
             else:
                 marker = msgspec.msgpack.decode(value, type=Marker)
                 if self._follows(marker):
-                    self._settle(marker)
+                    self._apply(marker)
 
     def resume(self, position: int, marker: Marker) -> None:
-        """Begin at a place where the state already stands, as a snapshot tells."""
+        """Begin at the checkpoint at which a snapshot was taken.
+
+        Parameters
+        ----------
+        position
+            Offset up to which the snapshot holds the changelog.
+        marker
+            Marker of the checkpoint.
+        """
         self.position = self._end = position
         self.marker = self._last = marker
 
@@ -120,42 +171,40 @@ class Changelog:
 
     @property
     def unread(self) -> bool:
-        """Whether another writer's records stand before this one's last, and were not read."""
+        """Whether records of another writer stand before this one's last and were not read."""
         return self._end > self.position
 
     def _follows(self, marker: Marker) -> bool:
+        """Whether a marker counts, after the last one that does."""
         last = self._last
         if last is None:
             return True
         if _wrote(marker, last):
             return marker.checkpoint > last.checkpoint
-        # Whoever came as far as a second checkpoint saw no hole before its first.
+        # A writer that wrote a second checkpoint saw no hole before its first.
         return marker.epoch > last.epoch and (marker.checkpoint > 0 or _knows(marker, last))
 
-    def _settle(self, marker: Marker) -> None:
-        """Apply the pending rows that this marker lets count; keep the others in mind."""
+    def _apply(self, marker: Marker) -> None:
+        """Apply the pending rows that count by this marker."""
         self._last = marker
         if self._owned:
-            if _wrote(marker, self.marker):
+            if self.marker is not None and _wrote(marker, self.marker):
                 return
             raise ChangelogError(
                 "another worker took over a partition that this one held; restart it to follow"
             )
+        require_version(marker.version, "the changelog")
         counted = {(epoch, writer): last for epoch, writer, last in marker.lineage}
         counted[marker.epoch, marker.writer] = marker.checkpoint
         keys, values, later = [], [], []
         for key, value in self._pending:
             version, epoch, writer, checkpoint = HEADER.unpack_from(value)
-            if version != FORMAT:
-                raise ChangelogError(
-                    f"the changelog is in format {version}, this is {FORMAT}: "
-                    "start under a new app id"
-                )
+            require_version(version, "the changelog")
             if checkpoint <= counted.get((epoch, writer), -1):
                 keys.append(key)
                 values.append(value[HEADER.size :])
             elif epoch > marker.epoch:
-                # A later writer's: only its own marker can tell.
+                # The row of a later writer: the marker of that one decides.
                 later.append((key, value))
             else:
                 self._orphans.append(key)
@@ -166,21 +215,27 @@ class Changelog:
     # -- writing --------------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """Begin to write: a new epoch, after everything read so far.
+        """Become the writer: begin a new epoch after everything read so far.
 
-        What others wrote in between and no marker made count is written again, also to a partition
-        that this process held all along.
+        Rows of others that no marker made count are written again at the next checkpoint, also if
+        this process was the writer before.
         """
         if not self._owned and self.marker is not None:
             self.state.recall(self.marker.memory)
-        # They stay in mind until they are written: this writer may be sent away before.
+        # They stay pending until they are written: the partition may be lost before.
         self.state.rewrite([*self._orphans, *(key for key, _ in self._pending)])
         self._mending = True
         if not self._unclaimed:
             self._begin()
 
     def release(self) -> None:
-        """Write no more; what comes now is another writer's."""
+        """Stop writing; what is read from now on is another writer's.
+
+        Raises
+        ------
+        ChangelogError
+            Another writer wrote while this process was the writer.
+        """
         if self.unread:
             raise ChangelogError(
                 "another worker wrote to a partition that this one held; restart it to follow"
@@ -196,17 +251,33 @@ class Changelog:
             lineage = [*last.lineage, (last.epoch, last.writer, last.checkpoint)]
         if len(lineage) > LINEAGE_MAX:
             lineage, self.foreign = lineage[-LINEAGE_MAX // 2 :], True
-        self.marker = Marker(epoch, self.writer, -1, lineage, b"")
+        self.marker = Marker(epoch, self.writer, -1, lineage, b"", STATE_VERSION)
         self._owned = True
 
     def header(self) -> bytes:
-        """What stands before each row of the next checkpoint."""
+        """Make the header of each row of the next checkpoint.
+
+        Returns
+        -------
+        Bytes that stand before the row.
+        """
         assert self._owned, "only the holder writes"
         assert self.marker is not None
-        return HEADER.pack(FORMAT, self.marker.epoch, self.writer, self.marker.checkpoint + 1)
+        next_checkpoint = self.marker.checkpoint + 1
+        return HEADER.pack(STATE_VERSION, self.marker.epoch, self.writer, next_checkpoint)
 
     def next_marker(self, memory: bytes) -> bytes:
-        """The marker that ends the next checkpoint; `wrote` has to follow."""
+        """Make the marker that ends the next checkpoint; `wrote` has to follow.
+
+        Parameters
+        ----------
+        memory
+            What belongs to the partition as a whole.
+
+        Returns
+        -------
+        Value of the record whose key is `MARKER_KEY`.
+        """
         assert self._owned, "only the holder writes"
         assert self.marker is not None
         marker = msgspec.structs.replace(
@@ -215,13 +286,25 @@ class Changelog:
         return msgspec.msgpack.encode(marker)
 
     def wrote(self, offsets: Sequence[tuple[int, int]], memory: bytes) -> None:
-        """Note what a checkpoint wrote: first offset and number of records of each batch.
+        """Note that a checkpoint is delivered.
 
-        Offsets follow each other without a hole while nobody else writes. A hole is a lost
-        writer's work: `foreign` is set, and the holder has to write everything again, for
-        compaction may take its rows for older than the lost writer's. `position` stays before the
-        hole, so that the next rebalance reads it. Before the first checkpoint it may be something
-        that the claim missed.
+        While nobody else writes, the offsets have no hole. A hole was written by a worker that lost
+        the partition. Compaction may keep its rows instead of older ones of the holder, so that
+        `foreign` is set and the next checkpoint writes every row. `position` stays before the hole,
+        so that the next rebalance reads it.
+
+        Parameters
+        ----------
+        offsets
+            First offset and number of records of each batch that was delivered.
+        memory
+            What belongs to the partition as a whole, as the marker holds it.
+
+        Raises
+        ------
+        ChangelogError
+            There is a hole before the first checkpoint: this worker claimed the partition without
+            having read it all.
         """
         assert self.marker is not None
         expected, hole = self._end + 1, False
@@ -245,12 +328,12 @@ class Changelog:
 
 
 def _wrote(marker: Marker, other: Marker) -> bool:
-    """Whether two markers are of one writer's one epoch."""
+    """Whether two markers have the same writer and epoch."""
     return (marker.epoch, marker.writer) == (other.epoch, other.writer)
 
 
 def _knows(marker: Marker, last: Marker) -> bool:
-    """Whether the writer of a marker had read the other one."""
+    """Whether the writer of `marker` had read `last`."""
     return any(
         (epoch, writer) == (last.epoch, last.writer) and checkpoint >= last.checkpoint
         for epoch, writer, checkpoint in marker.lineage

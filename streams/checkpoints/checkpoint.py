@@ -1,5 +1,4 @@
-"""Checkpoints: what was sent is delivered, touched rows and markers are delivered, offsets
-committed.
+"""Checkpoints: wait for the delivery of all outputs, write rows and markers, commit offsets.
 
 Any failure on the way ends the worker; it restarts from its last checkpoint.
 """
@@ -21,21 +20,21 @@ from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import wall_clock
 from streams.errors import FairuseError, end_worker
 from streams.metrics import Metrics
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 logger = get_logger(__name__)
 
 MARKER_SECONDS_MAX = 600
-"""A marker is written at least so often, long before compaction could touch an older one."""
+"""A marker is written at least this often, long before compaction may remove the one before."""
 
 
 class WorkerPausedError(FairuseError):
-    """This process stood still for longer than its session."""
+    """This process was paused for longer than its session lasts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardCut:
-    """What one shard has to write so that the moment of the cut is durable."""
+    """What has to be written of one shard so that its state at the cut is stored."""
 
     table: ColumnTable
     number: int
@@ -48,38 +47,54 @@ class ShardCut:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One moment of all shards: what was sent by then, what to write, and what it covers."""
+    """The state of all shards at one moment, and what has to be delivered and written for it."""
 
     outputs: list[Any]
+    """Deliveries in flight."""
     shards: list[ShardCut]
     events: list[Any]
+    """Faust events whose batches the state holds."""
     covered: dict[TP, int]
+    """Next offset of each input partition."""
     started: float
+    """Performance counter, seconds."""
 
 
-TIMES_AS_LONG = 4
-"""The next checkpoint begins so many times as long after the last as that one took to write, so
-that a worker that catches up, and touches every row, has time left for it."""
+PAUSE_RATIO = 4
+"""Time between two checkpoints, at least, as a multiple of the time that the first one took: a
+worker that catches up touches every row, and needs time for other work than checkpoints."""
 
-TIMES_MAX = 10
-"""But no later than so many times the set interval after it."""
+INTERVAL_RATIO_MAX = 10
+"""Time between two checkpoints, at most, as a multiple of `checkpoint_seconds`."""
 
 
 class Checkpointer(Service):
-    """Makes all active shards of all tables durable, together.
+    """Stores the state of all active shards of all tables together.
 
-    A checkpoint is cut at one moment, between two batches, and written while the agents go on;
-    one is under way at most. `busy` is held while an agent folds a batch or a cut is made.
+    A checkpoint is cut at one moment, between two batches, and written while the agents go on; at
+    most one is being written. Whoever folds something, or cuts, holds the lock `busy` meanwhile.
+
+    Parameters
+    ----------
+    app
+        The Faust app.
+    outbox
+        Sends outputs, rows and markers.
+    settings
+        How often to checkpoint.
+    metrics
+        Gets the time that each checkpoint takes.
+    snapshots
+        Saves shards between checkpoints.
     """
 
     def __init__(
         self,
         app: Any,
         outbox: Outbox,
-        settings: Settings,
+        settings: WorkerSettings,
         metrics: Metrics,
         snapshots: Snapshots,
-        **kwargs: Any,
     ) -> None:
         self.app = app
         self.outbox = outbox
@@ -95,14 +110,30 @@ class Checkpointer(Service):
         self.last = self.committed = self._last_marker = monotonic()
         self._awake: float | None = None
         self._interval_seconds = settings.checkpoint_seconds
-        super().__init__(**kwargs)
+        super().__init__()
 
     def add_table(self, table: ColumnTable, topic_of_kind: dict[str, str]) -> None:
-        """Cover a table; `topic_of_kind` names the topic each of its inputs comes from."""
+        """Include a table in the checkpoints.
+
+        Parameters
+        ----------
+        table
+            The table.
+        topic_of_kind
+            Topic of each input, by the name under which the state keeps its next offset.
+        """
         self.tables[table.name] = (table, topic_of_kind)
 
     def folded(self, event: Any, records: int) -> None:
-        """Note a batch that was folded; it is let go of by the next checkpoint."""
+        """Note that a batch was folded; the next checkpoint acknowledges it.
+
+        Parameters
+        ----------
+        event
+            Faust's event of the batch.
+        records
+            How many records it holds.
+        """
         self._events.append(event)
         self._counted += records
 
@@ -112,7 +143,7 @@ class Checkpointer(Service):
 
     @property
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether a checkpoint has to begin now."""
         return (
             self._counted >= self.settings.checkpoint_events_max
             or monotonic() - self.last >= self._interval_seconds
@@ -120,13 +151,13 @@ class Checkpointer(Service):
 
     @property
     def dirty(self) -> bool:
-        """Whether anything was taken in that no checkpoint covers yet."""
+        """Whether the state holds anything that no checkpoint covers."""
         shards = (shard for table, _ in self.tables.values() for shard in table.active().values())
         return any(shard.dirty for shard in shards)
 
     @Service.task
     async def _beat(self) -> None:
-        """Checkpoint when no batch comes to do it, and notice when this process stood still."""
+        """Checkpoint when no agent does, and notice when this process was paused."""
         while not self.should_stop:
             await self.sleep(min(1.0, self.settings.checkpoint_seconds / 2))
             try:
@@ -144,14 +175,15 @@ class Checkpointer(Service):
         paused_seconds = monotonic() - self._awake
         if paused_seconds > self.settings.session_timeout_seconds:
             raise WorkerPausedError(
-                f"this process stood still for {paused_seconds:.0f} s, longer than its session: "
+                f"this process was paused for {paused_seconds:.0f} s, longer than its session: "
                 "another worker may hold its partitions; restart it"
             )
 
     async def begin(self) -> None:
-        """Cut a checkpoint and let it be written beside the work; the caller holds `busy`.
+        """Cut a checkpoint and start to write it; the caller holds `busy`.
 
-        While one is under way this does nothing, but for waiting when too much has come since.
+        While one is being written, this does nothing; but if `checkpoint_events_max` events were
+        folded since, it waits until that one is written.
         """
         if self._flight is not None and not self._flight.done():
             if self._counted < self.settings.checkpoint_events_max:
@@ -164,7 +196,7 @@ class Checkpointer(Service):
             self.snapshots.save_due(self._column_tables)
 
     async def drain(self) -> None:
-        """A last checkpoint before partitions are given up or the worker stops."""
+        """Write a last checkpoint, before partitions are given up or the worker stops."""
         async with self.busy:
             if self._flight is not None:
                 await self._flight
@@ -172,7 +204,7 @@ class Checkpointer(Service):
                 await self._guarded(await self._cut())
 
     async def close(self) -> None:
-        """Make durable what was taken in, and take in nothing more."""
+        """Write a last checkpoint and snapshots; agents fold nothing more."""
         await self.drain()
         self.closed = True
         self.snapshots.save_all(self._column_tables)
@@ -184,7 +216,7 @@ class Checkpointer(Service):
             end_worker(error)
 
     async def _cut(self) -> Cut:
-        """Everything as it is now, packed; the state may go on after it."""
+        """Copy what has to be written of the state as it is now."""
         await self.outbox.send()
         beat = monotonic() - self._last_marker > MARKER_SECONDS_MAX
         shards, covered = [], {}
@@ -200,10 +232,16 @@ class Checkpointer(Service):
         self.last = monotonic()
         if beat:
             self._last_marker = self.last
-        return Cut(self.outbox.take_waiting(), shards, events, covered, perf_counter())
+        return Cut(self.outbox.take_in_flight(), shards, events, covered, perf_counter())
 
     async def write(self, cut: Cut) -> None:
-        """Write a checkpoint: outputs delivered, rows and markers delivered, offsets committed."""
+        """Write a checkpoint, and commit the offsets that it covers.
+
+        Parameters
+        ----------
+        cut
+            What to write.
+        """
         self._refuse_after_pause()
         await asyncio.gather(*cut.outputs)
         await asyncio.gather(*(self._write_shard(part) for part in cut.shards))
@@ -214,14 +252,14 @@ class Checkpointer(Service):
             await self.app.consumer.commit()
         self.committed = monotonic()
         took_seconds = perf_counter() - cut.started
-        times = min(
-            max(TIMES_AS_LONG * took_seconds / self.settings.checkpoint_seconds, 1), TIMES_MAX
+        shortest = self.settings.checkpoint_seconds
+        self._interval_seconds = min(
+            max(PAUSE_RATIO * took_seconds, shortest), INTERVAL_RATIO_MAX * shortest
         )
-        self._interval_seconds = times * self.settings.checkpoint_seconds
         self.metrics.checkpoint.observe(took_seconds)
 
     async def _write_shard(self, cut: ShardCut) -> None:
-        """Rows first, delivered; then the marker that makes them count, delivered."""
+        """Write the rows; when they are delivered, the marker that makes them count."""
         changelog, topic, now_ms = cut.shard.changelog, cut.table.changelog_topic_name, wall_clock()
         sent = []
         for keys, values in cut.rows:
@@ -233,7 +271,10 @@ class Checkpointer(Service):
         places += await _places(await self.outbox.send_batches(topic, cut.number, marker))
         changelog.wrote(places, cut.memory)
         if changelog.foreign:
-            logger.warning("%s-%d has a lost worker's rows; it is written anew", topic, cut.number)
+            logger.warning(
+                "%s-%d has rows of a worker that lost it; all rows are written again",
+                *(topic, cut.number),
+            )
         cut.shard.covered = cut.next_offset
 
 

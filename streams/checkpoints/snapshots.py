@@ -1,8 +1,7 @@
-"""Local snapshots: a worker that restarts on the same machine reads only what came after.
+"""Local snapshots: a worker that restarts on the same machine reads only newer changelog records.
 
-A snapshot is a folder with one file for each column, mapped into memory when it is loaded, and
-the place in the changelog at which it stands. It is a copy of what the changelog holds: losing it
-costs time only.
+A snapshot is a folder with one file for each column, mapped into memory when it is loaded, and the
+changelog position it was taken at. It copies what the changelog holds: losing it costs time only.
 """
 
 import shutil
@@ -17,9 +16,10 @@ import numpy as np
 from mode.utils.logging import get_logger
 from numpy.typing import NDArray
 
+from detectors.state.version import LayoutError, require_version
 from streams.checkpoints.changelog import Marker
 from streams.checkpoints.tables import ColumnTable, Shard
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 logger = get_logger(__name__)
 
@@ -27,45 +27,80 @@ META = "snapshot.msgpack"
 
 
 class Meta(msgspec.Struct):
-    """Where in the changelog a snapshot stands, and the marker it stands at."""
+    """The changelog position at which a snapshot was taken, and the marker read last."""
 
     position: int
     marker: Marker
 
 
 class Snapshots:
-    """Saves shards to `data_dir` now and then, one at a time, and begins shards from there."""
+    """Saves shards to `data_dir`, one at a time, and loads them.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    settings
+        The folder, and how often each shard is saved.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
         self.folder = Path(settings.data_dir) / settings.app_id / "snapshots"
         self.interval_seconds = settings.snapshot_minutes * 60
         self._saved: dict[tuple[str, int], float] = {}
         self._started = monotonic()
 
     def load(self, table: ColumnTable, partition: int) -> Shard | None:
-        """The shard as it was saved, or None; one that can't be read is passed over."""
+        """Load a shard.
+
+        Parameters
+        ----------
+        table
+            The table it belongs to.
+        partition
+            Number of its partition.
+
+        Returns
+        -------
+        The shard as it was saved; None if there is no snapshot, or none that this release reads.
+        """
         folder = self._place(table, partition)
         if not (folder / META).exists():
             return None
         shard = table.new_shard(partition)
         try:
             meta = msgspec.msgpack.decode((folder / META).read_bytes(), type=Meta)
+            require_version(meta.marker.version, "the snapshot")
             shard.state.take_arrays(_mapped(folder))
             shard.state.recall(meta.marker.memory)
-        except (OSError, ValueError, KeyError) as error:
-            logger.warning("the snapshot %s is passed over: %s", folder, error)
+        except (OSError, ValueError, KeyError, LayoutError) as error:
+            logger.warning("the snapshot %s is not used: %s", folder, error)
             return None
         shard.state.set_aside()
         shard.changelog.resume(meta.position, meta.marker)
         return shard
 
     def due(self, tables: Mapping[str, ColumnTable]) -> bool:
-        """Whether the oldest snapshot is old enough to be made anew."""
+        """Tell whether a snapshot has to be taken.
+
+        Parameters
+        ----------
+        tables
+            The tables, by name.
+
+        Returns
+        -------
+        Whether the snapshot of any active shard is older than the interval.
+        """
         oldest = self._oldest(tables)
         return oldest is not None and monotonic() - oldest[0] >= self.interval_seconds
 
     def save_due(self, tables: Mapping[str, ColumnTable]) -> None:
-        """Save the shard whose snapshot is oldest; it has to stand at its last checkpoint."""
+        """Save the shard whose snapshot is oldest.
+
+        Parameters
+        ----------
+        tables
+            The tables, by name; nothing was folded since the last checkpoint.
+        """
         oldest = self._oldest(tables)
         if oldest is not None:
             self.save(*oldest[1:])
@@ -81,13 +116,29 @@ class Snapshots:
         return min(shards, key=lambda entry: entry[0], default=None)
 
     def save_all(self, tables: Mapping[str, ColumnTable]) -> None:
-        """Save every shard that was just checkpointed: the worker stops."""
+        """Save every active shard, before the worker stops.
+
+        Parameters
+        ----------
+        tables
+            The tables, by name; nothing was folded since the last checkpoint.
+        """
         for table in tables.values():
             for number, shard in table.active().items():
                 self.save(table, number, shard)
 
     def save(self, table: ColumnTable, number: int, shard: Shard) -> None:
-        """Save one shard that stands at its last checkpoint."""
+        """Save one shard, unless it holds more than its last checkpoint.
+
+        Parameters
+        ----------
+        table
+            The table it belongs to.
+        number
+            Number of its partition.
+        shard
+            The shard.
+        """
         marker = shard.changelog.marker
         behind = shard.dirty or shard.changelog.unread
         if behind or marker is None or marker.checkpoint < 0:
@@ -112,7 +163,7 @@ class Snapshots:
 
 
 def _mapped(folder: Path) -> dict[str, NDArray]:
-    """Columns of a snapshot, mapped copy-on-write; empty ones can't be mapped."""
+    """Map the columns of a snapshot copy-on-write; empty files cannot be mapped and are read."""
     arrays = {}
     for file in folder.glob("*.npy"):
         try:

@@ -13,7 +13,7 @@ from detectors.state.version import LayoutError
 from schemas.policy import PolicyError
 from schemas.records import EVERYBODY_PERCENT
 from streams.errors import DONE, FAILED, WRONG_USAGE, FairuseError
-from streams.settings import load_settings
+from streams.settings import EnforcementSettings, WorkerSettings, load_settings
 
 DECISIONS = ("approve", "reject", "exempt", "snooze", "release_brake")
 
@@ -116,7 +116,7 @@ def worker(log_level: str, **flags: Any) -> None:
     """Run a worker until it is stopped."""
     from streams.cli.run import run_worker  # noqa: PLC0415
 
-    sys.exit(run_worker(load_settings(flags), log_level))
+    sys.exit(run_worker(load_settings(WorkerSettings, flags), log_level))
 
 
 @main.command()
@@ -140,7 +140,7 @@ def enforce(dry_run: bool, log_level: str, **flags: Any) -> None:
     """Carry out actions in a network or another system, and report what became of them."""
     from streams.cli.run import run_enforcement  # noqa: PLC0415
 
-    run_enforcement(load_settings(flags), dry_run, log_level)
+    run_enforcement(load_settings(EnforcementSettings, flags), dry_run, log_level)
 
 
 @main.command()
@@ -154,7 +154,7 @@ def topics(check: bool, **flags: Any) -> None:
     """Create the topics, or check that those there fit."""
     from streams.broker.topics import check_topics, create_topics  # noqa: PLC0415
 
-    settings = load_settings(flags)
+    settings = load_settings(WorkerSettings, flags)
     if not check:
         made = create_topics(
             settings.broker, settings.partitions, settings.replication, settings.app_id
@@ -213,7 +213,9 @@ def replay(
     from streams.cli.run import Known, run_replay  # noqa: PLC0415
 
     known = Known(customers, policies, results, decisions, planted)
-    run_replay(list(inputs), known, findings, actions, dead_letters, load_settings(flags))
+    run_replay(
+        list(inputs), known, findings, actions, dead_letters, load_settings(WorkerSettings, flags)
+    )
 
 
 @main.command()
@@ -246,7 +248,7 @@ def explain(
     from streams.explain.command import Files, run_explain  # noqa: PLC0415
     from streams.explain.topics import Topics  # noqa: PLC0415
 
-    settings = load_settings(flags)
+    settings = load_settings(WorkerSettings, flags)
     records: Files | Topics
     if actions is not None and findings is not None:
         records = Files(actions, findings, customers, policies)
@@ -319,7 +321,7 @@ def decide(days: float | None, broker: str | None, **fields: str | None) -> None
 
     given = {name: value for name, value in fields.items() if value is not None}
     decision = decision_of(days, **given)
-    count = send_decision(load_settings({"broker": broker}).broker, decision)
+    count = send_decision(load_settings(WorkerSettings, {"broker": broker}).broker, decision)
     click.echo(f"{decision.kind}: sent to {count} partition{'s' if count > 1 else ''}")
 
 
@@ -375,7 +377,7 @@ def publish(file: Path, begins: datetime, share: int, **flags: Any) -> None:
     """Have a policy take effect at a time, without a restart."""
     from streams.cli.run import run_publish  # noqa: PLC0415
 
-    run_publish(file, begins, share, load_settings(flags))
+    run_publish(file, begins, share, load_settings(WorkerSettings, flags))
 
 
 @main.command()

@@ -25,7 +25,7 @@ from streams.files.parquet_events import arrow_schema, table_of
 from streams.files.sinks import Sink, writable
 from streams.files.sources import files_of, read_records
 from streams.replay.replay import ASSUMED, Replay
-from streams.settings import Settings, SettingsError
+from streams.settings import EnforcementSettings, SettingsError, WorkerSettings
 from streams.synthetic.generator import Operator, OperatorShape
 from streams.synthetic.scoreboard import Scoreboard, read_planted
 from streams.worker.collector import calm_collector
@@ -33,7 +33,7 @@ from streams.worker.collector import calm_collector
 EVENTS_AT_ONCE = 131_072
 
 
-def run_worker(settings: Settings, log_level: str) -> int:
+def run_worker(settings: WorkerSettings, log_level: str) -> int:
     """Run a worker until it is stopped; its exit code."""
     from streams.broker.topics import TopicsError, check_topics  # noqa: PLC0415
     from streams.worker.app import create_app  # noqa: PLC0415
@@ -58,7 +58,7 @@ def _refuse_taken(host: str, port: int) -> None:
         ) from None
 
 
-def run_enforcement(settings: Settings, dry_run: bool, log_level: str) -> None:
+def run_enforcement(settings: EnforcementSettings, dry_run: bool, log_level: str) -> None:
     """Carry out actions until stopped."""
     from streams.enforce.consumer import run_enforce  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def run_replay(
     findings: str | None,
     actions: str | None,
     dead_letters: str | None,
-    settings: Settings,
+    settings: WorkerSettings,
 ) -> None:
     """Replay files and write what was asked for."""
     planted = known.planted
@@ -141,7 +141,7 @@ def run_replay(
         Terminal(stderr=True).print(scores.table())
 
 
-def run_publish(file: Path, begins: datetime, share_percent: int, settings: Settings) -> None:
+def run_publish(file: Path, begins: datetime, share_percent: int, settings: WorkerSettings) -> None:
     """Check a policy and put it on its topic."""
     from streams.broker.produce import policy_record, send_policy  # noqa: PLC0415
 
@@ -155,7 +155,7 @@ def run_publish(file: Path, begins: datetime, share_percent: int, settings: Sett
     )
 
 
-def _replay_of(policy: Policy, known: Known, settings: Settings) -> Replay:
+def _replay_of(policy: Policy, known: Known, settings: WorkerSettings) -> Replay:
     """A replay that knows plans; without a file of results, enforcement is assumed to obey."""
     enforcement = ASSUMED if known.results is None else None
     replay = Replay(policy, settings.partitions, settings.dedup_entries_max, enforcement)

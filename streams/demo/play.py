@@ -1,4 +1,4 @@
-"""Two months of an operator in fast motion: embedded broker, one worker, findings as they come."""
+"""`fairuse demo`: two months of an operator in seconds, with an embedded broker and a worker."""
 
 import asyncio
 import json
@@ -41,12 +41,12 @@ BATCH_BYTES = 262_144
 ROWS_SHOWN = 12
 READY_SECONDS_MAX = 30
 ANSWER_SECONDS_MAX = 10
-SETTLE_SECONDS_MAX = 20
-"""A worker that counts nothing for so long, and has not counted all, is not waited for."""
+STUCK_SECONDS_MAX = 20
+"""Time without progress, s, after which the demo no longer waits for the worker."""
 
 PIPE_WIDTH = 110
 SILENCE_SECONDS = 1.5
-"""Nothing new for so long, with everything read, is the end."""
+"""Time without new output, s, after which the output of what was read is complete."""
 
 encode = msgspec.json.Encoder().encode
 WORKER_SETTINGS = {
@@ -60,24 +60,48 @@ WORKER_SETTINGS = {
 
 
 class DemoError(FairuseError):
-    """Something the demo needs is not there; the message says what to do."""
+    """The demo can't go on; the message says what to do."""
 
 
 @dataclass(slots=True)
-class Seen:
-    """What came out of the worker so far."""
+class Output:
+    """What the worker has sent so far, each record once."""
 
     findings: dict[str, Finding] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     newest_at: float = 0.0
 
     def under(self, version: str) -> list[Finding]:
-        """What was found under a version of the policy."""
+        """Select the findings under a version of the policy.
+
+        Parameters
+        ----------
+        version
+            The version.
+
+        Returns
+        -------
+        Its findings.
+        """
         return [each for each in self.findings.values() if each.policy.version == version]
 
 
 def run_demo(customers: int, days: int, seed: int, port: int, broker_port: int | None) -> int:
-    """Play the demo; its exit code."""
+    """Play the demo.
+
+    Parameters
+    ----------
+    customers, days, seed
+        Shape of the synthetic operator.
+    port
+        Port of the worker's pages.
+    broker_port
+        Port of the embedded broker; None for any that is free.
+
+    Returns
+    -------
+    The exit code.
+    """
     refuse_taken(port)
     terminal = Console()
     if not terminal.is_terminal:
@@ -109,7 +133,7 @@ def _start_worker(bootstrap: str, port: int, folder: Path) -> subprocess.Popen[b
 
 
 def _stop(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker; there is nothing to keep, so it need not take its time."""
+    """Kill the worker: its state is not needed any more."""
     worker.kill()
     worker.wait()
 
@@ -121,7 +145,7 @@ async def _play(
     worker: subprocess.Popen[bytes],
     terminal: Console,
 ) -> None:
-    seen = Seen()
+    output = Output()
     bar = Progress(
         TextColumn("[bold]usage"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     )
@@ -135,28 +159,29 @@ async def _play(
         with terminal.status("starting broker and worker"):
             await _wait_ready(port, worker)
             await _announce(producer, operator.customers(), port)
-        reader = asyncio.create_task(_read(bootstrap, seen))
+        reader = asyncio.create_task(_read(bootstrap, output))
         stack.callback(reader.cancel)
         started = time.monotonic()
         with Live(console=terminal, refresh_per_second=4, transient=True) as live:
-            sent = 0
+            sent = last_ms = 0
             for day in operator.days():
                 await _send(producer, day)
                 sent += len(day)
+                last_ms = day[-1].event_time_ms
                 bar.update(task, completed=sent)
-                live.update(_picture(bar, seen))
+                live.update(_picture(bar, output))
                 _check(worker)
-            await _settle(port, sent, seen, worker)
+            await _wait_until_done(port, sent, output, worker)
             bar.update(task, completed=sent, total=sent)
-            live.update(_picture(bar, seen))
+            live.update(_picture(bar, output))
         seconds = time.monotonic() - started
-        terminal.print(_picture(bar, seen))
-        _summary(terminal, operator, seen, await _metrics(port), sent, seconds)
+        terminal.print(_picture(bar, output))
+        _print_summary(terminal, operator, output, await _metrics(port), sent, seconds)
         with terminal.status("somebody publishes a wrong limit"):
-            begins_ms = max(event.event_time_ms for event in day) + 1
+            begins_ms = last_ms + 1
             calls = ordinary_calls(operator.customers(), begins_ms)
-            await _let_mishap_happen(producer, calls, begins_ms, port, seen, worker)
-        _tell_of_mishap(terminal, seen, await _metrics(port))
+            await _let_mishap_happen(producer, calls, begins_ms, port, output, worker)
+        _print_mishap(terminal, output, await _metrics(port))
 
 
 async def _let_mishap_happen(
@@ -164,10 +189,10 @@ async def _let_mishap_happen(
     calls: list[Voice],
     begins_ms: int,
     port: int,
-    seen: Seen,
+    output: Output,
     worker: subprocess.Popen[bytes],
 ) -> None:
-    """Publish the wrong policy and have everybody make a call; the first shows that it holds."""
+    """Publish the wrong policy, and let all customers call once the worker has taken it in."""
     counted, policy = _counted(await _metrics(port)), wrong_policy(begins_ms)
     await producer.send_and_wait(POLICIES, encode(policy), key=policy.name.encode(), partition=0)
     await _send(producer, calls[:1])
@@ -177,7 +202,7 @@ async def _let_mishap_happen(
             raise DemoError("the worker did not take in the policy: try again")
         await asyncio.sleep(0.1)
     await _send(producer, calls[1:])
-    await _settle(port, counted + len(calls), seen, worker)
+    await _wait_until_done(port, counted + len(calls), output, worker)
 
 
 async def _wait_ready(port: int, worker: subprocess.Popen[bytes]) -> None:
@@ -204,7 +229,7 @@ def _get(port: int, path: str) -> bytes:
 
 
 async def _announce(producer: Any, customers: list[Customer], port: int) -> None:
-    """Tell who has which plan, and wait until the worker knows: use comes after."""
+    """Send the customers, and wait until the worker knows them, before any use."""
     rows = [(CUSTOMERS, c.customer_id.encode(), encode(c)) for c in customers]
     await _submit(producer, rows)
     deadline = time.monotonic() + READY_SECONDS_MAX
@@ -220,7 +245,11 @@ async def _send(producer: Any, day: Sequence[Event]) -> None:
     await _submit(
         producer,
         [
-            (USAGE_PREFIX + event.__struct_config__.tag, event.customer_id.encode(), encode(event))
+            (
+                f"{USAGE_PREFIX}{event.__struct_config__.tag}",
+                event.customer_id.encode(),
+                encode(event),
+            )
             for event in day
         ],
     )
@@ -244,8 +273,8 @@ async def _submit(producer: Any, rows: list[tuple[str, bytes, bytes]]) -> None:
     await asyncio.gather(*waiting)
 
 
-async def _read(bootstrap: str, seen: Seen) -> None:
-    """Follow findings and actions as a dashboard would, dropping repeated ids."""
+async def _read(bootstrap: str, output: Output) -> None:
+    """Read findings and actions as a dashboard would; repeated ids are dropped."""
     decoders = {
         FINDINGS: msgspec.json.Decoder(Finding),
         ACTIONS: msgspec.json.Decoder(Action),
@@ -263,23 +292,25 @@ async def _read(bootstrap: str, seen: Seen) -> None:
                 for record in records:
                     read = decoders[part.topic].decode(record.value)
                     if part.topic == FINDINGS:
-                        seen.findings[read.finding_id] = read
+                        output.findings[read.finding_id] = read
                     else:
-                        seen.actions[read.action_id] = read
-                    seen.newest_at = time.monotonic()
+                        output.actions[read.action_id] = read
+                    output.newest_at = time.monotonic()
     finally:
         await consumer.stop()
 
 
-async def _settle(port: int, sent: float, seen: Seen, worker: subprocess.Popen[bytes]) -> None:
-    """Wait until the worker counted everything and nothing more comes of it, or it is stuck."""
+async def _wait_until_done(
+    port: int, sent: float, output: Output, worker: subprocess.Popen[bytes]
+) -> None:
+    """Wait until the worker has counted all events and sends nothing more, or makes no progress."""
     counted, moved = 0.0, time.monotonic()
-    while time.monotonic() - moved < SETTLE_SECONDS_MAX:
+    while time.monotonic() - moved < STUCK_SECONDS_MAX:
         _check(worker)
         before, counted = counted, _counted(await _metrics(port))
         if counted > before:
             moved = time.monotonic()
-        if counted >= sent and time.monotonic() - max(seen.newest_at, moved) > SILENCE_SECONDS:
+        if counted >= sent and time.monotonic() - max(output.newest_at, moved) > SILENCE_SECONDS:
             return
         await asyncio.sleep(0.2)
 
@@ -299,12 +330,12 @@ def _counted(text: str) -> float:
     return sum(_metric(text, f"fairuse_{name}_total") for name in names)
 
 
-def _picture(bar: Progress, seen: Seen) -> Table:
+def _picture(bar: Progress, output: Output) -> Table:
     """The progress bar over the newest actions."""
     grid = Table.grid()
     grid.add_row(bar)
-    grid.add_row(f"{len(seen.findings)} findings, {len(seen.actions)} actions; the newest:")
-    grid.add_row(_actions_table(list(seen.actions.values())[-ROWS_SHOWN:], seen.findings))
+    grid.add_row(f"{len(output.findings)} findings, {len(output.actions)} actions; the newest:")
+    grid.add_row(_actions_table(list(output.actions.values())[-ROWS_SHOWN:], output.findings))
     return grid
 
 
@@ -327,16 +358,16 @@ def _actions_table(actions: list[Action], findings: dict[str, Finding]) -> Table
     return table
 
 
-def _summary(
-    terminal: Console, operator: Operator, seen: Seen, metrics: str, sent: int, seconds: float
+def _print_summary(
+    terminal: Console, operator: Operator, output: Output, metrics: str, sent: int, seconds: float
 ) -> None:
-    """Planted against found, and the figures."""
+    """Print who was planted and who was found, with the totals."""
     scores = Scoreboard(operator.expected)
-    scores.see(seen.findings.values())
+    scores.see(output.findings.values())
     terminal.print()
     terminal.print(scores.table())
     dead = int(_metric(metrics, "fairuse_dead_letters_total"))
-    kinds = Counter(action.kind for action in seen.actions.values())
+    kinds = Counter(action.kind for action in output.actions.values())
     told = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
     terminal.print(
         f"\n{sent:,} events of {len(operator.customers()):,} customers in {seconds:.1f} s "
@@ -345,11 +376,11 @@ def _summary(
     )
 
 
-def _tell_of_mishap(terminal: Console, seen: Seen, metrics: str) -> None:
-    """What the brake let out and what it holds."""
-    under = seen.under(VERSION)
+def _print_mishap(terminal: Console, output: Output, metrics: str) -> None:
+    """Print what the brake let through and what it holds back."""
+    under = output.under(VERSION)
     found = {finding.finding_id for finding in under}
-    out = sum(not found.isdisjoint(action.finding_ids) for action in seen.actions.values())
+    out = sum(not found.isdisjoint(action.finding_ids) for action in output.actions.values())
     held = int(_metric(metrics, "fairuse_held_actions"))
     customers = len({finding.customer_id for finding in under})
     terminal.print(

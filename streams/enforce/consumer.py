@@ -23,7 +23,7 @@ from streams.enforce.figures import Figures
 from streams.enforce.member import Member
 from streams.enforce.reports import KafkaReports, NoReports, Reports
 from streams.enforce.store import Store
-from streams.settings import Settings
+from streams.settings import EnforcementSettings
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Loop:
             self._enforcer.attend(customer_id, partition)
 
 
-def run_enforce(settings: Settings, dry_run: bool) -> None:
+def run_enforce(settings: EnforcementSettings, dry_run: bool) -> None:
     """Carry out actions until the process gets SIGINT or SIGTERM.
 
     Parameters
@@ -194,7 +194,7 @@ def _opened(path: Path, dry_run: bool) -> Store:
         return store.copy()
 
 
-def serve_figures(figures: Figures, settings: Settings) -> None:
+def serve_figures(figures: Figures, settings: EnforcementSettings) -> None:
     """Answer `/metrics`.
 
     Parameters
@@ -218,7 +218,7 @@ def serve_figures(figures: Figures, settings: Settings) -> None:
         ) from None
 
 
-def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
+def _enforce(settings: EnforcementSettings, enforcer: Enforcer, stop: threading.Event) -> None:
     name = f"{settings.app_id}-enforce-{settings.adapter}"
     seconds_max = INSTRUCTIONS_AT_ONCE * REQUESTS_MAX * settings.enforce_timeout_seconds
     consumer = Member(
@@ -243,7 +243,7 @@ def _enforce(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> N
         consumer.close(autocommit=False)
 
 
-def _rehearse(settings: Settings, enforcer: Enforcer, stop: threading.Event) -> None:
+def _rehearse(settings: EnforcementSettings, enforcer: Enforcer, stop: threading.Event) -> None:
     """Read outside of the consumer group, which belongs to the process that enforces."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.broker, enable_auto_commit=False, auto_offset_reset="earliest"

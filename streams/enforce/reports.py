@@ -12,7 +12,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from schemas.records import EnforcementResult
 from schemas.topics import ACTIONS, ENFORCEMENT_RESULTS
 from streams.enforce.store import Store
-from streams.settings import Settings
+from streams.settings import EnforcementSettings
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class KafkaReports(Reports):
         Reads the actions.
     """
 
-    def __init__(self, settings: Settings, store: Store, consumer: KafkaConsumer) -> None:
+    def __init__(
+        self, settings: EnforcementSettings, store: Store, consumer: KafkaConsumer
+    ) -> None:
         self._store = store
         self._consumer = consumer
         self._committed: dict[int, int] = {}

@@ -1,10 +1,9 @@
-"""What `fairuse explain` does, once the command line is read."""
+"""`fairuse explain`: looks an action up, computes its findings again, and prints the page."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 from rich.console import Console
@@ -13,7 +12,7 @@ from detectors.policies.editions import Edition, decode_edition, load_policy
 from schemas.policy import Policy
 from schemas.records import Action, Customer, Finding
 from streams.clock import wall_clock
-from streams.explain.case import ExplainError, case_of
+from streams.explain.grounds import ExplainError, Records, grounds_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
 from streams.explain.recompute import PolicyHistory, Recomputation, recompute
@@ -21,36 +20,16 @@ from streams.explain.spans import InputGone, TopicSpan, read_files, spans_of
 from streams.explain.terminal import show
 from streams.explain.topics import read_topics
 from streams.files.sources import Chunk, files_of, read_lines, read_records
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 action_decoder = msgspec.json.Decoder(Action)
 finding_decoder = msgspec.json.Decoder(Finding)
 customer_decoder = msgspec.json.Decoder(Customer)
 
 
-class Records(Protocol):
-    """Where everything is that belongs to an action, but the usage."""
-
-    def actions(self) -> Iterable[Action]:
-        """Every action, in order."""
-        ...
-
-    def findings(self, customer_id: str) -> Iterable[Finding]:
-        """Findings, in order, those of the customer among them."""
-        ...
-
-    def customers(self, customer_id: str) -> Iterable[Customer]:
-        """Who has which plan, all of the customer's partition among them."""
-        ...
-
-    def policies(self) -> Iterable[bytes]:
-        """Policies that took effect while events flowed, as their topic has them."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Files:
-    """Records in files of NDJSON or Parquet, as a replay reads and writes them."""
+class Files(Records):
+    """Records in NDJSON or Parquet files, as a replay reads and writes them."""
 
     actions_path: Path
     findings_path: Path
@@ -58,20 +37,20 @@ class Files:
     policies_path: Path | None = None
 
     def actions(self) -> Iterator[Action]:
-        """Every action, in order."""
+        """Read every action."""
         return read_records(self.actions_path, action_decoder)
 
     def findings(self, customer_id: str) -> Iterator[Finding]:
-        """Every finding, in order."""
+        """Read every finding."""
         return read_records(self.findings_path, finding_decoder)
 
     def customers(self, customer_id: str) -> Iterator[Customer]:
-        """Every customer."""
+        """Read every customer, if there is a file of them."""
         if self.customers_path is not None:
             yield from read_records(self.customers_path, customer_decoder)
 
     def policies(self) -> Iterator[bytes]:
-        """The lines of a file of policies."""
+        """Read the lines of the file of policies, if there is one."""
         if self.policies_path is not None:
             yield from (line for _, line in read_lines(self.policies_path))
 
@@ -85,15 +64,37 @@ def explain(
 ) -> Explanation:
     """Look an action up and compute its findings again.
 
-    `usage` gives what a finding's evidence names, and into how many partitions that was split; it
-    raises `InputGone` then or on the way.
+    Parameters
+    ----------
+    action_id
+        The action.
+    records
+        Where actions, findings, customers and policies are.
+    usage
+        Gives the events that a finding's evidence names, and the number of partitions they were
+        split into. It raises `InputGone`, at once or while the events are read.
+    policy
+        The policy that the workers were started with.
+    dedup_entries_max
+        Event ids remembered at most, for each kind of event.
+
+    Returns
+    -------
+    The action, and what came of computing its findings again.
+
+    Raises
+    ------
+    ExplainError
+        The action, its rule or one of its findings is not there.
     """
-    case = case_of(action_id, records.actions, lambda action: records.findings(action.customer_id))
-    if case.action.rule not in policy.rules:
-        raise ExplainError(f"policy {policy.name} has no rule {case.action.rule}: name another")
+    grounds = grounds_of(
+        action_id, records.actions, lambda action: records.findings(action.customer_id)
+    )
+    if grounds.action.rule not in policy.rules:
+        raise ExplainError(f"policy {policy.name} has no rule {grounds.action.rule}: name another")
     policies = PolicyHistory(policy, list(_editions(records.policies(), policy)))
     outcomes: list[Recomputation | InputGone] = []
-    for finding in case.findings:
+    for finding in grounds.findings:
         try:
             chunks, partitions = usage(finding)
             customers = records.customers(finding.customer_id)
@@ -102,11 +103,11 @@ def explain(
             )
         except InputGone as gone:
             outcomes.append(gone)
-    return Explanation(case, outcomes, policies.name_for(case.action.policy))
+    return Explanation(grounds, outcomes, policies.name_for(grounds.action.policy))
 
 
 def _editions(records: Iterable[bytes], base: Policy) -> Iterator[Edition]:
-    """What took effect; the workers refused the rest, or ran under another policy than this."""
+    """The policies that fit the first one; the workers refused the others."""
     for record in records:
         with suppress(ValueError):
             yield decode_edition(record, base)
@@ -118,9 +119,30 @@ def run_explain(
     records: Records,
     language: str,
     html: Path | None,
-    settings: Settings,
+    settings: WorkerSettings,
 ) -> None:
-    """Explain an action; raise `ExplainError` unless its evidence agrees."""
+    """Explain an action: print the page, and write it as HTML if that is asked for.
+
+    Parameters
+    ----------
+    action_id
+        The action.
+    inputs
+        Files or folders with the usage; if there are none, it is where the evidence says.
+    records
+        Where actions, findings, customers and policies are.
+    language
+        One of `LANGUAGES`.
+    html
+        The file to write; None for none.
+    settings
+        Policy, broker, and number of partitions.
+
+    Raises
+    ------
+    ExplainError
+        The action can't be explained, differs from its input, or its input is gone.
+    """
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     files = files_of(inputs)
 

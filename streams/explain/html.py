@@ -1,4 +1,4 @@
-"""The page as one HTML file that needs nothing else."""
+"""Writes the page as one HTML file that needs no other file."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -14,5 +14,15 @@ environment = Environment(
 
 
 def html_of(page: Page) -> str:
-    """A page as HTML; whatever it shows is text, never markup."""
+    """Write a page as HTML. All values are escaped: they show as text, never as markup.
+
+    Parameters
+    ----------
+    page
+        The page.
+
+    Returns
+    -------
+    The HTML.
+    """
     return environment.get_template("page.html").render(page=page)

@@ -1,20 +1,20 @@
-"""What a customer-care agent reads out: an action in words, with the chart of its counts."""
+"""The page that a customer-care agent reads out: an action in words, with a chart of its counts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from schemas.records import Action, ActionKind, Finding, Window
+from schemas.records import ActionKind, Finding, Window
 from schemas.units import HOUR_MS
-from streams.explain.case import Case
-from streams.explain.recompute import Recomputation
+from streams.explain.grounds import Grounds
+from streams.explain.recompute import Recomputation, policy_name
 from streams.explain.signs import signs_of
 from streams.explain.spans import InputGone, spans_of
 from streams.explain.texts import texts_in
 from streams.explain.wording import Wording
 
 BARS_MAX = 12
-"""A chart of more is hard to read."""
+"""Most bars of a chart; more are hard to read."""
 
 LASTING: frozenset[ActionKind] = frozenset(
     {"throttle", "minimum_service", "restrict_storage", "suspend"}
@@ -25,7 +25,7 @@ Verdict = Literal["agrees", "differs", "gone"]
 
 
 class Row(NamedTuple):
-    """A line of the page: what it is about, and what it says."""
+    """A line of the page: a label and a text."""
 
     label: str
     text: str
@@ -42,7 +42,7 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Counts against the limit, which has no place on the axis if there is none."""
+    """Counts against the limit; `limit_percent` is its place on the axis, if there is a limit."""
 
     caption: str
     bars: list[Bar]
@@ -51,8 +51,8 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one finding says, and what came of it when it was computed again."""
+class Section:
+    """What one finding says, and what came of computing it again."""
 
     sentence: str
     rows: list[Row]
@@ -62,12 +62,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Everything the page shows, in words of its language."""
+    """Everything that the page shows, in its language."""
 
     language: str
     title: str
     rows: list[Row]
-    parts: list[Part]
+    sections: list[Section]
     verdict: Verdict
     verdict_text: str
     remarks: list[str]
@@ -75,45 +75,44 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A case and what came of computing its findings again, in their order."""
+    """An action with its grounds, and what came of computing its findings again, in their order."""
 
-    case: Case
+    grounds: Grounds
     outcomes: list[Recomputation | InputGone]
     policy_given: str
 
     @property
     def verdict(self) -> Verdict:
-        """What all of it together comes to."""
-        if any(isinstance(outcome, InputGone) for outcome in self.outcomes):
+        """Whether the findings agree with their input, all of them."""
+        if len(self._computed) < len(self.outcomes):
             return "gone"
-        return "agrees" if all(outcome.agrees for outcome in self.outcomes) else "differs"
+        return "agrees" if all(outcome.agrees for outcome in self._computed) else "differs"
+
+    @property
+    def _computed(self) -> list[Recomputation]:
+        return [outcome for outcome in self.outcomes if not isinstance(outcome, InputGone)]
 
     @property
     def is_plan_newer(self) -> bool:
         """Whether the customer's plan began after the action was decided."""
-        computed = (o for o in self.outcomes if not isinstance(o, InputGone))
-        return any(o.plan_from_ms > self.case.action.decided_ms for o in computed)
+        decided_ms = self.grounds.action.decided_ms
+        return any(outcome.plan_from_ms > decided_ms for outcome in self._computed)
 
     @property
     def is_other_policy(self) -> bool:
-        """Whether it was computed under another policy than it was decided under."""
-        return self.policy_given != policy_name(self.case.action)
-
-
-def policy_name(record: Action | Finding) -> str:
-    """Name and version of a record's policy."""
-    return f"{record.policy.name} {record.policy.version}"
+        """Whether the action was decided under another policy than it was computed under."""
+        return self.policy_given != policy_name(self.grounds.action.policy)
 
 
 class PageWriter:
-    """Puts an explanation into words.
+    """Writes the page.
 
     Parameters
     ----------
     language
         One of `LANGUAGES`.
     zone
-        The time zone of the policy, in which times are told.
+        The time zone of the policy, in which times are written.
     """
 
     def __init__(self, language: str, zone: str) -> None:
@@ -123,33 +122,53 @@ class PageWriter:
         self.words = Wording(self.texts, zone)
 
     def page(self, explained: Explanation) -> Page:
-        """The whole page."""
-        action = explained.case.action
-        outcomes = zip(explained.case.findings, explained.outcomes, strict=True)
+        """Write the whole page.
+
+        Parameters
+        ----------
+        explained
+            What was found out about the action.
+
+        Returns
+        -------
+        The page.
+        """
+        action = explained.grounds.action
+        outcomes = zip(explained.grounds.findings, explained.outcomes, strict=True)
         return Page(
             language=self.language,
             title=self.texts.title[action.kind],
-            rows=list(self._rows(explained.case)),
-            parts=[self._part(finding, outcome) for finding, outcome in outcomes],
+            rows=list(self._rows(explained.grounds)),
+            sections=[self._section(finding, outcome) for finding, outcome in outcomes],
             verdict=explained.verdict,
             verdict_text=self.texts.verdict[explained.verdict],
             remarks=[*self._remarks(explained), self.texts.times.format(zone=self.zone)],
         )
 
     def gone(self, gone: InputGone) -> str:
-        """What can't be read, and why."""
+        """Write what can't be read, and why.
+
+        Parameters
+        ----------
+        gone
+            The missing input.
+
+        Returns
+        -------
+        A sentence.
+        """
         return self.texts.gone[gone.why].format(what=plain(gone.what))
 
     # -- the action -----------------------------------------------------------------------------
 
-    def _rows(self, case: Case) -> Iterator[Row]:
-        action, labels = case.action, self.texts.labels
+    def _rows(self, grounds: Grounds) -> Iterator[Row]:
+        action, labels = grounds.action, self.texts.labels
         follows = self.texts.follows[action.kind]
         rate_kbps = action.parameters.get("rate_kbps")
         yield Row(labels["customer"], plain(action.customer_id))
         yield Row(labels["service"], self.texts.service[action.service])
         yield Row(labels["terms"], plain(self.words.clauses(action.clause)))
-        yield Row(labels["notice"], self._notice(case))
+        yield Row(labels["notice"], self._notice(grounds))
         rate = self.words.rate(rate_kbps) if rate_kbps else self.texts.no_limit
         if action.human_review:
             follows = f"{follows} {self.texts.objection['review']}"
@@ -164,9 +183,9 @@ class PageWriter:
         yield Row(labels["action"], plain(action.action_id))
         yield Row(labels["objection"], self.texts.objection["say"])
 
-    def _notice(self, case: Case) -> str:
-        """Which notice, and when it was delivered; why there was none."""
-        action, notice, texts = case.action, case.action.notice, self.texts.notice
+    def _notice(self, grounds: Grounds) -> str:
+        """Which notice was sent and when it was delivered, or why there was none."""
+        action, notice, texts = grounds.action, grounds.action.notice, self.texts.notice
         if action.kind == "notify":
             said = [texts["itself"].format(moment=self.words.moment(action.effective_ms))]
         elif notice.waived_because is not None:
@@ -176,9 +195,9 @@ class PageWriter:
             return texts["needless"]
         else:
             said = []
-            if case.notice is not None:
-                moment = self.words.moment(case.notice.effective_ms)
-                action_id = plain(case.notice.action_id)
+            if grounds.notice is not None:
+                moment = self.words.moment(grounds.notice.effective_ms)
+                action_id = plain(grounds.notice.action_id)
                 said.append(texts["earlier"].format(action_id=action_id, moment=moment))
         if notice.delivered_ms is not None:
             said.append(texts["delivered"].format(moment=self.words.moment(notice.delivered_ms)))
@@ -187,18 +206,18 @@ class PageWriter:
         return " ".join(said)
 
     def _remarks(self, explained: Explanation) -> Iterator[str]:
-        action = explained.case.action
+        action = explained.grounds.action
         if explained.is_other_policy:
-            said, found = policy_name(action), explained.policy_given
+            said, found = policy_name(action.policy), explained.policy_given
             yield self.texts.remark["policy"].format(said=plain(said), found=plain(found))
         if explained.is_plan_newer:
             yield self.texts.remark["plan"]
 
     # -- a finding ------------------------------------------------------------------------------
 
-    def _part(self, finding: Finding, outcome: Recomputation | InputGone) -> Part:
+    def _section(self, finding: Finding, outcome: Recomputation | InputGone) -> Section:
         is_gone = isinstance(outcome, InputGone)
-        return Part(
+        return Section(
             sentence=self._sentence(finding),
             rows=list(self._when(finding)),
             chart=None if is_gone else self._chart(outcome),
@@ -215,7 +234,7 @@ class PageWriter:
         labels = self.texts.labels
         yield Row(labels["when"], self.words.window(finding.window))
         end_ms = finding.window.end_ms
-        # What is judged once its period is closed has no moment of its own.
+        # A finding of a closed period was not caused by a single event, so it has no moment.
         if finding.level != "cleared" and (end_ms is None or finding.event_time_ms < end_ms):
             yield Row(labels["passed"], self.words.moment(finding.event_time_ms))
         breaches = finding.evidence.get("breaches")
@@ -243,10 +262,10 @@ class PageWriter:
             spans = plain(", ".join(map(str, spans_of(finding.evidence))))
             count = self.words.number(outcome.events)
             yield Row(labels["read"], remark["events"].format(spans=spans, count=count))
-        if (customers := cohort_size(finding)) is not None:
+        if (customers := _cohort_size(finding)) is not None:
             means = remark["means"].format(customers=self.words.number(customers))
             yield Row(labels["given"], means)
-        yield Row(labels["policy"], plain(policy_name(finding)))
+        yield Row(labels["policy"], plain(policy_name(finding.policy)))
         yield Row(labels["finding"], plain(f"{finding.rule}, {finding.finding_id}"))
 
     def _difference(self, outcome: Recomputation, difference: str) -> str:
@@ -272,7 +291,7 @@ class PageWriter:
     # -- the chart ------------------------------------------------------------------------------
 
     def _chart(self, outcome: Recomputation) -> Chart:
-        """The counts that were computed again: step by step, or one for each period."""
+        """The counts that were computed again: hour by hour, day by day, or one for each period."""
         finding = outcome.again or outcome.finding
         counts = dict(outcome.counts)
         if outcome.again is not None:
@@ -299,7 +318,7 @@ class PageWriter:
                     label,
                     self.words.amount(n, finding.unit),
                     round(100 * n / longest, 1),
-                    is_above(n, finding),
+                    _is_above(n, finding),
                 )
                 for label, n in bars
             ],
@@ -308,28 +327,28 @@ class PageWriter:
         )
 
     def _until(self, start_ms: int, window: Window) -> str:
-        """The hour of a day, or the day of a longer window, at whose end a count was reached."""
+        """The end of the hour, or the day of a longer window, by which a count was reached."""
         if window.kind == "day":
             return self.words.step(start_ms + HOUR_MS, "hour")
         return self.words.step(start_ms, "day")
 
 
-def is_above(count: int, finding: Finding) -> bool:
-    """Whether a count is in breach; where the limit itself counts, one that reaches it is."""
+def _is_above(count: int, finding: Finding) -> bool:
+    """Whether a count is a breach: above the limit, or at it if the finding's own count is."""
     if finding.limit < 0:
         return False
     return count > finding.limit or (count == finding.limit == finding.observed)
 
 
-def cohort_size(finding: Finding) -> int | None:
-    """Of how many customers the means are that the finding was held against, if it was."""
+def _cohort_size(finding: Finding) -> int | None:
+    """How many customers the cohort has whose mean the finding was compared with, if it was."""
     services = finding.evidence.get("services", {}).values()
     sizes = [each.get("cohort_customers") for each in (finding.evidence, *services)]
     return next((size for size in sizes if size is not None), None)
 
 
 def _rises(counts: dict[int, int], finding: Finding) -> list[tuple[int, int]]:
-    """The periods in order; of what adds up within one window, only the steps that added."""
+    """The counts in order of time; within one window, only those that differ from the last."""
     steps = sorted(counts.items())
     if finding.level == "regular":
         return steps
@@ -338,7 +357,7 @@ def _rises(counts: dict[int, int], finding: Finding) -> list[tuple[int, int]]:
 
 
 def _thinned(steps: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """At most `BARS_MAX` of them, evenly, with the last."""
+    """At most `BARS_MAX` steps, evenly spread, the last among them."""
     if len(steps) <= BARS_MAX:
         return steps
     places = [round(n * (len(steps) - 1) / (BARS_MAX - 1)) for n in range(BARS_MAX)]
@@ -346,5 +365,15 @@ def _thinned(steps: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def plain(text: str) -> str:
-    """A foreign text without what would steer a terminal or turn a line around."""
+    """Replace characters that would control a terminal or reverse the direction of a line.
+
+    Parameters
+    ----------
+    text
+        A text from outside, such as a customer id.
+
+    Returns
+    -------
+    The text in printable characters.
+    """
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

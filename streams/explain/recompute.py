@@ -10,7 +10,7 @@ import numpy as np
 from detectors.fold.partition import Partition
 from detectors.periods.calendar import calendar
 from detectors.policies.editions import Edition
-from detectors.rules.contract import WalkingRule
+from detectors.rules.contract import CusumRule
 from schemas.policy import Policy
 from schemas.records import CohortPartial, Customer, Finding, PolicyRef
 from schemas.units import DAY_MS, HOUR_MS, Ints
@@ -267,8 +267,8 @@ class Rerun:
         self.reached: int | None = None
         self._partition = self.usage.partitions[0]
         self._rule = self._partition.rules[finding.rule]
-        if isinstance(self._rule, WalkingRule):
-            self._rule.begin_walks(finding.window.start_ms)
+        if isinstance(self._rule, CusumRule):
+            self._rule.start_cusum(finding.window.start_ms)
         self._days = calendar(policies.base.timezone, "day")
 
     @property

@@ -1,4 +1,4 @@
-"""What a score is made of, in words: the signs that a finding's evidence names."""
+"""Sentences about the signs that make up a score, as a finding's evidence names them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +14,21 @@ Evidence = Mapping[str, Any]
 
 
 def signs_of(finding: Finding, texts: Texts, words: Wording) -> list[str]:
-    """A sentence for each sign that speaks for a finding; none of a rule that only counts."""
+    """Write a sentence for each sign that speaks for a finding.
+
+    Parameters
+    ----------
+    finding
+        The finding.
+    texts
+        The words of the language.
+    words
+        Writes the amounts.
+
+    Returns
+    -------
+    The sentences; none for a rule that only counts.
+    """
     tell = TELLERS.get(finding.rule)
     return list(tell(finding, texts, words)) if tell else []
 
@@ -25,11 +39,12 @@ def _gateway(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
     counts = {name: words.number(n) for name, n in evidence.items() if type(n) is int}
     for name, weight in evidence["terms"].items():
         if weight:
-            yield texts.signs["gateway"][name].format(points=words.points(weight), **counts)
+            points = words.amount(weight, finding.unit)
+            yield texts.signs["gateway"][name].format(points=points, **counts)
 
 
 def _machine(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
-    """The signs of each kind of use; the score is that of the kind with the fewest."""
+    """The signs of each kind of use; the kind with the fewest of them gives the score."""
     for kind, seen in finding.evidence["kinds"].items():
         for name in MACHINE_SIGNS:
             if seen[name]:
@@ -37,14 +52,14 @@ def _machine(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
 
 
 def _deviation(finding: Finding, texts: Texts, words: Wording) -> Iterator[str]:
-    """What of the week was as far from the others' as the limit or more."""
+    """Each feature of the week that lies at least as far from the others' as the limit."""
     for name, seen in finding.evidence["features"].items():
         if seen["z_per_mille"] >= finding.limit:
             tell, median = _measure(name, words), seen["median"]
             yield texts.signs["deviation"][name].format(
                 value=tell(seen["value"]),
                 median=tell(LOG_BINS.middle(median) if name in LOGARITHMIC else median),
-                times=words.thousandths(seen["z_per_mille"]),
+                times=words.amount(seen["z_per_mille"], finding.unit),
             )
 
 
@@ -59,4 +74,4 @@ TELLERS: dict[str, Callable[[Finding, Texts, Wording], Iterator[str]]] = {
     "machine": _machine,
     "deviation": _deviation,
 }
-"""The rules that score, and how their signs are told."""
+"""The rules that score, and how their signs are written."""

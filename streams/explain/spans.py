@@ -1,4 +1,4 @@
-"""The input that a finding rests on, as its evidence names it, and reading it again from files."""
+"""The input that a finding's evidence names, and how it is read again from files."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,15 @@ Why = Literal["missing", "ambiguous", "unreadable", "short", "expired", "unnamed
 
 
 class InputGone(Exception):
-    """What the evidence names can't be read any more: what, and why."""
+    """The input that the evidence names can't be read any more.
+
+    Parameters
+    ----------
+    why
+        The reason.
+    what
+        The file or the offsets.
+    """
 
     def __init__(self, why: Why, what: str = "") -> None:
         super().__init__(why, what)
@@ -28,7 +36,7 @@ class InputGone(Exception):
 
 
 class FileSpan(NamedTuple):
-    """Lines of a file, counted from one; the last one is included."""
+    """Lines of a file, counted from one, up to and including the last."""
 
     file: str
     first_line: int
@@ -39,7 +47,7 @@ class FileSpan(NamedTuple):
 
 
 class TopicSpan(NamedTuple):
-    """Offsets of a topic's partition; the last one is included."""
+    """Offsets of a topic's partition, up to and including the last."""
 
     topic: str
     partition: int
@@ -54,7 +62,17 @@ Span = FileSpan | TopicSpan
 
 
 def spans_of(evidence: Mapping[str, Any]) -> list[Span]:
-    """The input that evidence names, in its order."""
+    """Read the input that evidence names.
+
+    Parameters
+    ----------
+    evidence
+        The evidence of a finding.
+
+    Returns
+    -------
+    The spans, in their order; none if the evidence names no input.
+    """
     return [
         FileSpan(**named) if "file" in named else TopicSpan(**named)
         for named in evidence.get("inputs", ())
@@ -62,16 +80,26 @@ def spans_of(evidence: Mapping[str, Any]) -> list[Span]:
 
 
 def read_files(spans: Sequence[Span], files: Sequence[Path], clock: Clock) -> Iterator[Chunk]:
-    """The named lines of files, which are numbered through; whole files where topics are named.
+    """Read the named lines of files; where the evidence names topics, read all files whole.
 
     Parameters
     ----------
     spans
         What the evidence names.
     files
-        Where the files are now, in the order they were read in; where they were, if there are none.
+        Where the files are now, in the order in which they were read; if there are none, they are
+        where the evidence says.
     clock
-        When the records are read: what is of the future then is refused.
+        Events whose time is too far ahead of it are refused.
+
+    Returns
+    -------
+    The events; their offsets count the lines of all files together.
+
+    Raises
+    ------
+    InputGone
+        A file is missing, ambiguous, unreadable or too short.
     """
     first = 0
     for path, lines in _places(spans, files).items():
@@ -120,6 +148,6 @@ def _found(name: str, files: Sequence[Path]) -> Path:
 
 
 def _within(columns: Columns, offsets: range) -> Columns:
-    """The rows that stood within these offsets."""
+    """The rows within these offsets."""
     inside = (columns.offset >= offsets.start) & (columns.offset < offsets.stop)
     return columns if inside.all() else columns.take(np.flatnonzero(inside))

@@ -1,4 +1,4 @@
-"""The page on a terminal."""
+"""Prints the page on a terminal."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from streams.explain.page import Chart, Page, Part, Row
+from streams.explain.page import Chart, Page, Row, Section
 
 BAR_WIDTH = 40
 WIDTH_MAX = 100
@@ -14,9 +14,17 @@ SIGNS = {"agrees": ("✓", "green"), "differs": ("✗", "red"), "gone": ("?", "y
 
 
 def show(page: Page, console: Console) -> None:
-    """Print a page."""
+    """Print a page.
+
+    Parameters
+    ----------
+    page
+        The page.
+    console
+        The terminal.
+    """
     sign, colour = SIGNS[page.verdict]
-    findings = [piece for part in page.parts for piece in _part(part)]
+    findings = [piece for section in page.sections for piece in _section(section)]
     whole = Group(
         Text(page.title, style="bold"),
         *findings,
@@ -24,20 +32,20 @@ def show(page: Page, console: Console) -> None:
         _table(page.rows),
         Text(),
         Text(f"{sign} {page.verdict_text}", style=colour),
-        _table([row for part in page.parts for row in part.computed], "dim"),
+        _table([row for section in page.sections for row in section.computed], "dim"),
         *(Text(remark, style="dim") for remark in page.remarks),
     )
     console.print(whole, width=min(console.width, WIDTH_MAX))
 
 
-def _part(part: Part) -> Iterator[Table | Text]:
-    yield Text(part.sentence)
+def _section(section: Section) -> Iterator[Table | Text]:
+    yield Text(section.sentence)
     yield Text()
-    yield _table(part.rows)
-    if part.chart is not None and part.chart.bars:
+    yield _table(section.rows)
+    if section.chart is not None and section.chart.bars:
         yield Text()
-        yield Text(f"{part.chart.caption} ({part.chart.limit_text})", style="bold")
-        yield _chart(part.chart)
+        yield Text(f"{section.chart.caption} ({section.chart.limit_text})", style="bold")
+        yield _chart(section.chart)
 
 
 def _table(rows: Iterable[Row], style: str = "") -> Table:
@@ -61,7 +69,7 @@ def _chart(chart: Chart) -> Table:
 
 
 def _line(percent: float, limit_percent: float | None, style: str) -> Text:
-    """A bar, and where the limit is on its axis."""
+    """A bar, with a mark where the limit is."""
     length = max(1, round(BAR_WIDTH * percent / 100)) if percent else 0
     line = Text("█" * length, style=style) + Text(" " * (BAR_WIDTH + 1 - length))
     if limit_percent is not None:

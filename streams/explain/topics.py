@@ -1,4 +1,4 @@
-"""Actions, findings, customers and usage from the topics."""
+"""Reads actions, findings, customers, policies and usage from the topics."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.structs import TopicPartition
 
 from detectors.fold.provenance import Origin
 from schemas.decode import decode
@@ -20,37 +21,44 @@ from schemas.topics import ACTIONS, CUSTOMERS, FINDINGS, POLICIES, USAGE_PREFIX
 from schemas.units import DAY_MS
 from streams.broker.partitioner import partition_of
 from streams.broker.topics import ANSWER_MS_MAX, TopicsError
+from streams.explain.grounds import Records
 from streams.explain.spans import InputGone, TopicSpan
 from streams.files.sources import Chunk
 
 RECORDS_AT_ONCE = 10_000
 POLL_MS = 500
 POLLS_WITHOUT_RECORDS_MAX = 60
-"""A partition that gives nothing for so long, though it has records, is given up."""
+"""A partition that should have more records is given up after this many empty polls in a row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Topics:
-    """Records on the topics of a broker."""
+class Topics(Records):
+    """Records on the topics of a broker.
+
+    Parameters
+    ----------
+    bootstrap
+        The broker's address.
+    """
 
     bootstrap: str
 
     def actions(self) -> Iterator[Action]:
-        """Every action, one partition after the other."""
+        """Read every action, one partition after the other."""
         with _consumer(self.bootstrap) as consumer:
             for partition in range(_partitions(consumer, ACTIONS)):
                 yield from _decoded(consumer, TopicPartition(ACTIONS, partition), Action)
 
     def findings(self, customer_id: str) -> Iterator[Finding]:
-        """The findings of the customer's partition, in order."""
+        """Read the findings of the customer's partition."""
         return self._of_partition(FINDINGS, customer_id, Finding)
 
     def customers(self, customer_id: str) -> Iterator[Customer]:
-        """The customers of the customer's partition."""
+        """Read the customers of the customer's partition."""
         return self._of_partition(CUSTOMERS, customer_id, Customer)
 
     def policies(self) -> Iterator[bytes]:
-        """What is kept of the policies' topic."""
+        """Read the records that the policies' topic still has."""
         with _consumer(self.bootstrap) as consumer:
             _partitions(consumer, POLICIES)
             for record in _kept(consumer, TopicPartition(POLICIES, 0)):
@@ -63,13 +71,25 @@ class Topics:
 
 
 def read_topics(spans: Sequence[TopicSpan], bootstrap: str) -> Iterator[Chunk]:
-    """The named offsets of usage topics, the kinds in step with each other by days."""
+    """Read the named offsets of usage topics, one day of every kind after the other.
+
+    Parameters
+    ----------
+    spans
+        Topics and offsets, as the evidence names them.
+    bootstrap
+        The broker's address.
+
+    Returns
+    -------
+    The events, in chunks of one kind and one day of its watermark.
+    """
     streams = [_by_day(span, bootstrap) for span in spans]
     yield from (chunk for _, chunk in merge(*streams, key=itemgetter(0)))
 
 
 def _by_day(span: TopicSpan, bootstrap: str) -> Iterator[tuple[int, Chunk]]:
-    """A span's events cut by the days that its watermark reaches, with these days."""
+    """A span's events cut where the watermark enters another day, with the number of that day."""
     kind, reached_ms = span.topic.removeprefix(USAGE_PREFIX), 0
     origin = Origin(span.topic, span.partition)
     for records in _span(span, bootstrap):
@@ -92,7 +112,7 @@ def _by_day(span: TopicSpan, bootstrap: str) -> Iterator[tuple[int, Chunk]]:
 
 
 def _no_rejects(record: int) -> bytes:
-    raise LookupError("what can't be used is left out, and nobody asks for it")
+    raise LookupError("an explanation leaves out records that can't be used")
 
 
 def _span(span: TopicSpan, bootstrap: str) -> Iterator[list[Any]]:
@@ -113,11 +133,11 @@ def _span(span: TopicSpan, bootstrap: str) -> Iterator[list[Any]]:
 
 @contextmanager
 def _consumer(bootstrap: str) -> Iterator[KafkaConsumer]:
-    """A consumer of the broker, whose failures are sentences."""
+    """A consumer; its failures become `TopicsError`s."""
     try:
         consumer = KafkaConsumer(
             bootstrap_servers=bootstrap,
-            bootstrap_timeout_ms=ANSWER_MS_MAX,
+            bootstrap_timeout_ms=ANSWER_MS_MAX,  # pyright: ignore[reportCallIssue] - new in kafka 3
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_poll_records=RECORDS_AT_ONCE,
@@ -145,14 +165,14 @@ def _partitions(consumer: KafkaConsumer, topic: str) -> int:
 
 
 def _decoded(consumer: KafkaConsumer, part: TopicPartition, kind: type[Any]) -> Iterator[Any]:
-    """What is kept of a partition up to now; an empty value says that a customer is gone."""
+    """The records of a partition up to now, but those without a value (a removed customer)."""
     decoder = msgspec.json.Decoder(kind)
     for record in _kept(consumer, part):
         try:
             if record.value:
                 yield decoder.decode(record.value)
         except (ValueError, UnicodeError):
-            # The worker put it to the dead letters, or another program wrote it.
+            # The worker made it a dead letter, or another program wrote it.
             continue
 
 
@@ -166,11 +186,11 @@ def _kept(consumer: KafkaConsumer, part: TopicPartition) -> Iterator[Any]:
 def _batches(
     consumer: KafkaConsumer, part: TopicPartition, first: int, end: int
 ) -> Iterator[list[Any]]:
-    """The records of a partition from one offset up to another, which is left out."""
+    """The records of a partition from offset `first` up to, but not including, `end`."""
     consumer.assign([part])
     consumer.seek(part, first)
     empty = 0
-    while consumer.position(part) < end:
+    while (consumer.position(part) or 0) < end:
         polled = consumer.poll(timeout_ms=POLL_MS).get(part, [])
         empty = 0 if polled else empty + 1
         if empty > POLLS_WITHOUT_RECORDS_MAX:

@@ -1,7 +1,8 @@
-"""Amounts, times and clauses in a language's manner."""
+"""Writes amounts, times and clauses as is usual in a language."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -16,12 +17,22 @@ from schemas.units import MINUTE_MS
 from streams.explain.texts import Texts
 
 DIGITS = "#,##0.##"
+Length = Literal["short", "long"]
+"""How units are written, as Babel names it."""
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
 
 
 class Wording:
-    """Puts numbers and times into words of one language and one time zone."""
+    """Writes numbers and times in one language and one time zone.
+
+    Parameters
+    ----------
+    texts
+        The words of the language.
+    zone
+        The time zone.
+    """
 
     def __init__(self, texts: Texts, zone: str) -> None:
         self.texts = texts
@@ -31,11 +42,33 @@ class Wording:
     # -- amounts --------------------------------------------------------------------------------
 
     def number(self, value: float) -> str:
-        """A number with two decimals at most."""
+        """Write a number with two decimals at most.
+
+        Parameters
+        ----------
+        value
+            The number.
+
+        Returns
+        -------
+        The number in the language's digits.
+        """
         return format_decimal(value, format=DIGITS, locale=self.locale)
 
     def amount(self, value: int, unit: str) -> str:
-        """An observed amount or a limit, with its measure; below zero there is no limit."""
+        """Write an observed amount or a limit.
+
+        Parameters
+        ----------
+        value
+            The amount; below zero it says that there is no limit.
+        unit
+            The finding's unit.
+
+        Returns
+        -------
+        The amount with the name of its unit; plain counts have none.
+        """
         if value < 0:
             return self.texts.no_limit
         of = UNITS[unit]
@@ -43,92 +76,146 @@ class Wording:
             return self.number(value / of.per)
         return MEASURES[of.measure](self, value)
 
-    def duration(self, value: int) -> str:
-        """Milliseconds as hours and minutes, of which a begun one is a whole one."""
+    def _duration(self, value: int) -> str:
+        """Milliseconds as hours and minutes, rounded up to a minute."""
         hours, minutes = divmod(-(-value // MINUTE_MS), 60)
         # Babel has no long name of hours in Dutch.
-        length = "short" if self.locale.language == "nl" else "long"
+        length: Length = "short" if self.locale.language == "nl" else "long"
         parts = [self._unit(hours, "duration-hour", length)] if hours else []
         if minutes or not hours:
             parts.append(self._unit(minutes, "duration-minute", "long"))
         return " ".join(parts)
 
     def seconds(self, value: int) -> str:
-        """The same of seconds."""
-        return self.duration(value * 1000)
+        """Write a duration.
 
-    def bytes(self, value: int) -> str:
-        """Bytes as gigabytes or, if there are few, as megabytes."""
+        Parameters
+        ----------
+        value
+            The duration, s.
+
+        Returns
+        -------
+        Hours and minutes, rounded up to a minute.
+        """
+        return self._duration(value * 1000)
+
+    def _bytes(self, value: int) -> str:
+        """Bytes as gigabytes, or as megabytes below a tenth of a gigabyte."""
         if value >= GIGABYTE // 10 or value == 0:
             return self._unit(value / GIGABYTE, "digital-gigabyte", "short")
         return self._unit(value / MEGABYTE, "digital-megabyte", "short")
 
-    def kilobytes(self, value: int) -> str:
-        """The same of thousands of bytes."""
-        return self.bytes(value * 1000)
+    def _kilobytes(self, value: int) -> str:
+        """Thousands of bytes as gigabytes or megabytes."""
+        return self._bytes(value * 1000)
 
     def percent(self, value: int) -> str:
-        """A share that is told per mille."""
+        """Write a share in percent.
+
+        Parameters
+        ----------
+        value
+            The share, per mille.
+
+        Returns
+        -------
+        The share with a percent sign.
+        """
         return format_percent(value / 1000, locale=self.locale, decimal_quantization=False)
 
-    def points(self, value: int) -> str:
-        """A score per mille, of 100 points."""
-        return self.number(value / 10)
-
-    def thousandths(self, value: int) -> str:
-        """What is told per mille of one."""
-        return self.number(value / 1000)
-
     def rate(self, kbps: int) -> str:
-        """A speed."""
+        """Write a speed.
+
+        Parameters
+        ----------
+        kbps
+            The speed, kbit/s.
+
+        Returns
+        -------
+        The speed with its unit.
+        """
         return f"{self.number(kbps)}\N{NO-BREAK SPACE}kbit/s"
 
-    def _unit(self, value: float, unit: str, length: str) -> str:
+    def _unit(self, value: float, unit: str, length: Length) -> str:
         return format_unit(value, unit, length=length, format=DIGITS, locale=self.locale)
 
     # -- times ----------------------------------------------------------------------------------
 
-    def local(self, time_ms: int) -> datetime:
-        """An instant in the zone."""
+    def _local(self, time_ms: int) -> datetime:
+        """An instant as local time."""
         return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(self.zone)
 
-    def day(self, when: date) -> str:
+    def _day(self, when: date) -> str:
         """A date with its day of the week."""
         return format_date(when, format="full", locale=self.locale)
 
     def moment(self, time_ms: int) -> str:
-        """A date and time of day."""
-        when = self.local(time_ms)
-        return self.texts.moment.format(date=self.day(when), time=self.time(when))
+        """Write an instant.
 
-    def time(self, when: datetime) -> str:
+        Parameters
+        ----------
+        time_ms
+            The instant, ms.
+
+        Returns
+        -------
+        Its local date and time of day.
+        """
+        when = self._local(time_ms)
+        return self.texts.moment.format(date=self._day(when), time=self._time(when))
+
+    def _time(self, when: datetime) -> str:
         """A time of day, to the minute."""
         return format_time(when, format="short", locale=self.locale)
 
     def window(self, window: Window) -> str:
-        """The time a finding is about."""
-        start = self.local(window.start_ms)
+        """Write the time that a finding is about.
+
+        Parameters
+        ----------
+        window
+            The window.
+
+        Returns
+        -------
+        Its local dates, with times of day where they matter.
+        """
+        start = self._local(window.start_ms)
         if window.end_ms is None:
             return self.texts.since.format(start=self.moment(window.start_ms))
         if window.kind == "day":
-            return self.day(start)
+            return self._day(start)
         if window.kind == "month":
             return format_skeleton("yMMMM", start, locale=self.locale)
         if window.kind == "week":
-            last = self.local(window.end_ms) - timedelta(days=1)
-            return self.texts.through.format(start=self.day(start), end=self.day(last))
-        end = self.local(window.end_ms)
+            last = self._local(window.end_ms) - timedelta(days=1)
+            return self.texts.through.format(start=self._day(start), end=self._day(last))
+        end = self._local(window.end_ms)
         if start.date() == end.date():
-            times = {"start": self.time(start), "end": self.time(end)}
-            return self.texts.within.format(date=self.day(start), **times)
+            times = {"start": self._time(start), "end": self._time(end)}
+            return self.texts.within.format(date=self._day(start), **times)
         span = {"start": self.moment(window.start_ms), "end": self.moment(window.end_ms)}
         return self.texts.span.format(**span)
 
     def step(self, start_ms: int, step: str) -> str:
-        """A short name of an hour, day, week or month that a chart shows."""
-        start = self.local(start_ms)
+        """Write the short name of a bar of a chart.
+
+        Parameters
+        ----------
+        start_ms
+            Start of the hour, day, week or month, ms.
+        step
+            "hour", "day", "week" or "month".
+
+        Returns
+        -------
+        A time of day, a month, or a date.
+        """
+        start = self._local(start_ms)
         if step == "hour":
-            return self.time(start)
+            return self._time(start)
         if step == "month":
             return format_skeleton("yMMM", start, locale=self.locale)
         return format_skeleton("MMMEd", start, locale=self.locale)
@@ -136,7 +223,17 @@ class Wording:
     # -- clauses --------------------------------------------------------------------------------
 
     def clauses(self, cited: str) -> str:
-        """The documents and clauses that an action cites, by their full names."""
+        """Write the documents and clauses that an action cites.
+
+        Parameters
+        ----------
+        cited
+            Their short names, with semicolons between them.
+
+        Returns
+        -------
+        Their full names.
+        """
         return "; ".join(self._clause(one.strip()) for one in cited.split(";"))
 
     def _clause(self, cited: str) -> str:
@@ -146,9 +243,9 @@ class Wording:
 
 
 MEASURES: dict[Measure, Callable[[Wording, int], str]] = {
-    "duration": Wording.duration,
-    "bytes": Wording.bytes,
-    "kilobytes": Wording.kilobytes,
+    "duration": Wording._duration,
+    "bytes": Wording._bytes,
+    "kilobytes": Wording._kilobytes,
     "percent": Wording.percent,
 }
 """How amounts are written that are no plain numbers."""

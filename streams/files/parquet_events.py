@@ -1,7 +1,7 @@
 """Usage events in Parquet: one table for all kinds, a column for each field, null where absent.
 
-Rows that pass a few column checks become columns at once; any other row is turned into JSON and
-goes the way of every record, so that both ways refuse the same things for the same reasons.
+Fast path: rows that pass a few column checks become columns at once. Every other row is turned into
+JSON and decoded like any record, so that both paths refuse the same rows for the same reasons.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,24 +12,32 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from msgspec import inspect
 from numpy.typing import NDArray
 
 from schemas.columns import Columns
 from schemas.decode import AHEAD_MS_MAX, Reject, decode
 from schemas.events import STORAGE_QUANTITIES, TIME_MS_MIN, USAGE_KINDS, Event
-from schemas.fields import ABSENT, FIELDS, Fields
+from schemas.fields import ABSENT, FIELDS, Fields, Source
 from schemas.hashing import hash_strings, mix
 
 encoder = msgspec.json.Encoder()
 
+pc: Any = pyarrow.compute
+"""Its functions are made when it is imported, so that type checkers don't know them."""
+
 CORRECTIONS = ("corrects", "void")
-"""Rows that have any of these go the way of every record."""
+"""Rows with any of these fields do not take the fast path."""
 
 
 def arrow_schema() -> pa.Schema:
-    """Schema of a table of usage events."""
+    """Make the schema of a table of usage events.
+
+    Returns
+    -------
+    The schema, with a column for each field of any kind of event.
+    """
     fields: dict[str, pa.DataType] = {"type": pa.string()}
     for structure in USAGE_KINDS.values():
         for field in msgspec.structs.fields(structure):
@@ -38,7 +46,17 @@ def arrow_schema() -> pa.Schema:
 
 
 def table_of(events: Iterable[Event]) -> pa.Table:
-    """A table of events, for writing Parquet."""
+    """Make a table of events, to write it as Parquet.
+
+    Parameters
+    ----------
+    events
+        Events of any kinds.
+
+    Returns
+    -------
+    A row for each event.
+    """
     rows = [msgspec.to_builtins(event) for event in events]
     return pa.Table.from_pylist(rows, schema=arrow_schema())
 
@@ -51,11 +69,21 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 READ = tuple(arrow_schema().names)
-"""The columns of a file that are read, as far as they are there."""
+"""The columns that are read, if a file has them."""
 
 
-class ArrowSource:
-    """Events of one kind: some rows of a batch, of which only what is asked for is copied."""
+class ArrowSource(Source):
+    """Events of one kind: some rows of a batch; a column is copied when it is asked for.
+
+    Parameters
+    ----------
+    batch
+        Rows of all kinds.
+    kind
+        The kind.
+    rows
+        Numbers of the rows of this kind, shape (n,).
+    """
 
     def __init__(self, batch: pa.RecordBatch, kind: str, rows: NDArray[np.int64]) -> None:
         self.rows = rows
@@ -63,11 +91,21 @@ class ArrowSource:
         self._all = len(rows) == batch.num_rows
         self._index = pa.array(rows)
         self._kind = kind
-        self._fields = checked_fields(kind)
+        self._fields = _checked_fields(kind)
         self._columns: dict[str, pa.Array] = {}
 
     def column(self, name: str) -> pa.Array | None:
-        """A field as it stands in the batch, or None where no row has it."""
+        """Read a field as it is in the batch.
+
+        Parameters
+        ----------
+        name
+            The field.
+
+        Returns
+        -------
+        Its values, null where absent, shape (n,); None if no row of the batch has any.
+        """
         if name not in self._columns:
             if name not in self._batch.schema.names:
                 return None
@@ -78,21 +116,21 @@ class ArrowSource:
         return self._columns[name]
 
     def ints(self, name: str, absent: int) -> NDArray[np.int64]:
-        """A whole number of each event."""
+        """Read a field of whole numbers."""
         column = self.column(name)
         if column is None:
             return np.full(len(self.rows), absent, np.int64)
         return pc.cast(column, pa.int64()).fill_null(absent).to_numpy(zero_copy_only=False)
 
     def texts(self, name: str) -> NDArray[np.object_]:
-        """A text of each event, None where not given."""
+        """Read a field of texts."""
         column = self.column(name)
         if column is None:
             return np.full(len(self.rows), None, object)
         return pc.cast(column, pa.string()).to_numpy(zero_copy_only=False)
 
     def equals(self, name: str, value: str | bool) -> NDArray[np.bool_]:
-        """Whether each event has this value; a field that is not given has its default."""
+        """Compare a field with a value; where it is absent, it has its default."""
         is_default = self._fields[name].default == value
         column = self.column(name)
         if column is None:
@@ -100,25 +138,39 @@ class ArrowSource:
         return pc.equal(column, value).fill_null(is_default).to_numpy(zero_copy_only=False)
 
     def take(self, rows: NDArray[np.int64]) -> "ArrowSource":
-        """Some of these events."""
+        """Select some of these events.
+
+        Parameters
+        ----------
+        rows
+            Their numbers among these, shape (m,).
+
+        Returns
+        -------
+        The selected events.
+        """
         return ArrowSource(self._batch, self._kind, self.rows[rows])
 
 
 def columns_of(
     batch: pa.RecordBatch, raw: Callable[[int], bytes], first: int, now_ms: int
 ) -> tuple[list[Columns], list[Reject]]:
-    """Columns of each kind in a batch, and what was refused.
+    """Decode a batch.
 
     Parameters
     ----------
     batch
-        Rows in the order they count, with the columns of `READ`.
+        Rows in the order of their numbers, with columns of `READ`.
     raw
-        JSON of a whole row, for the rows that don't pass the column checks.
+        Gives the JSON of a whole row, for rows that don't take the fast path.
     first
         Running number of the first row.
     now_ms
-        What "ahead" is measured against.
+        The time, ms; events too far ahead of it are refused.
+
+    Returns
+    -------
+    Columns of each kind, and the rows that were refused.
     """
     names = set(batch.schema.names)
     taken = np.zeros(batch.num_rows, bool)
@@ -143,19 +195,21 @@ def columns_of(
 
 
 @cache
-def checked_fields(kind: str) -> dict[str, inspect.Field]:
-    """The fields of a kind of event, by name, with the limits that the contract sets them."""
-    return {field.encode_name: field for field in inspect.type_info(USAGE_KINDS[kind]).fields}
+def _checked_fields(kind: str) -> dict[str, inspect.Field]:
+    """The fields of a kind of event by name, with the limits that the contract sets them."""
+    structure = inspect.type_info(USAGE_KINDS[kind])
+    assert isinstance(structure, inspect.StructType)
+    return {field.encode_name: field for field in structure.fields}
 
 
 def _has_fields(kind: str, names: set[str]) -> bool:
-    return {name for name, field in checked_fields(kind).items() if field.required} <= names
+    return {name for name, field in _checked_fields(kind).items() if field.required} <= names
 
 
 def _is_good(source: ArrowSource, kind: str, now_ms: int) -> NDArray[np.bool_]:
-    """Which rows are certainly within the contract, shape (n,)."""
+    """Mask of the rows that certainly keep the contract, shape (n,)."""
     good = np.ones(len(source.rows), bool)
-    for name, field in checked_fields(kind).items():
+    for name, field in _checked_fields(kind).items():
         column = source.column(name)
         if column is None:
             good &= not field.required
@@ -173,7 +227,7 @@ def _is_good(source: ArrowSource, kind: str, now_ms: int) -> NDArray[np.bool_]:
 
 
 def _within(column: pa.Array, type_: inspect.Type) -> pa.Array:
-    """Whether each value keeps the limits of its type; null where there is none."""
+    """Whether each value keeps the limits of its type; null where the value is."""
     options = getattr(type_, "types", (type_,))
     (option,) = (each for each in options if not isinstance(each, inspect.NoneType))
     if isinstance(option, inspect.IntType):
@@ -181,7 +235,7 @@ def _within(column: pa.Array, type_: inspect.Type) -> pa.Array:
         above = pc.greater_equal(number, -(2**63) if option.ge is None else option.ge)
         return pc.and_(above, pc.less_equal(number, 2**63 - 1 if option.le is None else option.le))
     if isinstance(option, inspect.StrType):
-        # Bytes are never fewer than characters.
+        # A text never has fewer bytes than characters.
         size = pc.binary_length(pc.cast(column, pa.string()))
         return pc.and_(
             pc.greater_equal(size, option.min_length or 0),
@@ -217,7 +271,17 @@ def _columns(source: ArrowSource, kind: str, first: int) -> Columns:
 
 
 def json_of(row: dict[str, Any]) -> bytes:
-    """A row as the JSON record it stands for."""
+    """Encode a row as a record.
+
+    Parameters
+    ----------
+    row
+        Values by the name of their column, None where absent.
+
+    Returns
+    -------
+    JSON.
+    """
     return encoder.encode({name: value for name, value in row.items() if value is not None})
 
 
@@ -226,7 +290,7 @@ def _renumbered(part: Columns, rows: NDArray[np.int64]) -> Columns:
 
 
 def _merged(taken: list[Columns], decoded: list[Columns]) -> list[Columns]:
-    """One set of columns a kind, in the order of rows."""
+    """One set of columns for each kind, in the order of rows."""
     by_kind = {part.kind: part for part in taken}
     for part in decoded:
         other = by_kind.get(part.kind)

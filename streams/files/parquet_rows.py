@@ -1,4 +1,4 @@
-"""Records as rows of Parquet: a column for each field, in which nested parts are JSON."""
+"""Records as rows of Parquet: a column for each field; nested fields are JSON."""
 
 from functools import cache
 from typing import Any
@@ -13,45 +13,80 @@ PLAIN = {
     msgspec.inspect.FloatType: pa.float64(),
     msgspec.inspect.BoolType: pa.bool_(),
 }
-"""Types of fields that are columns of their own kind; all others are text."""
+"""Types of fields that have a column type of their own; all others are text."""
 
 TEXT = (msgspec.inspect.StrType, msgspec.inspect.LiteralType)
 
 
 def schema_of(record: type) -> pa.Schema:
-    """The columns of a kind of record, whatever the first ones leave out."""
+    """Make the schema of a kind of record.
+
+    Parameters
+    ----------
+    record
+        The kind of record.
+
+    Returns
+    -------
+    The schema, with a column for each field, optional ones too.
+    """
     return pa.schema([(field.encode_name, _column_of(field)) for field in _fields_of(record)])
 
 
 def row_of(record: Any) -> dict[str, Any]:
-    """A record as a row."""
+    """Make a row of a record.
+
+    Parameters
+    ----------
+    record
+        The record.
+
+    Returns
+    -------
+    Values by the name of their column.
+    """
     row = msgspec.to_builtins(record)
     return {
-        name: encoder.encode(value).decode() if isinstance(value, (dict, list)) else value
+        name: str(encoder.encode(value), "utf-8") if isinstance(value, (dict, list)) else value
         for name, value in row.items()
     }
 
 
 def record_of(row: dict[str, Any], record: type) -> bytes:
-    """The JSON of the record that a row stands for; a column that is empty was left out."""
-    told = {}
+    """Encode a row as a record.
+
+    Parameters
+    ----------
+    row
+        Values by the name of their column, None where the record leaves an optional field out.
+    record
+        The kind of record.
+
+    Returns
+    -------
+    JSON.
+    """
+    values = {}
     for field in _fields_of(record):
         value = row.get(field.encode_name)
         if value is None and not field.required:
             continue
-        nested = isinstance(value, str) and _column_is_json(field)
-        told[field.encode_name] = msgspec.Raw(value.encode()) if nested else value
-    return encoder.encode(told)
+        if isinstance(value, str) and _column_is_json(field):
+            value = msgspec.Raw(value.encode())
+        values[field.encode_name] = value
+    return encoder.encode(values)
 
 
 @cache
 def _fields_of(record: type) -> tuple[msgspec.inspect.Field, ...]:
-    return msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined,no-any-return]
+    structure = msgspec.inspect.type_info(record)
+    assert isinstance(structure, msgspec.inspect.StructType)
+    return structure.fields
 
 
 def _kinds_of(field: msgspec.inspect.Field) -> tuple[msgspec.inspect.Type, ...]:
-    told = field.type
-    return told.types if isinstance(told, msgspec.inspect.UnionType) else (told,)
+    type_ = field.type
+    return type_.types if isinstance(type_, msgspec.inspect.UnionType) else (type_,)
 
 
 def _column_of(field: msgspec.inspect.Field) -> pa.DataType:

@@ -1,4 +1,4 @@
-"""Where records go that a command writes: NDJSON, Parquet, or standard output."""
+"""Writes records as NDJSON, as Parquet, or to standard output."""
 
 import gzip
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, Self, cast
 
 import msgspec
 import pyarrow as pa
@@ -21,15 +21,25 @@ encoder = msgspec.json.Encoder()
 ROWS_AT_ONCE = 65_536
 
 ENDINGS = f"{', '.join(NDJSON_ENDINGS)} (each also with .gz or .zst), .parquet, or - alone"
-"""What names of output end in."""
+"""The endings that names of output may have, in words."""
 
 
 class SinkError(FairuseError):
-    """Output that can't be written; the message says what to do."""
+    """Output can't be written; the message says what to do."""
 
 
 def is_output(name: str) -> bool:
-    """Whether a name's ending says how records are written there; a device or a pipe needs none."""
+    """Decide whether records can be written to a name.
+
+    Parameters
+    ----------
+    name
+        A file, a device, a pipe, or "-" for standard output.
+
+    Returns
+    -------
+    Whether its ending says how to write them; a device or a pipe needs no ending.
+    """
     path = Path(name)
     plain = name == "-" or path.is_char_device() or path.is_fifo()
     return plain or path.suffix == ".parquet" or is_ndjson(path)
@@ -37,7 +47,24 @@ def is_output(name: str) -> bool:
 
 @contextmanager
 def writable(path: str | Path | None) -> Iterator[None]:
-    """What is written inside goes to `path`; a fault of the disk becomes a `SinkError`."""
+    """Turn a fault of the disk inside into a `SinkError`.
+
+    Parameters
+    ----------
+    path
+        What is written inside.
+
+    Yields
+    ------
+    Nothing.
+
+    Raises
+    ------
+    SinkError
+        The disk is full, the folder is missing, or the like.
+    BrokenPipeError
+        The reader of the output has ended.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -47,25 +74,30 @@ def writable(path: str | Path | None) -> Iterator[None]:
         raise SinkError(f"{path} can't be written ({why}): name another, or make room") from None
 
 
-def opened(path: Path) -> BinaryIO:
-    """A file to write, packed when its name ends in .gz or .zst."""
+def _opened(path: Path) -> IO[bytes]:
+    """A file to write, compressed when its name ends in .gz or .zst."""
     if path.suffix == ".gz":
-        return gzip.open(path, "wb", compresslevel=1)  # type: ignore[return-value]
+        return cast("IO[bytes]", gzip.open(path, "wb", compresslevel=1))
     if path.suffix == ".zst":
-        return zstandard.open(path, "wb")  # type: ignore[no-any-return]
+        return cast("IO[bytes]", zstandard.open(path, "wb"))
     return path.open("wb")
 
 
 class Sink:
-    """Writes records as NDJSON, or as Parquet when the name ends so; "-" is standard output.
+    """Writes records as NDJSON, or as Parquet when the name ends in .parquet.
 
-    NDJSON is packed when the name ends in .gz or .zst. In Parquet, nested parts (evidence,
-    parameters) are columns of JSON.
+    In Parquet, nested fields (evidence, parameters) are columns of JSON.
+
+    Parameters
+    ----------
+    path
+        The file, compressed when its name ends in .gz or .zst; "-" for standard output; None to
+        write nothing.
     """
 
     def __init__(self, path: str | None) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._rows: list[dict[str, Any]] = []
         self._parquet: pq.ParquetWriter | None = None
         self._schema: pa.Schema = pa.schema([])
@@ -75,9 +107,9 @@ class Sink:
             if self.path == "-":
                 self._file = sys.stdout.buffer
             elif self.path is not None and Path(self.path).suffix != ".parquet":
-                self._file = opened(Path(self.path))
+                self._file = _opened(Path(self.path))
             elif self.path is not None:
-                # Better known now than after the work.
+                # A wrong name is reported now, not after the work.
                 Path(self.path).open("wb").close()
         return self
 
@@ -98,7 +130,13 @@ class Sink:
                 self._file.flush()
 
     def write(self, records: Iterable[Any]) -> None:
-        """Write records, in order."""
+        """Write records.
+
+        Parameters
+        ----------
+        records
+            Records of one kind, in order.
+        """
         with writable(self.path):
             if self._file is not None:
                 self._file.write(b"".join(encoder.encode(record) + b"\n" for record in records))

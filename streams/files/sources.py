@@ -1,16 +1,17 @@
-"""Events from files, as columns: NDJSON (plain, .gz, .zst) and Parquet, or a folder of them."""
+"""Reads events as columns from NDJSON files (plain, .gz, .zst), Parquet files or folders."""
 
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TypeVar, cast
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,24 +26,39 @@ from streams.files.parquet_events import READ, columns_of, json_of
 from streams.files.parquet_rows import record_of
 
 NDJSON_ENDINGS = (".ndjson", ".jsonl", ".json")
+T = TypeVar("T")
 LINES_AT_ONCE = 65_536
 ROWS_AT_ONCE = 524_288
 
 
 UNREADABLE = (OSError, pa.ArrowException, zstandard.ZstdError, EOFError, zlib.error)
-"""What reading a file that is broken, or none, ends with."""
+"""Errors of reading a damaged file."""
 
 
 class SourceError(FairuseError):
-    """Input that can't be read; the message says which and what to do."""
+    """Input can't be read; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of one file: its events as columns, and what could not be used.
+    """Records of one file that follow each other.
 
-    `raw` gives the bytes of the record that a reject or a row names; `read_bytes` is how far into
-    the input this chunk goes, for progress.
+    Parameters
+    ----------
+    origin
+        The file.
+    columns
+        The events, one set of columns for each kind.
+    rejects
+        The records that could not be decoded.
+    raw
+        Gives the bytes of a record, by the number that a reject or a row has for it.
+    first
+        Running number of the first record.
+    records
+        How many records there are.
+    read_bytes
+        How many bytes of the input are read at the end of this chunk, for progress.
     """
 
     origin: Origin
@@ -55,7 +71,22 @@ class Chunk:
 
 
 def files_of(inputs: list[Path]) -> list[Path]:
-    """The files to read, folders opened, in the order given and by name within a folder."""
+    """List the files to read.
+
+    Parameters
+    ----------
+    inputs
+        Files and folders.
+
+    Returns
+    -------
+    The files in the order given, those of a folder by name.
+
+    Raises
+    ------
+    SourceError
+        A path is missing, or is neither NDJSON nor Parquet, or a folder holds no such file.
+    """
     files: list[Path] = []
     for path in inputs:
         if path.is_dir():
@@ -75,7 +106,26 @@ def files_of(inputs: list[Path]) -> list[Path]:
 
 
 def chunks(files: list[Path], clock: Clock, first: int = 0) -> Iterator[Chunk]:
-    """The events of files, one after the other; their rows are numbered through from `first`."""
+    """Read the events of files, one after the other.
+
+    Parameters
+    ----------
+    files
+        The files.
+    clock
+        Events whose time is too far ahead of it are refused.
+    first
+        Running number of the first record; the count goes on from file to file.
+
+    Returns
+    -------
+    The events.
+
+    Raises
+    ------
+    SourceError
+        A file is damaged.
+    """
     read = 0
     for path in files:
         origin = Origin(str(path), None, first)
@@ -101,7 +151,17 @@ def _reader(path: Path) -> Reader | None:
 
 
 def is_ndjson(path: Path) -> bool:
-    """Whether a file's name says that it is NDJSON, packed or not."""
+    """Decide whether a file's name says that it is NDJSON, compressed or not.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Whether it does.
+    """
     plain = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
     return plain.suffix in NDJSON_ENDINGS
 
@@ -114,7 +174,7 @@ def _ndjson(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chu
                 return
             offsets = np.arange(first, first + len(records))
             columns, rejects = decode(records, offsets, np.full(len(records), now_ms))
-            # An empty line is no record.
+            # Empty lines are no records.
             rejects = [reject for reject in rejects if records[reject.record]]
             yield Chunk(
                 origin, columns, rejects, records.__getitem__, first, len(records), position()
@@ -123,21 +183,21 @@ def _ndjson(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chu
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
-    """The lines of a file, unpacked, and how many of its bytes were read."""
+def _opened(path: Path) -> Iterator[tuple[Iterable[bytes], Callable[[], int]]]:
+    """The lines of a file, decompressed, and a function that tells how many bytes were read."""
     with path.open("rb") as file:
         if path.suffix == ".gz":
             with gzip.open(file) as lines:
-                yield lines, file.tell  # type: ignore[misc]
+                yield lines, file.tell
         elif path.suffix == ".zst":
-            with zstandard.ZstdDecompressor().stream_reader(file) as packed:
-                yield io.BufferedReader(packed, 1 << 20), file.tell  # type: ignore[arg-type]
+            with zstandard.ZstdDecompressor().stream_reader(file) as decompressed:
+                yield io.BufferedReader(cast("io.RawIOBase", decompressed), 1 << 20), file.tell
         else:
             yield file, file.tell
 
 
 def _parquet(path: Path, origin: Origin, first: int, now_ms: int) -> Iterator[Chunk]:
-    """Chunks, each decoded by a second thread while the one before it is worked on."""
+    """Chunks; a second thread decodes the next one while the caller works on this one."""
     decoded = _parquet_decoded(path, origin, first, now_ms)
     with ThreadPoolExecutor(1) as decoder:
         coming = decoder.submit(next, decoded, None)
@@ -150,8 +210,8 @@ def _parquet_decoded(path: Path, origin: Origin, first: int, now_ms: int) -> Ite
     file = pq.ParquetFile(path)
     total, size = max(1, file.metadata.num_rows), path.stat().st_size
     wanted = _used_columns(file)
-    # Each thread refuses rows at its own pace.
-    refused_here, refused_later = WholeRows(path), WholeRows(path)
+    # Each thread has its own reader of whole rows: they refuse rows at their own pace.
+    refused_here, refused_later = _WholeRows(path), _WholeRows(path)
     start = first
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
         columns, rejects = columns_of(batch, refused_here.of(first - start), first, now_ms)
@@ -162,18 +222,18 @@ def _parquet_decoded(path: Path, origin: Origin, first: int, now_ms: int) -> Ite
 
 
 def _used_columns(file: pq.ParquetFile) -> list[str]:
-    """The columns that rules may read and that hold any value, as far as the file tells."""
+    """The columns of `READ` that hold any value, as far as the file's statistics say."""
     used = set()
     for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
-            told = column.statistics
-            if told is None or told.null_count != group.num_rows:
+            statistics = column.statistics
+            if statistics is None or statistics.null_count != group.num_rows:
                 used.add(column.path_in_schema)
     return [name for name in file.schema_arrow.names if name in READ and name in used]
 
 
-class WholeRows:
-    """Every column of the few rows that are refused, read beside the columns that rules need."""
+class _WholeRows:
+    """Reads all columns of the few rows that are refused; the other rows lack unused columns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -182,14 +242,14 @@ class WholeRows:
         self._start = self._end = 0
 
     def of(self, start: int) -> Callable[[int], bytes]:
-        """Gives the JSON of a row of the batch that begins at row `start` of the file."""
+        """A function that gives the JSON of a row of the batch that begins at row `start`."""
 
         def raw(row: int) -> bytes:
             while self._end <= start + row:
                 if self._batches is None:
-                    self._batches = pq.ParquetFile(self._path).iter_batches(ROWS_AT_ONCE)
-                self._batch = next(self._batches)
-                self._start, self._end = self._end, self._end + self._batch.num_rows
+                    self._batches = iter(pq.ParquetFile(self._path).iter_batches(ROWS_AT_ONCE))
+                batch = self._batch = next(self._batches)
+                self._start, self._end = self._end, self._end + batch.num_rows
             assert self._batch is not None
             return json_of(self._batch.slice(start + row - self._start, 1).to_pylist()[0])
 
@@ -197,7 +257,22 @@ class WholeRows:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of an NDJSON file that hold anything, by their numbers."""
+    """Read the lines of an NDJSON file that are not empty.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Each line with its number, from 1 on.
+
+    Raises
+    ------
+    SourceError
+        The file is damaged.
+    """
     try:
         with _opened(path) as (lines, _):
             for number, line in enumerate(lines, 1):
@@ -208,7 +283,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_rows(path: Path, record: type) -> Iterator[tuple[int, bytes]]:
-    """The rows of a Parquet file as the JSON of their records, by their numbers."""
+    """The rows of a Parquet file as JSON records, each with its number."""
     try:
         batches = pq.ParquetFile(path).iter_batches(LINES_AT_ONCE)
         rows = chain.from_iterable(batch.to_pylist() for batch in batches)
@@ -218,15 +293,46 @@ def _read_rows(path: Path, record: type) -> Iterator[tuple[int, bytes]]:
         raise SourceError(f"{path} can't be read ({error}): check the file") from None
 
 
-def read_records(path: Path, decoder: Any) -> Iterator[Any]:
-    """The records of a file that are not usage: customers, findings, results and so on."""
+def read_records(path: Path, decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
+    """Read records other than usage: customers, findings, results and so on.
+
+    Parameters
+    ----------
+    path
+        NDJSON or Parquet.
+    decoder
+        Decodes a record.
+
+    Returns
+    -------
+    The records.
+    """
     return (record for _, _, record in numbered_records(path, decoder))
 
 
-def numbered_records(path: Path, decoder: Any) -> Iterator[tuple[int, bytes, Any]]:
-    """The same with the number and the JSON of each record: a line, or a row of Parquet."""
+def numbered_records(
+    path: Path, decoder: msgspec.json.Decoder[T]
+) -> Iterator[tuple[int, bytes, T]]:
+    """Read records other than usage, with their numbers.
+
+    Parameters
+    ----------
+    path
+        NDJSON or Parquet.
+    decoder
+        Decodes a record.
+
+    Returns
+    -------
+    Number of the line or row, its JSON, and the record.
+
+    Raises
+    ------
+    SourceError
+        The file is damaged, or a record can't be decoded.
+    """
     rows = path.suffix == ".parquet"
-    for number, line in _read_rows(path, decoder.type) if rows else read_lines(path):
+    for number, line in _read_rows(path, cast(type, decoder.type)) if rows else read_lines(path):
         try:
             yield number, line, decoder.decode(line)
         except ValueError as error:

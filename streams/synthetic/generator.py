@@ -1,8 +1,8 @@
 """A synthetic operator: customers with habits, abusers planted among them, and a seed.
 
-Everything follows from the seed. Each day has its own generator, so that only one day is in memory.
-Who the customers are is drawn in `population.py`, what they do by habit in `daily_use.py`; the
-parts that some play beside it are the table of `parts`.
+Everything follows from the seed. Each day has its own random generator, so that only one day is in
+memory. `population.py` draws who the customers are, `habits.py` what they do by habit; the table of
+`parts` says what some of them do besides.
 """
 
 from collections import Counter
@@ -22,19 +22,32 @@ from streams.synthetic.parts.scene import Scene
 from streams.synthetic.population import Role, populate
 
 CUSTOMERS_MIN = 200
-"""With fewer, hardly anybody ordinary is left beside the parts that are played."""
+"""With fewer customers, almost all of them would play a part."""
 
 MARCH_2026_MS, DAYS_TO_MAY, DAYS_OF_A_YEAR = 1_772_319_600_000, 62, 365
-"""Nothing is played in the future, for what happens there is refused."""
+"""Days end before May 2026 by default, since events of the future are refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatorShape:
-    """How large the operator is, for how long it is played, and from which local midnight on.
+    """How large the operator is, and which days are played.
 
-    A daylight-saving day lies inside the default. Short or small shapes leave out the parts that
-    could not show in them: `sms_monthly` needs 29 days of one month, `data_monthly_ratio` a month
+    The default days include a change of daylight-saving time. Parts that need more days or
+    customers are left out: `sms_monthly` needs 29 days of one month, `data_monthly_ratio` a month
     that ended 48 h ago, `roaming_permanent` five months, `inactive` more than a year.
+
+    Parameters
+    ----------
+    customers
+        How many customers there are, `CUSTOMERS_MIN` at least.
+    days
+        How many local days are played, 1 at least.
+    seed
+        Seed of everything random.
+    start_ms
+        The first local midnight, ms; None for one before May 2026.
+    timezone
+        The operator's time zone.
     """
 
     customers: int = 2_000
@@ -44,7 +57,13 @@ class OperatorShape:
     timezone: str = "Europe/Brussels"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be played."""
+        """Refuse shapes that can't be played.
+
+        Raises
+        ------
+        ValueError
+            There are too few customers or days, or `start_ms` is no local midnight.
+        """
         if self.customers < CUSTOMERS_MIN or self.days < 1:
             raise ValueError(f"Give at least {CUSTOMERS_MIN} customers and one day.")
         if local_day(self.begins_ms, self.timezone, 0).start_ms != self.begins_ms:
@@ -52,7 +71,7 @@ class OperatorShape:
 
     @property
     def begins_ms(self) -> int:
-        """The first midnight: by default so many years before 1 March 2026 as end by May 2026."""
+        """The first midnight, ms; by default 1 March, as late as lets the days end by May 2026."""
         if self.start_ms is not None:
             return self.start_ms
         years = -(-max(self.days - DAYS_TO_MAY, 0) // DAYS_OF_A_YEAR)
@@ -61,14 +80,22 @@ class OperatorShape:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Who must be found by a rule, and who else may be without being wronged."""
+    """Whom a rule must find, and whom it may find: they play a part that may break it, too."""
 
     must: frozenset[str]
     may: frozenset[str]
 
 
 class Operator:
-    """Customers and their usage events, day by day; some play these parts beside their habits."""
+    """Customers and their usage events, day by day.
+
+    Parameters
+    ----------
+    shape
+        How many customers and days there are.
+    parts
+        The parts that some customers play beside their habits.
+    """
 
     def __init__(self, shape: OperatorShape, parts: Sequence[Part] = PARTS) -> None:
         self._shape = shape
@@ -80,12 +107,17 @@ class Operator:
         self._people = populate(self._generator(0), shape.customers, self._calendar, self._parts)
 
     def customers(self) -> list[Customer]:
-        """Everybody, the silent ones included: what goes on the `customers` topic."""
+        """List all customers.
+
+        Returns
+        -------
+        The records of the `customers` topic, those without any use included.
+        """
         return self._people.customers
 
     @property
     def cast(self) -> dict[str, frozenset[str]]:
-        """Who plays each part that is played."""
+        """The players of each part that is played, by its name."""
         return {
             part.name: frozenset(
                 self._people.ids[customer] for customer in self._people.cast[part.name].tolist()
@@ -95,9 +127,9 @@ class Operator:
 
     @property
     def expected(self) -> dict[str, Expected]:
-        """Whom each rule finds within these days, under the default limits.
+        """Whom each rule finds within these days under the default limits, by its name.
 
-        A part that breaks another rule beside its own must be found by it only if these days are
+        Some parts also break a second rule. It must find their players only if these days are
         enough for that rule's own part.
         """
         cast = self.cast
@@ -113,7 +145,7 @@ class Operator:
 
     @property
     def event_count_estimate(self) -> int:
-        """About how many events there will be, for progress bars."""
+        """Estimate of the number of events, for progress bars."""
         habits = daily_use.events_per_day(self._people.habits) * self._shape.days
         roles = [(day, role) for day in self._calendar for role in self._people.stage[day.index]]
         times = Counter(role.part.name for _, role in roles)
@@ -124,7 +156,12 @@ class Operator:
         )
 
     def days(self) -> Iterator[list[Event]]:
-        """Yield the events of each local day in order of time; every call yields the same."""
+        """Generate the events; every call generates the same.
+
+        Yields
+        ------
+        The events of each local day, in order of time.
+        """
         for day in self._calendar:
             rng = self._generator(day.index + 1)
             now = daily_use.today(day, self._people)
@@ -135,7 +172,7 @@ class Operator:
             yield events
 
     def _played(self, rng: np.random.Generator, day: LocalDay, role: Role) -> list[Event]:
-        """What one player does on a day of their part."""
+        """The events of one player on a day of their part."""
         if role.part.play is None:
             return []
         network = daily_use.network_abroad(role.customer) if role.part.is_abroad else None
@@ -152,5 +189,5 @@ class Operator:
         )
 
     def _generator(self, stream: int) -> np.random.Generator:
-        """A generator of its own for the population (0) and for each day (from 1 on)."""
+        """A random generator: number 0 for the population, n + 1 for day n."""
         return np.random.default_rng(np.random.SeedSequence(self._shape.seed, spawn_key=(stream,)))

@@ -1,10 +1,10 @@
 """What the synthetic operator's customers do by habit on one day: columns first, then the events.
 
-Ordinary customers never break a rule, not even by chance: how often they do something is spread
-evenly over the days, and what fails of their connections fails at a few dead hosts.
+Ordinary customers never break a rule, not even by chance: their use is spread evenly over the days,
+and their failing connections all go to the same few dead hosts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -17,29 +17,30 @@ from streams.synthetic.parts.scene import FIRST_LIVING_HOST, HOSTS, SYN, TCP, UD
 from streams.synthetic.population import FRIENDS, Habits, Population, address_of, friends
 
 WEEKEND_SMS, WEEKEND_CALLS = 1.2, 0.6
-"""The use on a day of the weekend, compared with a day of the week."""
+"""Use on a day of the weekend, relative to a working day."""
 
 CALL_MS_MIN, CALL_MS_MEDIAN, CALL_MS_MAX, CALL_SIGMA = 5_000, 90_000, 8 * MINUTE_MS, 0.8
 CALL_STEPS = 512
 GOLDEN = 0.618_033_988_749_895
 GROUP_TEXT_EVERY = 50
 AWAY_EVERY = 20
-"""One day in so many, a household watches television at its other address."""
+"""On one day out of this many, a household watches television at its other address."""
 
 SNAPSHOT_EVERY = 2
 WRITTEN_BYTES_MIN, WRITTEN_BYTES_MAX = 14 * MB, 26 * MB
 OTHER_CELLS = np.array([0, 0, 0, 0, 0, 0, 3, 3, 3, 5])
-"""How far the cells are from the one at home: six times in ten at home, three at work."""
+"""Distances from the home cell, drawn at random: six in ten are at home, three at work."""
 
 NETWORKS_ABROAD = ("20801", "26201", "22210")
 PORTS, PORT_SHARES = np.array([443, 80, 53, 123]), (0.70, 0.08, 0.18, 0.04)
 UDP_PORTS = (53, 123)
 STATES, STATE_SHARES = ("established", "rejected", "unanswered"), (0.93, 0.04, 0.03)
 ESTABLISHED = 0
+Direction = Literal["mo", "mt"]
 
 
 class Today(NamedTuple):
-    """A day, who is abroad on it, and whose habits rest, by kind of event."""
+    """A day: who is abroad (mask, (customers,)), and whose habits rest, by kind of event."""
 
     day: LocalDay
     people: Population
@@ -48,14 +49,30 @@ class Today(NamedTuple):
 
 
 class Due(NamedTuple):
-    """How often each customer does something today, and how often they did so before, (n,)."""
+    """How often each customer does something today, and how often before, both of shape (n,)."""
 
-    count: Ints
+    times: Ints
     before: Ints
 
 
+Habit = Callable[[np.random.Generator, Today], list[Event]]
+"""Makes the events of a habit on one day, from that day's random generator."""
+
+
 def today(day: LocalDay, people: Population) -> Today:
-    """What the parts on stage mean for the habits."""
+    """Find out what the parts of a day mean for the habits.
+
+    Parameters
+    ----------
+    day
+        The day.
+    people
+        All customers, and who plays which part on which day.
+
+    Returns
+    -------
+    The day, with who is abroad and whose habits rest.
+    """
     is_abroad = np.zeros(len(people.ids), bool)
     resting: dict[str, list[int]] = {}
     for role in people.stage[day.index]:
@@ -66,9 +83,10 @@ def today(day: LocalDay, people: Population) -> Today:
 
 
 def _due(now: Today, kind: str, habit: str, weekend: float = 1.0) -> Due:
-    """Spread a habit evenly over the days, so that a month holds what it should, give or take one.
+    """How often each customer follows a habit today.
 
-    On a day of the weekend it is `weekend` times what it is on a day of the week.
+    It is spread evenly over the days, so that a month has the habit's number of times, one more or
+    less. On a day of the weekend it is `weekend` times as often as on a working day.
     """
     phase = now.people.phases[habit]
     rate = getattr(now.people.habits, habit)
@@ -82,8 +100,8 @@ def _due(now: Today, kind: str, habit: str, weekend: float = 1.0) -> Due:
 
 def texts(rng: np.random.Generator, now: Today) -> list[Event]:
     """Text messages, sent and received."""
-    sent = _due(now, "sms", "sms_sent_per_day", WEEKEND_SMS).count
-    received = _due(now, "sms", "sms_received_per_day", WEEKEND_SMS).count
+    sent = _due(now, "sms", "sms_sent_per_day", WEEKEND_SMS).times
+    received = _due(now, "sms", "sms_received_per_day", WEEKEND_SMS).times
     customer = np.concatenate((_each(sent), _each(received)))
     columns = zip(
         *_mobile(rng, now, customer),
@@ -113,14 +131,14 @@ def calls(rng: np.random.Generator, now: Today) -> list[Event]:
     """Calls, made and received."""
     made = _due(now, "voice", "calls_made_per_day", WEEKEND_CALLS)
     received = _due(now, "voice", "calls_received_per_day", WEEKEND_CALLS)
-    customer = np.concatenate((_each(made.count), _each(received.count)))
+    customer = np.concatenate((_each(made.times), _each(received.times)))
     duration_ms = np.concatenate((_durations_ms(now, made), _durations_ms(now, received)))
     columns = zip(
         *_mobile(rng, now, customer),
         now.day.moments_ms(rng, len(customer)).tolist(),
         _picked(now.people.ids, _friends(rng, customer, len(now.people.ids))),
         duration_ms.tolist(),
-        _directions(int(made.count.sum()), int(received.count.sum())),
+        _directions(int(made.times.sum()), int(received.times.sum())),
         strict=True,
     )
     prefix = f"v{now.day.index}-"
@@ -153,19 +171,19 @@ CALL_DURATIONS_MS = _call_durations_ms()
 
 
 def _durations_ms(now: Today, due: Due) -> Ints:
-    """Each customer's calls go round the golden ratio, so that a few already have the mean."""
-    caller = _each(due.count)
+    """Durations by steps of the golden ratio, so that already a few calls have the usual mean."""
+    caller = _each(due.times)
     turn = due.before[caller] + np.arange(len(caller))
-    turn -= (np.cumsum(due.count) - due.count)[caller]
+    turn -= (np.cumsum(due.times) - due.times)[caller]
     step = (now.people.phases["calls_made_per_day"][caller] + GOLDEN * turn) % 1 * CALL_STEPS
     return CALL_DURATIONS_MS[step.astype(np.int64)]
 
 
 def sessions(rng: np.random.Generator, now: Today) -> list[Event]:
-    """Mobile data sessions: at least one a day of everybody who uses data at all."""
+    """Mobile data sessions: at least one a day for each customer who uses data."""
     level = now.people.habits.data_bytes_per_day
     volume_bytes = level * rng.uniform(0.6, 1.4, len(level))
-    customer = _each(_due(now, "data", "sessions_per_day").count * (level > 0))
+    customer = _each(_due(now, "data", "sessions_per_day").times * (level > 0))
     session_bytes = _shared(volume_bytes, customer, rng.exponential(1.0, len(customer)) + 0.1)
     uplink = (session_bytes * rng.uniform(0.03, 0.15, len(customer))).astype(np.int64)
     columns = zip(
@@ -197,7 +215,7 @@ def sessions(rng: np.random.Generator, now: Today) -> list[Event]:
 
 def flows(rng: np.random.Generator, now: Today) -> list[Event]:
     """Connections of the fixed line: mostly the web and name lookups; a few in a hundred fail."""
-    customer = _each(_due(now, "flow", "flows_per_day").count)
+    customer = _each(_due(now, "flow", "flows_per_day").times)
     count = len(customer)
     state = rng.choice(len(STATES), size=count, p=STATE_SHARES)
     answered = state == ESTABLISHED
@@ -242,7 +260,7 @@ def flows(rng: np.random.Generator, now: Today) -> list[Event]:
 
 
 def snapshots(rng: np.random.Generator, now: Today) -> list[Event]:
-    """What is stored, every other day."""
+    """Snapshots of cloud storage, every other day."""
     level = now.people.habits.storage_used_bytes
     is_due = (level > 0) & ((np.arange(len(level)) + now.day.index) % SNAPSHOT_EVERY == 0)
     is_due[now.resting.get("storage", [])] = False
@@ -279,7 +297,7 @@ def snapshots(rng: np.random.Generator, now: Today) -> list[Event]:
 
 def viewings(rng: np.random.Generator, now: Today) -> list[Event]:
     """Television on one of the household's three devices, over before midnight."""
-    customer = _each(_due(now, "stream", "viewings_per_day").count)
+    customer = _each(_due(now, "stream", "viewings_per_day").times)
     time_ms = now.day.moments_ms(rng, len(customer))
     duration_ms = rng.integers(20 * MINUTE_MS, 150 * MINUTE_MS, len(customer))
     columns = zip(
@@ -305,11 +323,21 @@ def viewings(rng: np.random.Generator, now: Today) -> list[Event]:
     ]
 
 
-HABITS = (texts, calls, sessions, flows, snapshots, viewings)
+HABITS: tuple[Habit, ...] = (texts, calls, sessions, flows, snapshots, viewings)
 
 
 def events_per_day(habits: Habits) -> float:
-    """About how many events all habits make on a day."""
+    """Estimate the number of events on a day.
+
+    Parameters
+    ----------
+    habits
+        The habits of all customers.
+
+    Returns
+    -------
+    Events a day.
+    """
     rates = (
         habits.sms_sent_per_day,
         habits.sms_received_per_day,
@@ -326,7 +354,7 @@ def events_per_day(habits: Habits) -> float:
 def _mobile(
     rng: np.random.Generator, now: Today, customer: Ints
 ) -> tuple[list[str], list[str], list[str], list[str | None]]:
-    """Who used which telephone, in which cell, and in whose network if not in one's own."""
+    """Customer ids, telephones, cells, and networks abroad (None at home), each of n rows."""
     people = now.people
     other = OTHER_CELLS[rng.integers(0, len(OTHER_CELLS), len(customer))]
     cells = _picked(people.cells, (customer + other) % len(people.cells))
@@ -338,27 +366,37 @@ def _mobile(
 
 
 def network_abroad(customer: int) -> str:
-    """Where a customer goes when abroad."""
+    """Choose the network that a customer uses abroad.
+
+    Parameters
+    ----------
+    customer
+        Number of the customer.
+
+    Returns
+    -------
+    Its PLMN: country code and network code.
+    """
     return NETWORKS_ABROAD[customer % len(NETWORKS_ABROAD)]
 
 
 def _each(count: Ints) -> Ints:
-    """Each customer as often as their count says."""
+    """Number of each customer, repeated as often as `count` says."""
     return np.repeat(np.arange(len(count)), count)
 
 
-def _directions(sent: int, received: int) -> list[Literal["mo", "mt"]]:
-    directions: list[Literal["mo", "mt"]] = ["mo"] * sent
-    directions += ["mt"] * received
-    return directions
+def _directions(sent: int, received: int) -> list[Direction]:
+    outgoing: list[Direction] = ["mo"]
+    incoming: list[Direction] = ["mt"]
+    return outgoing * sent + incoming * received
 
 
 def _picked(pool: Sequence[str], index: Ints) -> list[str]:
-    return [pool[i] for i in index.tolist()]
+    return list(map(pool.__getitem__, index.tolist()))
 
 
 def _friends(rng: np.random.Generator, customer: Ints, count: int) -> Ints:
-    """Whom each customer reaches or hears from: the first friend most often."""
+    """The other party of each row: most often the customer's first friend."""
     return friends(customer, rng.geometric(0.3, len(customer)).clip(1, FRIENDS), count)
 
 

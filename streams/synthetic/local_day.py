@@ -1,4 +1,4 @@
-"""The days of the synthetic operator, by the local calendar, and their busy hours."""
+"""Local days of the synthetic operator, with their busy hours."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,14 +14,15 @@ WORKDAY_HOURS = np.array(
 WEEKEND_HOURS = np.array(
     [5, 4, 3, 2, 1, 1, 2, 4, 8, 13, 16, 17, 17, 16, 16, 16, 16, 17, 18, 19, 18, 15, 11, 8]
 )
-"""Weight of each hour on the wall's clock."""
+"""Weight of each local hour."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalDay:
-    """One local day of 23, 24 or 25 hours; `hour_ends` are the cumulative shares of its hours.
+    """One local day of 23, 24 or 25 hours.
 
-    `weekend_days_before` are those among the `index` days before it.
+    `hour_ends` is the share of the day's use up to the end of each hour. `weekend_days_before` says
+    how many of the `index` days before it are days of a weekend.
     """
 
     index: int
@@ -37,13 +38,39 @@ class LocalDay:
         return self.date.weekday() >= 5
 
     def moments_ms(self, rng: np.random.Generator, count: int) -> Ints:
-        """Draw times of this day, more of them in the busy hours, shape (count,)."""
+        """Draw times of this day, more of them in the busy hours.
+
+        Parameters
+        ----------
+        rng
+            The random generator.
+        count
+            How many.
+
+        Returns
+        -------
+        Times, ms, shape (count,).
+        """
         hour = np.searchsorted(self.hour_ends, rng.random(count), side="right")
         return self.start_ms + hour * HOUR_MS + rng.integers(0, HOUR_MS, count)
 
 
 def local_day(start_ms: int, timezone: str, index: int) -> LocalDay:
-    """The day `index` calendar days after the one that holds `start_ms`."""
+    """Make a local day.
+
+    Parameters
+    ----------
+    start_ms
+        An instant of day 0, ms.
+    timezone
+        The time zone.
+    index
+        Number of the day; may be negative.
+
+    Returns
+    -------
+    The day, `index` calendar days after day 0.
+    """
     zone = ZoneInfo(timezone)
     day = datetime.fromtimestamp(start_ms / 1000, zone).date() + timedelta(days=index)
     day_start_ms, day_end_ms = _midnight_ms(day, zone), _midnight_ms(day + timedelta(days=1), zone)
@@ -58,7 +85,7 @@ def local_day(start_ms: int, timezone: str, index: int) -> LocalDay:
 
 
 def _weekend_days(day: date, before: int) -> int:
-    """How many of so many days before this one are of a weekend."""
+    """How many of the `before` days before this one are days of a weekend."""
     weeks, rest = divmod(before, 7)
     return 2 * weeks + sum(
         (day - timedelta(days=back)).weekday() >= 5 for back in range(1, rest + 1)

@@ -1,8 +1,8 @@
 """Who the synthetic operator's customers are: plans, habits, and the parts that some of them play.
 
-Ordinary customers have habits: a level per kind of use, drawn once, never far from the average. A
-few play a part of the table `streams/parts`: abusers, who break a rule each, and look-alikes, who
-come close to a limit and keep it.
+Ordinary customers have habits: a level for each kind of use, drawn once, near the average. A few
+play a part of the table `parts`: abusers, who break one rule each, and look-alikes, who come close
+to a limit and keep it.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ MEMBERS = 120
 CUSTOMERS_PER_CELL = 25
 CELLS_MIN = 8
 LEVEL_MIN, LEVEL_MAX, LEVEL_SIGMA = 0.5, 1.4, 0.3
-"""Of the mean: nobody uses twice the average by habit."""
+"""Levels relative to the mean: by habit nobody uses twice the average."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Habits:
-    """Mean use of each customer, each column of shape (customers,); a silent customer's is zero."""
+    """Mean use of each customer, each column of shape (customers,); zero for the silent ones."""
 
     sms_sent_per_day: Floats
     sms_received_per_day: Floats
@@ -50,7 +50,7 @@ class Habits:
 
 
 class Role(NamedTuple):
-    """A customer on stage: the part, how many days of it were played before, and of how many."""
+    """A customer who plays a part today, for the `act`-th of `acts` days, counted from zero."""
 
     part: Part
     customer: int
@@ -60,7 +60,7 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Every customer with habits, who plays which part, and who is on stage on each day."""
+    """All customers with their habits, the players of each part, and who plays on each day."""
 
     customers: list[Customer]
     ids: list[str]
@@ -78,17 +78,17 @@ class Population:
 
     @cached_property
     def imeis(self) -> list[str]:
-        """Everybody's telephone."""
+        """IMEI of each customer's telephone."""
         return [f"35{customer:013d}" for customer in range(len(self.ids))]
 
     @cached_property
     def fingerprints(self) -> list[str]:
-        """Everybody's telephone, as a data session shows it."""
+        """Fingerprint of each customer's telephone in data sessions."""
         return [imei[-8:] for imei in self.imeis]
 
     @cached_property
     def players(self) -> dict[int, Player]:
-        """What the parts know of those who play one."""
+        """All players of parts, by the number of the customer."""
         return {
             customer: self._player(customer, rank)
             for players in self.cast.values()
@@ -112,12 +112,36 @@ class Population:
 
 
 def address_of(customer: int) -> str:
-    """The address of a customer's line."""
+    """Give a customer's line an IP address.
+
+    Parameters
+    ----------
+    customer
+        Number of the customer.
+
+    Returns
+    -------
+    The address.
+    """
     return f"100.{64 + (customer >> 16)}.{customer >> 8 & 255}.{customer & 255}"
 
 
 def friends(customer: Ints, rank: Ints, count: int) -> Ints:
-    """Each customer's friend of this rank, from 1 on: always the same few people."""
+    """Find friends; those of a customer are always the same.
+
+    Parameters
+    ----------
+    customer
+        Numbers of customers, shape (n,).
+    rank
+        Which of their friends, from 1 on, shape (n,).
+    count
+        How many customers there are.
+
+    Returns
+    -------
+    Number of each friend, who is a customer too, shape (n,).
+    """
     friend: Ints = (customer + 1 + (customer * 31 + rank * 101) % (count - 1)) % count
     return friend
 
@@ -125,7 +149,23 @@ def friends(customer: Ints, rank: Ints, count: int) -> Ints:
 def populate(
     rng: np.random.Generator, count: int, calendar: Calendar, parts: Sequence[Part]
 ) -> Population:
-    """Draw a population of `count` customers, some of whom play these parts on these days."""
+    """Draw a population.
+
+    Parameters
+    ----------
+    rng
+        The random generator.
+    count
+        How many customers.
+    calendar
+        The days.
+    parts
+        The parts that some customers play.
+
+    Returns
+    -------
+    The population.
+    """
     cast = _cast(rng, count, parts)
     plan = _plans(rng, cast, count, parts)
     ids = [f"324{70_000_000 + c}" for c in range(count)]
@@ -141,7 +181,7 @@ def populate(
 
 
 def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[str, Ints]:
-    """Give out the parts; nobody plays two."""
+    """Choose the players of each part; nobody plays two parts."""
     sizes = [part.player_count(count) for part in parts]
     groups = np.split(rng.permutation(count)[: sum(sizes)], np.cumsum(sizes)[:-1])
     return {part.name: players for part, players in zip(parts, groups, strict=True)}
@@ -150,7 +190,7 @@ def _cast(rng: np.random.Generator, count: int, parts: Sequence[Part]) -> dict[s
 def _plans(
     rng: np.random.Generator, cast: dict[str, Ints], count: int, parts: Sequence[Part]
 ) -> Ints:
-    """Index into `PLANS` of each customer: by chance, except where the part needs a certain one."""
+    """Index into `PLANS` of each customer, (n,): random, unless a part needs certain plans."""
     plan = rng.choice(len(PLANS), size=count, p=PLAN_SHARES)
     for part in parts:
         players = cast[part.name]
@@ -166,7 +206,7 @@ def _customers(
     calendar: Calendar,
     parts: Sequence[Part],
 ) -> list[Customer]:
-    """Everybody's plan; of those whose contract ends or changes, what holds from that day on."""
+    """The record of each customer; a contract that ends or changes is as it is afterwards."""
     customers = [
         msgspec.structs.replace(PLANS[index], customer_id=customer_id)
         for customer_id, index in zip(ids, plan.tolist(), strict=True)
@@ -185,7 +225,7 @@ def _customers(
 def _habits(
     rng: np.random.Generator, cast: dict[str, Ints], plan: Ints, parts: Sequence[Part]
 ) -> Habits:
-    """Draw everybody's level for each kind of use, then make the silent silent."""
+    """Draw each customer's level for each kind of use; silent customers get zero."""
     count = len(plan)
     fixed = plan == PACK_UNLIMITED
     sms = _levels(rng, count, mean=0.7)
@@ -210,13 +250,13 @@ def _habits(
 
 
 def _levels(rng: np.random.Generator, count: int, *, mean: float) -> Floats:
-    """Levels about this mean, shape (count,)."""
+    """Random levels around this mean, shape (count,)."""
     levels = rng.lognormal(-(LEVEL_SIGMA**2) / 2, LEVEL_SIGMA, count)
     return mean * levels.clip(LEVEL_MIN, LEVEL_MAX)
 
 
 def _data_levels(rng: np.random.Generator, plan: Ints) -> Floats:
-    """Bytes a day: about the mean if unlimited, at most 62 % of the bundle a month if not."""
+    """Bytes a day, (n,): around the mean if unlimited, else at most 62 % of the bundle a month."""
     levels = _levels(rng, len(plan), mean=600 * MB)
     for index, template in enumerate(PLANS):
         if template.data_bundle_bytes is not None:
@@ -232,9 +272,9 @@ def _exaggerate_data(
     levels: Floats,
     parts: Sequence[Part],
 ) -> None:
-    """Raise those who use many times the mean of all unlimited customers.
+    """Raise the levels of parts that use many times the mean of all unlimited customers.
 
-    They lift the mean themselves, the more so the fewer customers there are.
+    This raises the mean itself, the more so the fewer customers there are.
     """
     unlimited = np.isin(plan, (MOBILE_UNLIMITED, PACK_UNLIMITED, BUSINESS))
     for part in parts:
@@ -244,7 +284,7 @@ def _exaggerate_data(
 
 
 def _storage_levels(rng: np.random.Generator, plan: Ints) -> Floats:
-    """Bytes stored at the end: below 95 % of the plan's capacity, zero without cloud."""
+    """Bytes stored on the last day, (n,): below 95 % of the plan's capacity, for some zero."""
     levels = np.empty(len(plan))
     for index, template in enumerate(PLANS):
         holders = np.flatnonzero(plan == index)
@@ -263,7 +303,7 @@ def _stage(
     calendar: Calendar,
     parts: Sequence[Part],
 ) -> list[list[Role]]:
-    """Draw who plays on which day."""
+    """Draw the days of each player; return the roles of each day."""
     stage: list[list[Role]] = [[] for _ in calendar]
     for part in parts:
         days = part.when(rng, calendar)

@@ -1,4 +1,4 @@
-"""Who was planted against who was found, rule by rule."""
+"""Compares who was planted with who was found, rule by rule."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -14,17 +14,32 @@ from streams.synthetic.generator import Expected
 
 
 class Planted(msgspec.Struct):
-    """What `fairuse generate --planted-out` writes, as far as it is needed here."""
+    """The part of what `fairuse generate --planted-out` writes that is needed here."""
 
     rules: dict[str, Expected]
 
 
 class PlantedError(FairuseError):
-    """A file that does not say who was planted."""
+    """A file does not say who was planted; the message says what to do."""
 
 
 def read_planted(path: Path) -> dict[str, Expected]:
-    """Whom each rule must find, and whom it may, from a file of `fairuse generate`."""
+    """Read whom each rule must find, and whom it may find.
+
+    Parameters
+    ----------
+    path
+        A file of `fairuse generate --planted-out`.
+
+    Returns
+    -------
+    The expected customers, by rule.
+
+    Raises
+    ------
+    PlantedError
+        The file can't be read, or is of another kind.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Planted).rules
     except (OSError, msgspec.DecodeError) as error:
@@ -35,9 +50,12 @@ def read_planted(path: Path) -> dict[str, Expected]:
 
 
 class Scoreboard:
-    """Counts findings as they come.
+    """Counts findings by rule. A customer who only may be found is neither missed nor wrong.
 
-    Who may be found, for a part may break other rules too, is neither missed nor wrong.
+    Parameters
+    ----------
+    expected
+        Whom each rule must find, and whom it may find.
     """
 
     def __init__(self, expected: Mapping[str, Expected]) -> None:
@@ -46,13 +64,24 @@ class Scoreboard:
         self._findings: Counter[str] = Counter()
 
     def see(self, findings: Iterable[Finding]) -> None:
-        """Take in findings, each of them once."""
+        """Count findings.
+
+        Parameters
+        ----------
+        findings
+            Findings that were not counted before.
+        """
         for finding in findings:
             self._found[finding.rule].add(finding.customer_id)
             self._findings[finding.rule] += 1
 
     def table(self) -> Table:
-        """A line for each rule there is."""
+        """Make the table for the terminal.
+
+        Returns
+        -------
+        A line for each rule.
+        """
         table = Table("rule", box=None, pad_edge=False, header_style="bold")
         for name in ("planted", "found", "missed", "wrong", "findings"):
             table.add_column(name, justify="right")

@@ -34,7 +34,7 @@ from streams.checkpoints.snapshots import Snapshots
 from streams.checkpoints.tables import ColumnTable
 from streams.clock import wall_clock
 from streams.metrics import Metrics
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from streams.worker.agents import CUSTOMERS_KIND, DetectAgent, LadderAgent
 from streams.worker.cohort_feed import CohortFeed
 from streams.worker.collector import calm_collector
@@ -67,7 +67,7 @@ class FairUse(faust.App):
     checkpointer: Checkpointer
 
 
-def create_app(settings: Settings) -> FairUse:
+def create_app(settings: WorkerSettings) -> FairUse:
     """Build the app of one worker; it connects when it is started.
 
     Parameters
@@ -145,7 +145,7 @@ def create_app(settings: Settings) -> FairUse:
     return app
 
 
-def _faust_app(settings: Settings) -> FairUse:
+def _faust_app(settings: WorkerSettings) -> FairUse:
     brokers = [f"lane://{address.strip()}" for address in settings.broker.split(",")]
     app = FairUse(
         settings.app_id,

@@ -11,7 +11,7 @@ from schemas.topics import USAGE_PREFIX
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable, Shard
 from streams.clock import wall_clock
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from streams.worker.agents import DetectAgent
 
 CHECK_SECONDS = 20.0
@@ -26,7 +26,7 @@ class IdleClock(Service):
         table: ColumnTable,
         detect: DetectAgent,
         checkpointer: Checkpointer,
-        settings: Settings,
+        settings: WorkerSettings,
         **kwargs: Any,
     ) -> None:
         self.app = app

@@ -15,7 +15,7 @@ from streams.checkpoints.changelog import MARKER_KEY
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnStore, ColumnTable
 from streams.cli.run import run_worker
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from tests.bench.children import say, told
 
 TABLES = 2
@@ -135,7 +135,7 @@ class Stopwatch:
 def main(settings: dict[str, Any], events: int) -> int:
     """Run the worker; `events` is how much its input holds, -1 when nobody asks for the end."""
     Stopwatch(events).attach()
-    return run_worker(msgspec.convert(settings, Settings), "warning")
+    return run_worker(msgspec.convert(settings, WorkerSettings), "warning")
 
 
 if __name__ == "__main__":

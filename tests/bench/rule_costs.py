@@ -14,7 +14,7 @@ from detectors.rules.registry import RULES
 from schemas.columns import Columns
 from schemas.decode import decode
 from schemas.policy import Policy
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from streams.worker.collector import calm_collector
 from tests.bench.children import say, told
 from tests.bench.traffic import KINDS, traffic
@@ -62,7 +62,7 @@ def _decoded(values: list[bytes], first: int) -> Columns:
 def cost_of(rule: str, policy: Policy, by_kind: dict[str, list[Columns]]) -> dict[str, Any]:
     """Nanoseconds an event of one rule alone, and how many events it read."""
     alone = msgspec.structs.replace(policy, rules={rule: policy.rules[rule]})
-    partition = Partition(0, alone, Settings().dedup_entries_max)
+    partition = Partition(0, alone, WorkerSettings().dedup_entries_max)
     timed = Timed(partition.rules[rule])
     events = findings = 0
     for kind in RULES[rule].reads:

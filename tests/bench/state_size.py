@@ -15,7 +15,7 @@ from schemas.hashing import hash_strings
 from schemas.records import Customer
 from schemas.units import object_column
 from streams.broker.partitioner import partitions_of
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from tests.bench.children import say, told
 from tests.bench.scales import PARTITIONS
 from tests.bench.traffic import START_MS, customer_id
@@ -70,7 +70,7 @@ def fill(partition: Partition, ids: list[bytes], offset: int) -> None:
 
 def main(customers: int, policy: str) -> None:
     """Say what one row holds, and what all of them cost."""
-    loaded, dedup_entries_max = load_policy(Path(policy)), Settings().dedup_entries_max
+    loaded, dedup_entries_max = load_policy(Path(policy)), WorkerSettings().dedup_entries_max
     partitions = [Partition(n, loaded, dedup_entries_max) for n in range(PARTITIONS)]
     rows = {name: group.row_bytes for name, group in partitions[0].groups.items()}
     empty_bytes = rss_bytes()

@@ -14,7 +14,7 @@ from schemas.policy import Policy, RuleParameters
 from schemas.records import Customer, Finding
 from streams.files.sources import Chunk
 from streams.replay.replay import Replay
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +222,7 @@ def _findings(
 ) -> Iterator[Finding]:
     """What a rule alone says of the events."""
     alone = msgspec.structs.replace(policy, rules={rule: parameters})
-    replay = Replay(alone, events.partitions, Settings().dedup_entries_max)
+    replay = Replay(alone, events.partitions, WorkerSettings().dedup_entries_max)
     replay.announce(events.customers)
     for chunk in events.chunks:
         yield from replay.take(chunk).findings

@@ -1,25 +1,17 @@
-"""Decoding: every bad record has its reason, every other one is a row, and nothing is raised."""
+"""Decoding: each bad record is rejected with its reason, all others become rows."""
 
 import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.decode import AHEAD_MS_MAX, DETAIL_CHARACTERS_MAX, REASONS, decode
 from schemas.events import CALL_MS_MAX, RECORD_BYTES_MAX, TIME_MS_MIN, USAGE_KINDS
 from tests.support.paths import GOLDEN
 
-settings.register_profile(
-    "decode",
-    derandomize=False,
-    print_blob=True,
-    deadline=None,
-    max_examples=200,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-PROPERTY = settings(settings.get_profile("decode"))
+PROPERTY = settings(max_examples=200)
 
 NOW_MS = 1_774_738_800_000
 GOOD = {kind: json.loads((GOLDEN / f"{kind}.json").read_bytes()) for kind in USAGE_KINDS}
@@ -168,8 +160,8 @@ def cases(bad):
 
 
 @pytest.mark.parametrize(("reason", "value"), cases(BAD))
-def test_bad_records_are_refused_for_their_reason_and_the_rest_goes_on(reason, value):
-    """Alone or among good ones, which become rows all the same."""
+def test_bad_records_are_rejected_with_their_reason_and_good_ones_become_rows(reason, value):
+    """Also when bad records stand among good ones."""
     for values, place in (([value], 0), ([*NEIGHBOURS[:2], value, *NEIGHBOURS[2:]], 2)):
         columns, rejects = decoded(values)
         assert [(place, reason)] == [(reject.record, reject.reason) for reject in rejects]
@@ -179,16 +171,16 @@ def test_bad_records_are_refused_for_their_reason_and_the_rest_goes_on(reason, v
 
 
 @pytest.mark.parametrize(("reason", "value"), cases(ON_A_TOPIC))
-def test_a_topic_holds_one_kind_of_event_under_their_customers_keys(reason, value):
-    """What stands elsewhere would be counted by the wrong worker."""
+def test_a_topic_takes_one_kind_of_event_with_the_customer_id_as_key(reason, value):
+    """With another key or topic an event would be counted by the wrong worker."""
     good = record(customer_id="somebody")
     columns, rejects = decoded([good, value, good], [b"somebody"] * 3, "sms")
     assert [(1, reason)] == [(reject.record, reject.reason) for reject in rejects]
     assert [part.record.tolist() for part in columns] == [[0, 2]]
 
 
-def test_these_are_all_the_reasons():
-    """A new reason comes with a record that shows it."""
+def test_every_reason_has_a_record_that_shows_it():
+    """And no record above has a reason that is not listed."""
     assert sorted(REASONS) == sorted(BAD | ON_A_TOPIC)
 
 
@@ -211,15 +203,15 @@ GOOD_EDGES = [
 
 
 @pytest.mark.parametrize("value", GOOD_EDGES, ids=range(len(GOOD_EDGES)))
-def test_what_is_just_allowed_becomes_a_row(value):
+def test_values_at_the_limit_become_rows(value):
     """The limits themselves, unknown fields, white space, a field given twice."""
     columns, rejects = decoded([value])
     assert (rejects, [len(part) for part in columns]) == ([], [1])
 
 
 @pytest.mark.parametrize("kind", USAGE_KINDS)
-def test_columns_hold_what_the_records_said(kind):
-    """In the order they came, with where they stood."""
+def test_columns_hold_the_values_of_the_records(kind):
+    """In the order in which they came, with their offsets."""
     values = [record(kind), record("sms"), record(kind, event_id="other", customer_id="é")]
     part = next(part for part in decoded(values)[0] if part.kind == kind)
     rows = [0, 1, 2] if kind == "sms" else [0, 2]
@@ -234,8 +226,8 @@ def test_columns_hold_what_the_records_said(kind):
     assert part.event_hash[0] != part.event_hash[-1]
 
 
-def test_an_event_is_the_same_one_whatever_it_is_read_with():
-    """An id is unique for its source; who else names a source does not matter."""
+def test_the_hash_of_an_event_does_not_depend_on_the_rest_of_the_batch():
+    """An id is unique within its source; whether other events name a source does not matter."""
     plain, sourced, other = (record(**s) for s in ({}, {"source": "a"}, {"source": "b"}))
     if "source" in GOOD["sms"]:
         plain = record(without=["source"])
@@ -252,8 +244,8 @@ def test_many_small_records_are_not_taken_for_a_large_one():
     assert ([], [len(values)]) == (rejects, [len(part) for part in columns])
 
 
-def test_nothing_is_decoded_from_nothing():
-    """An empty fetch."""
+def test_an_empty_batch_gives_no_columns():
+    """A fetch from Kafka may be empty."""
     assert decoded([]) == ([], [])
 
 
@@ -276,7 +268,7 @@ NAMES = sorted({name for fields in GOOD.values() for name in fields} | {"correct
 
 @st.composite
 def changed_events(draw):
-    """A good event with fields replaced, dropped, doubled or made up."""
+    """A good event with fields replaced, left out, repeated or invented."""
     fields = dict(GOOD[draw(st.sampled_from(sorted(GOOD)))])
     for _ in range(draw(st.integers(0, 3))):
         name = draw(st.sampled_from(NAMES))
@@ -292,7 +284,7 @@ def changed_events(draw):
 
 @st.composite
 def broken_bytes(draw):
-    """An event with bytes lost, put in or turned."""
+    """A good event with bytes removed, inserted or changed."""
     value = bytearray(draw(changed_events()))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(value)))
@@ -305,7 +297,7 @@ def broken_bytes(draw):
 
 @st.composite
 def deep(draw):
-    """Nesting that would break a reader that recurses."""
+    """Nesting so deep that a recursive reader fails."""
     depth = draw(st.sampled_from((1, 10, 999, 1_001, 50_000)))
     opened, closed = draw(st.sampled_from(((b"[", b"]"), (b'{"a":', b"}"), (b"[{", b"}]"))))
     nest = opened * depth + closed * draw(st.sampled_from((0, depth)))
@@ -328,7 +320,7 @@ records = st.one_of(
     st.lists(records, max_size=8), st.none() | st.sampled_from(sorted(USAGE_KINDS)), st.booleans()
 )
 def test_each_record_ends_in_columns_or_in_rejects_exactly_once(values, kind, keyed):
-    """Whatever bytes come, decoding does not raise, and each record is judged by itself."""
+    """Whatever bytes come, decoding does not raise, and each record is decoded on its own."""
     keys = [GOOD["sms"]["customer_id"].encode()] * len(values) if keyed else None
     columns, rejects = decoded(values, keys, kind)
 

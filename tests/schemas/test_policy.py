@@ -1,4 +1,4 @@
-"""The default policy says what the contract says; mistakes are named with line and remedy."""
+"""The default policy has the contract's numbers; mistakes are reported with line and remedy."""
 
 import re
 import tomllib
@@ -40,14 +40,14 @@ def changed(*changes):
 
 
 def line_of(document, text):
-    """Number of the only line that begins like this."""
+    """Number of the only line that begins with this text."""
     found = [n for n, line in enumerate(document.splitlines(), 1) if line.startswith(text)]
     assert len(found) == 1, f"{text} stands on lines {found}"
     return found[0]
 
 
 def test_the_default_policy_holds_the_numbers_of_the_contract():
-    """As in the table of rules: whoever changes one changes what customers are held to."""
+    """The numbers of the rule table; changing one changes what customers are held to."""
     policy = load_policy()
     rules = policy.rules
 
@@ -134,7 +134,7 @@ def test_the_default_policy_holds_the_limits_of_storage():
 def test_the_default_policy_names_clause_and_consequence(
     rule, clause, service, restriction, rate_kbps, at_once
 ):
-    """What an action has to cite, and what is restricted."""
+    """The clause that an action cites, and the restriction that follows."""
     parameters = load_policy().rules[rule]
     assert (clause, service, restriction, rate_kbps, at_once) == (
         parameters.clause,
@@ -526,16 +526,16 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
-def test_each_mistake_is_told_with_its_line_and_remedy(kind):
+def test_each_mistake_is_reported_with_its_line_and_remedy(kind):
     """One mistake, one sentence: where, what, and what to do."""
     document, line, (where, problem, remedy) = MISTAKES[kind]
     mistakes = mistakes_of(document)
-    told = next(mistake for mistake in mistakes if mistake.where == where)
-    assert line_of(document, line) == told.line
-    assert problem in told.problem
-    assert remedy in told.remedy
-    sentence = f"line {told.line}: {where}: {told.problem}; {told.remedy}"
-    assert sentence == str(told)
+    found = next(mistake for mistake in mistakes if mistake.where == where)
+    assert line_of(document, line) == found.line
+    assert problem in found.problem
+    assert remedy in found.remedy
+    sentence = f"line {found.line}: {where}: {found.problem}; {found.remedy}"
+    assert sentence == str(found)
 
 
 BEFORE_RULES = DOCUMENT[: DOCUMENT.index("[rules.")]
@@ -563,11 +563,11 @@ INLINE = '[rules]\nsms_daily = { limit = "x" } # here\n'
         ("exempt = {sms_daily = 3}\n" + DOCUMENT, "exempt = ", "exempt.sms_daily"),
     ],
 )
-def test_a_mistake_is_told_where_it_stands_however_tables_are_written(document, line, where):
+def test_a_mistake_is_reported_at_its_line_however_tables_are_written(document, line, where):
     """Inline, dotted or in a list."""
     document = "# The first line is none of it.\n" + document
-    told = next(mistake for mistake in mistakes_of(document) if mistake.where == where)
-    assert line_of(document, line) == told.line
+    found = next(mistake for mistake in mistakes_of(document) if mistake.where == where)
+    assert line_of(document, line) == found.line
 
 
 WRITTEN = r'''# [no.heading] = "nor key"
@@ -602,13 +602,13 @@ last = 1'''
         (("limit",), 1),
     ],
 )
-def test_keys_are_found_among_whatever_toml_allows(path, line):
-    """What looks like a key in a text or a comment is none."""
+def test_keys_are_found_in_every_form_that_toml_allows(path, line):
+    """Text that looks like a key in a string or a comment is not taken for one."""
     tomllib.loads(WRITTEN)
     assert line == found_line_of(WRITTEN, path[:-1], path[-1])
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_lines():
+def test_all_mistakes_are_reported_at_once_in_the_order_of_lines():
     """Nobody should have to mend a document once for each mistake."""
     document = changed(
         ("", "timezone", 'timezone = "Mars/Olympus"'),
@@ -631,8 +631,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_lines():
     assert "; ".join(map(str, mistakes)) == str(PolicyError(mistakes))
 
 
-def test_an_empty_document_lacks_everything():
-    """And is told so, instead of failing at the first."""
+def test_an_empty_document_is_reported_to_lack_everything():
+    """All that is missing at once, instead of the first thing only."""
     required = {"name", "version", "timezone", "dedup_window_hours", "default_plan", "ladder"}
     assert required | {"rules"} == {mistake.where for mistake in mistakes_of("")}
 
@@ -649,13 +649,12 @@ def test_an_empty_document_lacks_everything():
     ],
     ids=["default", "rolling", "huge ratio", "broken ratio", "other zone", "one rule"],
 )
-def test_what_is_accepted_can_run(document):
-    """A policy that passes the check makes a partition; the worker never stops over one."""
+def test_every_accepted_policy_makes_a_partition(document):
+    """So a worker never ends because of a policy that passed the check."""
     Partition(0, read_policy(document, KNOWN_RULES), 1_000)
 
 
-def test_a_policy_file_is_read_as_the_default_one(tmp_path):
-    """By its path."""
+def test_a_policy_file_is_read_from_its_path(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text(changed(("", "name", 'name = "élan"')), encoding="utf-8")
     assert load_policy(path).name == "élan"
@@ -664,7 +663,7 @@ def test_a_policy_file_is_read_as_the_default_one(tmp_path):
 EXEMPT = '[exempt]\nsms_daily = ["c-1", "c-2"]\n\n[default_plan]'
 
 
-def test_who_is_exempt_is_so_from_one_rule_only():
+def test_a_customer_is_exempt_from_one_rule_only():
     policy = read_policy(changed(("default_plan", "[default_plan]", EXEMPT)), KNOWN_RULES)
     assert policy.is_exempt("sms_daily", "c-2")
     assert not policy.is_exempt("sms_daily", "c-3")
@@ -685,21 +684,21 @@ def test_who_is_exempt_is_so_from_one_rule_only():
         ),
     ],
 )
-def test_a_mistake_about_who_is_exempt_is_told(line, where, problem, remedy):
+def test_a_mistake_in_the_exempt_table_is_reported(line, where, problem, remedy):
     document = changed(("default_plan", "[default_plan]", f"[exempt]\n{line}\n\n[default_plan]"))
-    (told,) = mistakes_of(document)
-    assert (line_of(document, line.split(" ")[0]), where) == (told.line, told.where)
-    assert problem in told.problem
-    assert remedy in told.remedy
+    (mistake,) = mistakes_of(document)
+    assert (line_of(document, line.split(" ")[0]), where) == (mistake.line, mistake.where)
+    assert problem in mistake.problem
+    assert remedy in mistake.remedy
 
 
-def test_who_is_exempt_stands_in_a_table():
-    (told,) = mistakes_of(changed(("", "timezone", 'exempt = 3\ntimezone = "Europe/Brussels"')))
-    assert (told.where, told.problem) == ("exempt", "not a table")
+def test_exempt_has_to_be_a_table():
+    (mistake,) = mistakes_of(changed(("", "timezone", 'exempt = 3\ntimezone = "Europe/Brussels"')))
+    assert (mistake.where, mistake.problem) == ("exempt", "not a table")
 
 
 def test_a_number_that_no_column_holds_is_refused():
-    """A worker would end over it, again and again."""
+    """A worker would end on it again after each restart."""
     for number in (2**53 + 1, "9" * 5000):
         with pytest.raises(PolicyError) as caught:
             read_policy(

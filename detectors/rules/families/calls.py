@@ -1,4 +1,4 @@
-"""What the rules about calling time share: a call's parts in the periods that it spans."""
+"""What the rules about calling time share: a call counts in each period that it spans."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -9,17 +9,17 @@ from detectors.periods.ring import Periods
 from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
 from schemas.events import CALL_MS_MAX
-from schemas.policy import LIVE
+from schemas.policy import LIVE, RuleParameters
 from schemas.units import Ints
 
 
 def split(periods: Periods, start_ms: Ints, end_ms: Ints) -> tuple[Ints, Ints, Ints]:
-    """Cut calls at the starts of periods.
+    """Cut calls into parts at the starts of periods.
 
     Returns
     -------
-    Which call each part is of, its period, and its length in ms, shape (k,); parts of one call
-    follow each other in time.
+    For each part the index of its call, its period, and its length in ms; shape (k,) each. The
+    parts of one call follow each other in time.
     """
     first, last = periods.period_of(start_ms), periods.period_of(end_ms - 1)
     if (first == last).all():
@@ -40,12 +40,11 @@ class CallTimeParameters(CountingParameters, kw_only=True, frozen=True):
 
 
 class CallTime(CountingRule):
-    """Count the time of calls that a customer originates, each period its part of a call."""
+    """Count how long a customer calls: each period counts the part of a call that lies in it."""
 
     reads: ClassVar[tuple[str, ...]] = ("voice",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"voice": ("is_originated", "duration_ms")}
-    Parameters: ClassVar[type[CallTimeParameters]] = CallTimeParameters
-    amount_unit: ClassVar[str] = "ms"
+    Parameters: ClassVar[type[RuleParameters]] = CallTimeParameters
     longest_ms: ClassVar[int] = CALL_MS_MAX
 
     def limit_of(self, parameters: Any) -> int:
@@ -53,7 +52,7 @@ class CallTime(CountingRule):
         return parameters.limit_ms
 
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
-        """The part of each originated call in each period that it spans."""
+        """A piece for each period that a call the customer made spans."""
         row = np.flatnonzero(batch.fields["is_originated"] & (batch.fields["duration_ms"] > 0))
         start = batch.time_ms[row]
         call, period, amount = split(self.periods, start, start + batch.fields["duration_ms"][row])

@@ -1,4 +1,4 @@
-"""What rules share that look at whole periods once they are closed."""
+"""Shared by rules that look at whole periods once they are closed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,14 +12,14 @@ from schemas.units import Ints
 
 
 class ClosingRuleBase:
-    """How a `ClosingRule` closes: `closing` says which periods, `close_periods` what follows."""
+    """Base of a `ClosingRule`: `closing` closes periods, a subclass says what follows."""
 
     closing: PeriodCloser
 
     def close_periods(
         self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """What the periods lead to that are closed now, at least one."""
+        """Hits and cohort sums of the periods that are closed now; there is at least one."""
         raise NotImplementedError
 
     def period_of(self, time_ms: Ints) -> Ints:
@@ -44,7 +44,7 @@ class ClosingRuleBase:
         return period_end_ms + self.closing.lateness_ms
 
     def closed_between(self, after_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
-        """Start of each period that a watermark closes on its way, and the watermark that does."""
+        """Start of each period that is closed between two watermarks, and its closing watermark."""
         (last,) = self.closing_period(np.array([until_ms])).tolist()
         for period in range(last, -1, -1):
             start_ms, end_ms = self.closing.periods.bounds(period)
@@ -53,7 +53,7 @@ class ClosingRuleBase:
             yield start_ms, self.closes_ms(end_ms)
 
     def known_ms(self, time_ms: int) -> int:
-        """When the period that holds a time, or ends with it, is closed."""
+        """The watermark that closes the period which holds a time, or ends with it."""
         (period,) = self.period_of(np.array([time_ms - 1])).tolist()
         return self.closes_ms(self.closing.periods.bounds(period)[1])
 
@@ -64,12 +64,12 @@ class ClosingRuleBase:
         watermark_ms: int,
         customers: Customers,
     ) -> None:
-        """Nothing to do where parameters matter only once every kind has closed a period."""
+        """Does nothing: parameters count only once all kinds that the rule reads close a period."""
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> RuleOutput:
-        """What every period leads to that the watermark closes now."""
+        """Hits and cohort sums of every period that the watermark closes now."""
         if not self.may_close(watermark_ms):
             return RuleOutput()
         return self._close(columns, self.closing.reached(watermark_ms), customers)
@@ -77,7 +77,7 @@ class ClosingRuleBase:
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
     ) -> RuleOutput:
-        """The same for every period that ended before the last event: the input is at its end."""
+        """The same for every period that ended before the last event, at the end of the input."""
         return self._close(columns, self.closing.ended(last_event_ms), customers)
 
     def _close(

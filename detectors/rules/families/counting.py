@@ -1,40 +1,41 @@
-"""What the counting rules share: more of something in a period than the contract allows."""
+"""What the counting rules share: a customer has more of something in a period than is allowed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes, fullest_windows
 from detectors.periods.calendar import calendar
 from detectors.periods.regular import Regularly
 from detectors.periods.ring import PeriodRing, Periods, Steps
-from detectors.rules.contract import NEVER, Batch, Correction, Customers, Hit, Standing
+from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
-from schemas.records import Window
+from schemas.records import Level, Window
 from schemas.units import HOUR_MS, Ints, Mask
 
 CELL = np.dtype("<u4")
 
 PERIODS_MAX = 4_096
-"""Cells of a customer's row at most: ten million customers have to fit a machine."""
+"""Most cells of a customer's row: the rows of ten million customers have to fit one machine."""
 
 SHORTEST_MS = {"day": 23 * HOUR_MS, "week": 167 * HOUR_MS, "month": 671 * HOUR_MS}
 """The shortest period of each unit: one in which the clocks go an hour forward."""
 
 Limit = Annotated[int, Meta(ge=0, lt=np.iinfo(CELL).max)]
-"""Highest amount that is still allowed; a cell that is full stands above every limit."""
+"""Highest amount that is still allowed; below the largest number of a cell, so a full cell is
+above every limit."""
 
 
 class CountingParameters(RuleParameters, kw_only=True, frozen=True):
-    """Calendar periods by default; `window = "rolling"` asks for a length and a step instead.
+    """Counts calendar periods, or with `window = "rolling"` windows of a length and a step.
 
     `retention_periods`: how many periods (or window lengths) before the newest one still take late
-    events. `regular_periods` in breach of the last `regular_window` calendar periods are
-    "regularly".
+    events. A breach is "regularly" when `regular_periods` of the last `regular_window` calendar
+    periods are in breach.
     """
 
     retention_periods: Positive
@@ -46,28 +47,39 @@ class CountingParameters(RuleParameters, kw_only=True, frozen=True):
     regular_window: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together, or would not fit."""
+        """Refuse parameters that contradict each other, or need more cells than there may be."""
         super().__post_init__()
-        rolling = self.window == "rolling"
-        if {self.length_seconds is not None, self.step_seconds is not None} != {rolling}:
+        length, step, rolling = self.length_seconds, self.step_seconds, self.window == "rolling"
+        if {length is not None, step is not None} != {rolling}:
             raise ValueError('`length_seconds` and `step_seconds` go with `window = "rolling"`')
-        if rolling and self.length_seconds % self.step_seconds:
+        if length and step and length % step:
             raise ValueError("`length_seconds` has to be a multiple of `step_seconds`")
-        if (self.regular_periods is None) != (self.regular_window is None):
+        periods, window = self.regular_periods, self.regular_window
+        if (periods is None) != (window is None):
             raise ValueError("`regular_periods` and `regular_window` go together")
-        if rolling and self.regular_periods is not None:
+        if rolling and periods is not None:
             raise ValueError('`regular_periods` goes with `window = "calendar"`')
-        if self.regular_periods is not None and self.regular_periods > self.regular_window:
+        if periods and window and periods > window:
             raise ValueError("`regular_periods` can't be more than `regular_window`")
-        steps = self.length_seconds // self.step_seconds if rolling else 1
-        if (self.retention_periods + 1) * steps + (self.regular_window or 0) > PERIODS_MAX:
+        steps = length // step if length and step else 1
+        if (self.retention_periods + 1) * steps + (window or 0) > PERIODS_MAX:
             raise ValueError(
                 f"`retention_periods` ask for more than {PERIODS_MAX} periods or steps to be kept"
             )
 
 
+class CountingMemory(Struct, frozen=True):
+    """The newest period, and of each customer the stretches of windows above the limit."""
+
+    newest: int
+    stretches: dict[int, list[list[int]]]
+
+
 class Pieces(NamedTuple):
-    """What a batch adds: who, when and how much, and the period's total after it; shape (k,)."""
+    """Amounts that a batch adds, each to one customer's period; columns of shape (k,).
+
+    `row` is the event's row in the batch, `total` the period's total after the amount.
+    """
 
     row: Ints
     slot: Ints
@@ -80,14 +92,15 @@ class CountingRule:
     """Report the event that takes a customer's period past the limit, once for each period.
 
     A subclass says what is counted (`pieces`), in which calendar unit, and what the limit is: one
-    for all (`limit_of`), or one for each customer (`limits`). Full cells of `cell` stay full.
+    for all (`limit_of`), or one for each customer (`limits`). Totals are cells of the dtype `cell`;
+    one that has reached the dtype's largest number stays there.
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
-    Parameters: ClassVar[type[CountingParameters]] = CountingParameters
+    Parameters: ClassVar[type[RuleParameters]] = CountingParameters
     calendar_unit: ClassVar[Literal["day", "week", "month"]]
-    amount_unit: ClassVar[str]
     cell: ClassVar[str] = CELL.str
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -97,15 +110,15 @@ class CountingRule:
         self.parameters = parameters
         self.limit = self.limit_of(parameters)
         self.regularly = None
-        if parameters.regular_periods is not None:
+        if parameters.regular_periods and parameters.regular_window:
             self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
+        length, step = parameters.length_seconds, parameters.step_seconds
         self.rolling = parameters.window == "rolling"
-        if self.rolling:
-            step_ms = parameters.step_seconds * 1000
-            self.periods: Periods = Steps(step_ms)
-            self.steps = parameters.length_seconds * 1000 // step_ms
+        if length and step:
+            self.periods: Periods = Steps(step * 1000)
+            self.steps = length // step
             self.retained = parameters.retention_periods * self.steps
-            back, ahead = self.retained + self.steps, -(-self.longest_ms // step_ms)
+            back, ahead = self.retained + self.steps, -(-self.longest_ms // (step * 1000))
         else:
             self.periods = calendar(policy.timezone, self.calendar_unit)
             self.steps = 0
@@ -117,22 +130,28 @@ class CountingRule:
         self.fields = (Field(self.name, self.cell, self.ring.width),)
 
     def limit_of(self, parameters: Any) -> int:
-        """Highest amount of a period that is still allowed; nobody's limit is below it."""
+        """Highest amount of a period that is still allowed; no customer's own limit is lower."""
         return parameters.limit
 
     def limits(self, slot: Ints, customers: Customers) -> Ints:
-        """Highest amount that each customer is still allowed, `NEVER` without a limit, (n,)."""
+        """Highest amount still allowed to each customer, `NEVER` without a limit, shape (n,)."""
         if self.parameters.applies_to == "all":
             return np.full(len(slot), self.limit)
         applies = customers.has_unlimited(self.parameters.service, slot)
         return np.where(applies, self.limit, NEVER)
 
-    def told_above(self, limit: Ints) -> Ints:
-        """The lowest amount that is told when it is crossed, for each limit, shape (n,)."""
+    def hit_threshold(self, limit: Ints) -> Ints:
+        """Amount whose crossing makes a hit, for each limit, shape (n,).
+
+        It is the warning level if the rule has one, else the limit.
+        """
         return limit
 
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
-        """Row, period and amount of everything that counts, in the order of rows, shape (k,)."""
+        """Row, period and amount of everything that counts, shape (k,) each, sorted by row.
+
+        An event that reaches into several periods has a row for each of them.
+        """
         raise NotImplementedError
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
@@ -148,18 +167,18 @@ class CountingRule:
         in_time = self.ring.holds(period, newest[row]) & (period >= newest[row] - self.retained)
         row, period, amount = row[in_time], period[in_time], amount[in_time]
         slot = batch.slot[row]
-        rest = ~self._add_quiet(cells, customers, slot, period, amount, int(newest[-1]))
+        rest = ~self._fast_path(cells, customers, slot, period, amount, int(newest[-1]))
         row, slot, period, amount = row[rest], slot[rest], period[rest], amount[rest]
         total = self.ring.totals(cells, slot, period, amount)
-        found = self._roll if self.rolling else self._cross
+        find_hits = self._rolling_hits if self.rolling else self._calendar_hits
         pieces = Pieces(row, slot, period, amount, total)
-        hits = list(found(cells, batch, customers, pieces))
+        hits = list(find_hits(cells, batch, customers, pieces))
         self.ring.write(cells, slot, period, total, int(newest[-1]))
         if self.rolling:
             self.episodes.forget(int(newest[-1]) - self.retained)
         return hits
 
-    def _add_quiet(
+    def _fast_path(
         self,
         cells: NDArray,
         customers: Customers,
@@ -168,7 +187,10 @@ class CountingRule:
         amount: Ints,
         newest: int,
     ) -> Mask:
-        """Add at once for all customers who cross nothing in this batch; which rows, shape (k,)."""
+        """Fast path; returns the mask of the rows it handled, shape (k,).
+
+        It adds all rows at once, then undoes those of the customers who may cross a limit.
+        """
         none, most = np.zeros(len(slot), bool), int(np.iinfo(cells.dtype).max)
         if len(slot) == 0 or newest != self.ring.newest:
             return none
@@ -178,18 +200,19 @@ class CountingRule:
             return none
         np.add.at(flat, place, amount.astype(cells.dtype))
         after = cells[slot].sum(axis=1, dtype=np.int64) if self.rolling else flat[place]
-        loud = np.flatnonzero(after > self.limit)
+        likely = np.flatnonzero(after > self.limit)
         if not self.rolling:
-            limit = self.limits(slot[loud], customers)
-            told = self.told_above(limit)
-            loud = loud[(after[loud] > told) & (before[loud] <= limit)]
-        rest = np.isin(slot, slot[loud]) if len(loud) else none
+            limit = self.limits(slot[likely], customers)
+            threshold = self.hit_threshold(limit)
+            likely = likely[(after[likely] > threshold) & (before[likely] <= limit)]
+        rest = np.isin(slot, slot[likely]) if len(likely) else none
         flat[place[rest]] = before[rest]
         return ~rest
 
-    def _cross(
+    def _calendar_hits(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
+        """Breaches of calendar periods, each with the periods that it makes regular."""
         above = np.flatnonzero(pieces.total > self.limit)
         limit = self.limits(pieces.slot[above], customers)
         total, before = pieces.total[above], pieces.total[above] - pieces.amount[above]
@@ -199,10 +222,10 @@ class CountingRule:
             for at, limit in zip(crossed.tolist(), limits, strict=True):
                 yield self._breach(batch, pieces, at, limit)
             return
-        counted = self._counts_at(crossed, cells, pieces)
-        for (at, counts), limit in zip(counted, limits, strict=True):
+        with_totals = self._totals_after(crossed, cells, pieces)
+        for (at, totals), limit in zip(with_totals, limits, strict=True):
             yield self._breach(batch, pieces, at, limit)
-            breaches = {p: count for p, count in counts.items() if count > limit}
+            breaches = {p: total for p, total in totals.items() if total > limit}
             for last in self.regularly.completed_by(breaches, int(pieces.period[at])):
                 more = self.regularly.evidence(breaches, last, self._start_ms)
                 row, slot = int(pieces.row[at]), int(pieces.slot[at])
@@ -215,26 +238,26 @@ class CountingRule:
         row, slot, period, _, total = (int(column[at]) for column in pieces)
         return self._hit(batch, row, slot, "breach", period, total, limit, {})
 
-    def _counts_at(
+    def _totals_after(
         self, crossed: Ints, cells: NDArray, pieces: Pieces
     ) -> Iterator[tuple[int, dict[int, int]]]:
         """Each of these pieces with its customer's totals by period just after it."""
         wanted = set(crossed.tolist())
-        counts: dict[int, dict[int, int]] = {}
+        totals: dict[int, dict[int, int]] = {}
         for at in np.flatnonzero(np.isin(pieces.slot, pieces.slot[crossed])).tolist():
             slot = int(pieces.slot[at])
-            if slot not in counts:
-                counts[slot] = self.ring.history(cells[slot])
-            counts[slot][int(pieces.period[at])] = int(pieces.total[at])
+            if slot not in totals:
+                totals[slot] = self.ring.history(cells[slot])
+            totals[slot][int(pieces.period[at])] = int(pieces.total[at])
             if at in wanted:
-                yield at, counts[slot]
+                yield at, totals[slot]
 
     def _hit(
         self,
         batch: Batch,
         row: int,
         slot: int,
-        level: str,
+        level: Level,
         period: int,
         observed: int,
         limit: int,
@@ -247,28 +270,29 @@ class CountingRule:
             window=self._window(period),
             observed=observed,
             limit=limit,
-            unit=self.amount_unit,
+            unit=self.declaration.units[0].name,
             offset=int(batch.offset[row]),
             evidence=more,
         )
 
     def _window(self, period: int) -> Window:
-        """The calendar period, or the rolling window that ends with a step."""
+        """The calendar period, or the rolling window whose last step is `period`."""
         kind = "rolling" if self.rolling else self.calendar_unit
         start_ms = self.periods.bounds(period - self.steps)[0]
         return Window(kind=kind, start_ms=start_ms, end_ms=self.periods.bounds(period)[1])
 
-    def _roll(
+    def _rolling_hits(
         self, cells: NDArray, batch: Batch, customers: Customers, pieces: Pieces
     ) -> Iterator[Hit]:
+        """Breaches of rolling windows, in the order of rows."""
         hits = []
-        for slot, limit in self._hot_slots(cells, customers, pieces):
-            counts = self.ring.history(cells[slot])
+        for slot, limit in self._slots_above(cells, customers, pieces):
+            amounts = self.ring.history(cells[slot])
             key = int(customers.directory.hashes(np.array([slot]))[0])
             for at in np.flatnonzero(pieces.slot == slot).tolist():
-                this = int(pieces.period[at])
-                counts[this] = counts.get(this, 0) + int(pieces.amount[at])
-                hot = self._hot_windows(counts, this, limit)
+                step = int(pieces.period[at])
+                amounts[step] = amounts.get(step, 0) + int(pieces.amount[at])
+                hot = self._hot_windows(amounts, step, limit)
                 new = self.episodes.note(key, hot)
                 if new is not None:
                     row = int(pieces.row[at])
@@ -276,11 +300,13 @@ class CountingRule:
                     hits.append((at, hit))
         yield from (hit for _, hit in sorted(hits, key=lambda pair: pair[0]))
 
-    def _hot_slots(
+    def _slots_above(
         self, cells: NDArray, customers: Customers, pieces: Pieces
     ) -> list[tuple[int, int]]:
-        """Slots with a window above their limit once the batch is in, and the limit: the only ones
-        to walk."""
+        """Slot and limit of the customers with a window above their limit after this batch.
+
+        Only these need a look at each of their rows.
+        """
         touched, inverse = np.unique(pieces.slot, return_inverse=True)
         sums = cells[touched].sum(axis=1, dtype=np.int64)
         np.add.at(sums, inverse, pieces.amount)
@@ -288,8 +314,8 @@ class CountingRule:
         if len(likely) == 0:
             return []
         rows = np.isin(pieces.slot, likely)
-        held = [(s, p, c) for s in likely.tolist() for p, c in self.ring.history(cells[s]).items()]
-        old = np.array(held, np.int64).reshape(-1, 3)
+        kept = [(s, p, c) for s in likely.tolist() for p, c in self.ring.history(cells[s]).items()]
+        old = np.array(kept, np.int64).reshape(-1, 3)
         groups, sums = fullest_windows(
             np.r_[old[:, 0], pieces.slot[rows]],
             np.r_[old[:, 1], pieces.period[rows]],
@@ -300,14 +326,14 @@ class CountingRule:
         hot = sums > limits
         return list(zip(groups[hot].tolist(), limits[hot].tolist(), strict=True))
 
-    def _hot_windows(self, counts: dict[int, int], this: int, limit: int) -> dict[int, int]:
-        """Ends and sums of the windows above the limit that hold step `this`."""
-        running = sum(counts.get(p, 0) for p in range(this - self.steps, this + 1))
+    def _hot_windows(self, amounts: dict[int, int], step: int, limit: int) -> dict[int, int]:
+        """The windows above the limit that contain a step: their sums by their last step."""
+        running = sum(amounts.get(p, 0) for p in range(step - self.steps, step + 1))
         hot = {}
-        for end in range(this, this + self.steps + 1):
+        for end in range(step, step + self.steps + 1):
             if running > limit:
                 hot[end] = running
-            running += counts.get(end + 1, 0) - counts.get(end - self.steps, 0)
+            running += amounts.get(end + 1, 0) - amounts.get(end - self.steps, 0)
         return hot
 
     def take_back(
@@ -317,9 +343,9 @@ class CountingRule:
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Take events off their own periods; a full cell does not know its amount and stays.
+        """Subtract events from their own periods; a full cell has lost its amount and stays full.
 
-        A calendar period that is no longer above the limit is "cleared"; a rolling breach stands.
+        A calendar period that falls back to the limit is "cleared"; a rolling breach stands.
         """
         row, period, amount = self.pieces(batch)
         newest = self.periods.period_of(batch.watermark_ms)[row]
@@ -345,22 +371,26 @@ class CountingRule:
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The newest period's (or window's) count against the limit."""
+        """The total of the newest period or window, and the limit."""
         if self.ring.newest < 0:
             return []
         newest = self.ring.newest
-        held = self.ring.history(columns[self.name][slot])
-        observed = sum(held.get(p, 0) for p in range(newest - self.steps, newest + 1))
+        totals = self.ring.history(columns[self.name][slot])
+        observed = sum(totals.get(p, 0) for p in range(newest - self.steps, newest + 1))
         limit = int(self.limits(np.array([slot]), customers)[0])
         known = None if limit == NEVER else limit
         window = self._window(newest)
-        return [Standing(window=window, observed=observed, limit=known, unit=self.amount_unit)]
+        return [
+            Standing(
+                window=window, observed=observed, limit=known, unit=self.declaration.units[0].name
+            )
+        ]
 
     def remember(self) -> Any:
-        """The newest period, and the stretches of hot windows."""
-        return [self.ring.newest, list(self.episodes.stretches.items())]
+        """A `CountingMemory`; the totals are in the columns."""
+        return CountingMemory(self.ring.newest, self.episodes.stretches)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest, stretches = memory
-        self.episodes.stretches = dict(stretches)
+        kept = convert(memory, CountingMemory)
+        self.ring.newest, self.episodes.stretches = kept.newest, kept.stretches

@@ -1,7 +1,7 @@
-"""How rules about distinct things take an event back, and the windows that hold too few without it.
+"""How rules about distinct things handle corrections: an event is taken back.
 
-What other events show in the same step stays. A window with too few left is "cleared"; where a
-stretch goes on in other windows without one that was reported, its first is reported instead.
+The windows of its group are counted again without it. A reported window that is no longer hot is
+"cleared". Where a stretch goes on in windows that were not reported, its first one is reported.
 """
 
 from collections.abc import Mapping
@@ -11,27 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import distinct_in_windows
+from detectors.periods.calendar import LONGEST_DAY_MS
+from detectors.periods.ring import Steps
 from detectors.rules.contract import Batch, Correction, Customers, Hit
-from detectors.rules.families.distinct import DistinctRule, Start
+from detectors.rules.families.distinct import Crossing, DistinctRule, Report
 from schemas.hashing import Hashes
 from schemas.policy import Policy
+from schemas.records import Level
 from schemas.units import Ints
 
 
 class Place(NamedTuple):
-    """Where an element was seen: its group, which span is asked about, and in which step."""
+    """Where an element was seen: in a step of a group, with the group's span and threshold."""
 
     group: int
     span: int
     step: int
-    enough: int
+    threshold: int
 
 
 class CorrectableDistinct(DistinctRule):
     """A rule about distinct things whose events can be taken back.
 
-    An event keeps what it counted (`kept`) if its siblings of the step are not all remembered, or
-    a window with the step is not: late, or evicted.
+    `kept` counts the events that still count after a correction: not all other events of the step
+    are remembered, or the contacts of a window with the step are not (late, or forgotten early).
     """
 
     remembers: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -39,11 +42,9 @@ class CorrectableDistinct(DistinctRule):
     def __init__(self, parameters: Any, policy: Policy) -> None:
         super().__init__(parameters, policy)
         self.kept = 0
-
-    @property
-    def siblings_ms(self) -> int:
-        """An event's siblings are those of its step."""
-        return self.parameters.step_seconds * 1000
+        # An event's siblings are those of its step.
+        steps = self.periods
+        self.siblings_ms = steps.step_ms if isinstance(steps, Steps) else LONGEST_DAY_MS
 
     def take_back(
         self,
@@ -52,101 +53,100 @@ class CorrectableDistinct(DistinctRule):
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Forget the contact that only this event showed, and withdraw what rests on it."""
-        seen, event = self.seen(batch, customers), correction.siblings.event
+        """Remove the contact if no other event shows it, and report what changes by that."""
+        seen, event = self.sightings(batch, customers), correction.siblings.event
         if len(seen.row) == 0 or not self.accepts(event.time_ms, event.watermark_ms)[0]:
             return []
         (element,) = seen.element.tolist()
         (step,) = self.periods.period_of(batch.time_ms).tolist()
-        place = Place(int(seen.group[0]), int(seen.span[0]), step, int(seen.enough[0]))
+        place = Place(int(seen.group[0]), int(seen.span[0]), step, int(seen.threshold[0]))
         (newest,) = self.periods.period_of(batch.watermark_ms).tolist()
-        whole = self._whole_from(newest)
-        if step < whole or self.periods.bounds(step)[0] < correction.siblings.complete_ms:
+        complete = self._complete_from(newest)
+        if step < complete or self.periods.bounds(step)[0] < correction.siblings.complete_ms:
             self.kept += 1
             return []
-        shown = self._shown(correction.siblings.others, place, customers)
-        if element in shown:
+        others = self._elements_at(correction.siblings.others, place, customers)
+        if element in others:
             return []
-        self._forget_contact(place, element, shown)
+        self._remove_contact(place, element, others)
         customer = int(customers.directory.hashes(batch.slot)[0])
-        return self._withdrawn(batch, correction, customer, place, whole)
+        return self._corrected_hits(batch, correction, customer, place, complete)
 
-    def _whole_from(self, newest: int) -> int:
-        """The first end of a window of which every step is still remembered."""
+    def _complete_from(self, newest: int) -> int:
+        """The first end of a window of which all contacts are still remembered."""
         return max(newest - self.retained, self.contacts.lost_step + 1 + self.longest)
 
-    def _shown(self, events: Batch, place: Place, customers: Customers) -> Hashes:
-        """The elements that other events show in a place, each once."""
-        seen = self.seen(events, customers)
+    def _elements_at(self, events: Batch, place: Place, customers: Customers) -> Hashes:
+        """The distinct elements that events show at a place."""
+        seen = self.sightings(events, customers)
         counts = self.accepts(events.time_ms, events.watermark_ms)[seen.row]
         counts &= self.periods.period_of(events.time_ms[seen.row]) == place.step
         return np.unique(seen.element[counts & (seen.group == np.uint64(place.group))])
 
-    def _forget_contact(self, place: Place, element: int, shown: Hashes) -> None:
-        """Of a step that was full more may have been shown than is remembered."""
+    def _remove_contact(self, place: Place, element: int, others: Hashes) -> None:
+        """Remove a contact, and add those of other events that a saturated step ignored."""
         self.contacts.remove(place.group, element, place.step)
-        was_full = self._unsaturate(place.group, place.step, place.enough)
-        group = np.full(len(shown), place.group, np.uint64)
-        self.contacts.add(group, shown, np.full(len(shown), place.step))
-        if was_full and len(shown) >= place.enough:
-            self._saturate(place.group, place.step, place.enough)
+        was_saturated = self._unsaturate(place.group, place.step, place.threshold)
+        group = np.full(len(others), place.group, np.uint64)
+        self.contacts.add(group, others, np.full(len(others), place.step))
+        if was_saturated and len(others) >= place.threshold:
+            self._saturate(place.group, place.step, place.threshold)
 
-    def _withdrawn(
-        self, batch: Batch, correction: Correction, customer: int, place: Place, whole: int
+    def _corrected_hits(
+        self, batch: Batch, correction: Correction, customer: int, place: Place, complete: int
     ) -> list[Hit]:
-        """See again which windows of a group are hot, from the first one that is whole on."""
-        held = self._held(place, whole)
+        """Count a group's windows again, from the end `complete` on, and report the differences."""
+        counts = self._window_counts(place, complete)
         episodes = self.episodes[place.span]
-        hot = [end for end, count in held.items() if count >= place.enough]
-        episodes.narrow(place.group, whole, hot)
+        hot = [end for end, count in counts.items() if count >= place.threshold]
+        episodes.narrow(place.group, complete, hot)
         before = self.reported.get(customer, [])
         after = [
-            entry
-            for entry in before
-            if entry[-1] != place.group or self._end(entry) < whole or self._end(entry) in hot
+            report
+            for report in before
+            if report.group != place.group
+            or self._end(report) < complete
+            or self._end(report) in hot
         ]
-        told = [self._end(entry) for entry in after if entry[-1] == place.group]
+        reported_ends = [self._end(report) for report in after if report.group == place.group]
         for first, last in episodes.stretches.get(place.group, ()):
-            if first >= whole and not any(first <= end <= last for end in told):
-                start = Start(0, place.span, first, held[first], place.enough, place.group)
-                after.append(self._entry(start))
+            if first >= complete and not any(first <= end <= last for end in reported_ends):
+                crossing = self._crossing(place, first, counts[first])
+                after.append(self._report(crossing))
         self.reported[customer] = after
+        changes: tuple[tuple[Level, list[Report], list[Report]], ...] = (
+            ("cleared", before, after),
+            ("breach", after, before),
+        )
         hits = []
-        for level, entries, others in (("cleared", before, after), ("breach", after, before)):
-            firsts = {first for first, *_ in others}
-            for end in sorted({self._end(e) for e in entries if e[0] not in firsts}):
-                observed = held.get(end, 0)
-                start = Start(0, place.span, end, observed, place.enough, place.group)
-                hits.append(correction.told(self.hit(batch, start, level, {})))
+        for level, reports, others in changes:
+            firsts = {other.first for other in others}
+            for end in sorted({self._end(r) for r in reports if r.first not in firsts}):
+                crossing = self._crossing(place, end, counts.get(end, 0))
+                hits.append(correction.told(self.hit(batch, crossing, level, {})))
         return hits
 
-    def _held(self, place: Place, whole: int) -> dict[int, int]:
-        """How many distinct elements each window of a group holds, by its end, from `whole` on."""
+    def _crossing(self, place: Place, end: int, observed: int) -> Crossing:
+        """A window of a group that a correction changes; the batch has its one row."""
+        return Crossing(0, place.span, end, observed, place.threshold, place.group)
+
+    def _window_counts(self, place: Place, complete: int) -> dict[int, int]:
+        """Distinct elements in each window of a group, by the window's end, from `complete` on."""
         elements, steps = self.contacts.of(place.group)
-        near = steps >= whole - self.longest
+        near = steps >= complete - self.longest
         span = self.spans[place.span]
         first, held = distinct_in_windows(elements[near], steps[near], *span)
         ends: Ints = first + span.stride * np.arange(len(held))
         counts = zip(ends.tolist(), held.tolist(), strict=True)
-        return {end: count for end, count in counts if end >= whole}
+        return {end: count for end, count in counts if end >= complete}
 
-    def _end(self, entry: list[int]) -> int:
+    def _end(self, report: Report) -> int:
         """The step that a reported window ends with."""
-        first, span, *_ = entry
-        return first + self.spans[span].steps
+        return report.first + self.spans[report.span].steps
 
-    def _is_news(self, customer: int, start: Start) -> bool:
-        """What crosses in a window that was reported is remembered, for that may be withdrawn."""
-        is_news = super()._is_news(customer, start)
-        if not is_news:
-            self.reported[customer].append(self._entry(start))
-        return is_news
-
-    def remember(self) -> Any:
-        """Besides what the rule keeps, the last step of which contacts were evicted."""
-        return [*super().remember(), self.contacts.lost_step]
-
-    def recall(self, memory: Any) -> None:
-        """Take back what `remember` gave."""
-        *memory, self.contacts.lost_step = memory
-        super().recall(memory)
+    def _record_report(self, customer: int, crossing: Crossing) -> bool:
+        """Also record crossings in a reported window, for a correction may clear that report."""
+        is_recorded = super()._record_report(customer, crossing)
+        if not is_recorded:
+            self.reported[customer].append(self._report(crossing))
+        return is_recorded

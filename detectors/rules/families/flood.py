@@ -1,15 +1,15 @@
-"""What the rules about floods share: what goes between a customer and an address, by minutes.
+"""What the rules about floods share: traffic between a customer and an address, by minutes.
 
-Nobody has room for every pair of customer and address. So each customer has one small number for
-each minute, the load, and only those whose load is out of the ordinary have their addresses told
-apart, in a bounded number of cells.
+There is no memory for every pair of customer and address. So each customer has one small number for
+each minute, the load. Only for customers with a high load are the amounts kept by address, in a
+bounded number of cells. A minute of a pair is hot when one of its amounts is above its limit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes
@@ -25,13 +25,13 @@ from schemas.records import Window
 from schemas.units import MINUTE_MS, Ints, Mask
 
 MINUTES = 2
-"""A flood is one that goes on: so many minutes running."""
+"""Consecutive hot minutes that make a flood."""
 
 AMOUNT_MAX = 2**40
-"""No flow counts as more, so that no sum of a minute overflows."""
+"""The most that one flow counts, so that no sum of a minute overflows."""
 
 PACKETS_A_LOAD = 20
-"""So many packets weigh as much as a flow."""
+"""Packets that add as much to the load as one flow."""
 
 LOAD = np.dtype("<u2")
 MEASURES = ("packets", "flows", "syn_flows")
@@ -55,13 +55,13 @@ RATES = (
 
 
 class FloodParameters(RuleParameters, kw_only=True, frozen=True):
-    """What a minute between a customer and an address holds at most; the value is still allowed.
+    """Limits of a minute of traffic between a customer and an address; the value is still allowed.
 
-    `syn_per_second` counts where SYNs that nobody acknowledged are more than `syn_share_per_mille`
-    of all flows. Packets of answered transfers count only where they are smaller on average than
-    `transfer_bytes_per_packet`, those of answered TCP connections never. A customer's addresses are
-    told apart from `watch_per_second` flows (or 20 packets for one) on, in `cells_max` cells at
-    most; `retention_minutes` is how late a flow may be.
+    `syn_per_second` applies where unacknowledged SYNs are more than `syn_share_per_mille` of all
+    flows. Packets of answered transfers count only if they are smaller on average than
+    `transfer_bytes_per_packet`, those of answered TCP connections never. Amounts are kept by
+    address for customers with a load of `watch_per_second` flows or more (20 packets weigh as much
+    as a flow), in `cells_max` cells at most. `retention_minutes` is how late a flow may be.
     """
 
     packets_per_second: Annotated[Positive, LIVE]
@@ -75,9 +75,11 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
 
 
 class Rows(NamedTuple):
-    """Flows that were added to cells: row of the batch, cell, what was added and came of it.
+    """Flows that were added to cells: `amount` is what was added, `total` what the cell then held.
 
-    `group`, `minute` and `floor` have shape (k,), `amount` and `total` have shape (k, amounts).
+    `row` is the row in the batch; a cell belongs to a group and a minute. Minutes before `floor`
+    were forgotten when the row was added. `amount` and `total` have shape (k, amounts), the other
+    columns have shape (k,).
     """
 
     row: Ints
@@ -88,10 +90,18 @@ class Rows(NamedTuple):
     floor: Ints
 
 
-class MinuteCells:
-    """Amounts by group and minute, and which minutes of a group are above a limit.
+class FloodMemory(Struct, frozen=True):
+    """The newest minute, what the cells know besides their pages, and the floods that go on."""
 
-    `is_hot` tells of amounts, shape (k, amounts), whether they are above it, shape (k,).
+    newest: int
+    cells: Any
+    stretches: dict[int, list[list[int]]]
+
+
+class MinuteCells:
+    """Amounts by group and minute, and which minutes of a group are hot.
+
+    `is_hot` maps amounts of shape (k, amounts) to a mask of shape (k,).
     """
 
     def __init__(self, cells: Cells, is_hot: Callable[[Ints], Mask]) -> None:
@@ -99,14 +109,20 @@ class MinuteCells:
         self.is_hot = is_hot
 
     def add(self, row: Ints, group: Hashes, minute: Ints, amount: Ints, needed: Ints) -> Rows:
-        """Add flows; those that found no room are left out of what comes back."""
+        """Add flows to their cells; returns those for which there was room."""
         added = self.cells.add(group, minute, amount, needed)
         kept = added.held
-        columns = (row, group, minute, amount, added.total, added.floor)
-        return Rows(*(column[kept] for column in columns))
+        return Rows(
+            row[kept],
+            group[kept],
+            minute[kept],
+            amount[kept],
+            added.total[kept],
+            added.floor[kept],
+        )
 
     def at(self, rows: Rows, group: np.uint64, minute: int, position: int) -> Ints:
-        """What a cell held right after the row at this position, shape (amounts,)."""
+        """What a cell held just after the row at this position, shape (amounts,)."""
         if minute < rows.floor[position]:
             return np.zeros(rows.total.shape[1], np.int64)
         own = np.flatnonzero((rows.group == group) & (rows.minute == minute))
@@ -118,15 +134,15 @@ class MinuteCells:
         return self.cells.get(np.array([group]), np.array([minute]))[0]
 
     def turning_hot(self, rows: Rows) -> Iterator[tuple[int, list[int]]]:
-        """Positions of rows that take a minute above, and the windows which that makes hot."""
+        """Positions of the rows that make a minute hot, each with the ends of hot windows."""
         before = self.is_hot(rows.total - rows.amount)
         for position in np.flatnonzero(self.is_hot(rows.total) & ~before).tolist():
             yield position, self.hot_ends(rows, position)
 
     def hot_since(self, rows: Rows, group: np.uint64, minute: int) -> int:
-        """Position from which on a cell is hot whose amounts decide it by growing alone.
+        """Position of the row with which a cell becomes hot, if a cell stays hot as it grows.
 
-        It is -1 for one that was hot before, and the number of rows for one that never is.
+        It is -1 for a cell that was hot before, and the number of rows for one that never is.
         """
         own = np.flatnonzero((rows.group == group) & (rows.minute == minute))
         if len(own) == 0:
@@ -138,7 +154,7 @@ class MinuteCells:
         return int(hot[0]) if len(hot) else len(rows.row)
 
     def hot_ends(self, rows: Rows, position: int) -> list[int]:
-        """Last minutes of the hot windows with a row's minute, which is hot itself."""
+        """Last minutes of the hot windows that contain a row's minute, which is hot itself."""
         group, minute = rows.group[position], int(rows.minute[position])
         neighbours = ((minute, minute - 1), (minute + 1, minute + 1))
         return [
@@ -149,7 +165,7 @@ class MinuteCells:
 
 
 class FloodWatch:
-    """Follows what goes between customers and addresses, of the customers with much of a load."""
+    """Watches the traffic between customers and addresses, for the customers with a high load."""
 
     def __init__(self, name: str, parameters: FloodParameters) -> None:
         self.parameters = parameters
@@ -164,11 +180,14 @@ class FloodWatch:
                 parameters.syn_per_second,
             )
         ]
-        self.pairs = MinuteCells(Cells(parameters.cells_max, 4), lambda a: self.above(a).any(1))
+        self.pairs = MinuteCells(Cells(parameters.cells_max, 4), self._is_hot)
         self.episodes = Episodes(MINUTES)
 
+    def _is_hot(self, amounts: Ints) -> Mask:
+        return np.any(self.above(amounts), axis=1)
+
     def above(self, amounts: Ints) -> Mask:
-        """Which limits amounts are above, shape (k, measures)."""
+        """Whether each amount is above its limit, shape (k, measures)."""
         most_are_syn = amounts[:, 2] * 1000 > amounts[:, 1] * self.parameters.syn_share_per_mille
         above = amounts[:, :3] > self.limits
         above[:, 2] &= most_are_syn
@@ -181,7 +200,7 @@ class FloodWatch:
         row: Ints,
         group_of: Callable[[Ints], Hashes],
     ) -> Rows:
-        """Add the given rows of a batch; `group_of` tells the pairs of those that are watched."""
+        """Add the given rows of a batch; `group_of` returns the pairs of the rows to watch."""
         amount = amounts_of(batch, row, self.parameters.transfer_bytes_per_packet)
         slot, minute = batch.slot[row], batch.time_ms[row] // MINUTE_MS
         newest = batch.watermark_ms // MINUTE_MS
@@ -201,21 +220,21 @@ class FloodWatch:
                 yield position, end
 
     def in_time(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Whether the flow's minute still takes late flows."""
+        """Whether each flow's minute still takes late flows, shape (n,)."""
         return time_ms // MINUTE_MS >= watermark_ms // MINUTE_MS - self.retained
 
     def forget(self, newest: int) -> None:
-        """Drop what no flow that still counts can reach."""
+        """Drop the state of minutes that no flow in time can reach any more."""
         self.pairs.cells.forget(newest - self.retained - 1)
         self.episodes.forget(newest - self.retained)
 
-    def observed(self, rows: Rows, position: int) -> tuple[int, int, str]:
-        """What a hot minute held, of the first measure above its limit; the limit; the unit."""
+    def observed(self, rows: Rows, position: int) -> tuple[int, int, Unit]:
+        """Amount, limit and unit of the first measure that is above its limit in a hot minute."""
         at = int(self.above(rows.total[position][None])[0].argmax())
-        return int(rows.total[position, at]), self.limits[at], f"{MEASURES[at]}_per_minute"
+        return int(rows.total[position, at]), self.limits[at], RATES[at]
 
     def minutes(self, rows: Rows, position: int, end: int) -> list[dict[str, int]]:
-        """For the evidence, what each minute of a window held."""
+        """The amounts of each minute of a window, for the evidence."""
         group = rows.group[position]
         span = range(end - MINUTES + 1, end + 1)
         held = [self.pairs.at(rows, group, minute, position).tolist() for minute in span]
@@ -225,19 +244,17 @@ class FloodWatch:
         ]
 
     def catch_up(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
-        """Empty the minutes that later ones took over since a row was written."""
+        """Empty the cells that stand for later minutes since a row was written."""
         self.ring.catch_up(columns[self.field.name], slots, written_ms // MINUTE_MS)
 
-    def remember(self) -> Any:
-        """The newest minute, the floods that go on, and what the cells know besides their pages."""
-        cells = self.pairs.cells.remember()
-        return [self.ring.newest, cells, list(self.episodes.stretches.items())]
+    def remember(self) -> FloodMemory:
+        """What is neither in the columns nor in the cells' log."""
+        return FloodMemory(self.ring.newest, self.pairs.cells.remember(), self.episodes.stretches)
 
-    def recall(self, memory: Any) -> None:
+    def recall(self, memory: FloodMemory) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest, cells, stretches = memory
-        self.pairs.cells.recall(cells)
-        self.episodes.stretches = dict(stretches)
+        self.ring.newest, self.episodes.stretches = memory.newest, memory.stretches
+        self.pairs.cells.recall(memory.cells)
 
 
 def window_of(end: int) -> Window:
@@ -247,12 +264,13 @@ def window_of(end: int) -> Window:
 
 
 def amounts_of(batch: Batch, row: Ints, transfer_bytes: int) -> Ints:
-    """Packets that count, flows, SYNs not acknowledged and failed flows, shape (k, 4)."""
+    """Packets that count, flows, unacknowledged SYNs and failed flows, shape (k, 4)."""
     fields = batch.fields.take(row)
     sampling, failed = fields["sampling"].astype(float), fields["is_failed"]
     packets, is_tcp = fields["packets"], fields["protocol"] == TCP
     packets = np.where(packets == ABSENT, 1, packets)
-    # A large transfer is no flood: neither its packets nor the acknowledgements of a download.
+    # Large transfers are no floods. Of answered flows only small packets count, and none of TCP:
+    # a download's acknowledgements are small, too.
     small = fields["bytes"] < packets * float(transfer_bytes)
     flags = fields["tcp_flags"]
     syn = np.where(flags == ABSENT, failed, ((flags & SYN) != 0) & ((flags & ACK) == 0))

@@ -1,4 +1,4 @@
-"""What the rules about gauges share: the newest snapshot of a quantity against what is allowed."""
+"""What the rules about gauges share: the newest snapshot of a quantity is compared with a limit."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -8,7 +8,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts, running_maxima, stable_order
-from detectors.rules.contract import Batch, Customers, Hit, Standing
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.events import AMOUNT_MAX
@@ -24,10 +24,11 @@ class GaugeParameters(RuleParameters, kw_only=True, frozen=True):
     limit: Annotated[int, Meta(ge=0, le=AMOUNT_MAX), LIVE]
 
 
-class Shown(NamedTuple):
-    """Snapshots that are the newest when they come, sorted by customer; columns of shape (n,).
+class Readings(NamedTuple):
+    """Storage snapshots that are the newest when they come, sorted by customer; shape (n,) each.
 
-    `limit` is `NONE` where there is no limit; `first` are the rows each customer begins with.
+    `row` is the snapshot's row in the batch; `limit` is `NONE` where there is no limit. `first`,
+    of shape (customers,), is the place of each customer's first snapshot.
     """
 
     row: Ints
@@ -37,27 +38,31 @@ class Shown(NamedTuple):
     limit: Ints
     first: Ints
 
-    def before(self, of_row: NDArray, kept: NDArray) -> NDArray:
-        """What stood before each row: that of the row above, or what `first` customers kept."""
-        earlier = np.r_[of_row[:1], of_row[:-1]]
+    def before(self, values: NDArray, kept: NDArray) -> NDArray:
+        """The value of the same customer's snapshot before each, shape (n,).
+
+        `values` are those of these snapshots; `kept`, of shape (customers,), are the values that
+        were stored before the first ones.
+        """
+        earlier = np.r_[values[:1], values[:-1]]
         earlier[self.first] = kept
         return earlier
 
 
 class Gauge:
-    """Report the snapshot that shows more than is allowed, and the one that shows less again.
+    """Report the snapshot above the limit, and the one that is back at or below it.
 
-    A rule names its `quantity`, a field of `storage` events, and the smallest dtype of its
-    `stored` amount, which is only told to who asks and is full at that dtype's end. Its limit is
-    the policy's, unless it says another for each snapshot in `limits`.
+    A rule names its `quantity`, a field of `storage` events. The newest amount is stored as dtype
+    `stored`, at most its largest number: only `standing` shows it. The limit is the policy's,
+    unless the rule gives another for each snapshot in `limits`.
     """
 
     name: ClassVar[str]
+    declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]] = ("storage",)
     longest_ms: ClassVar[int] = 0
     Parameters: ClassVar[type[RuleParameters]] = GaugeParameters
     quantity: ClassVar[str]
-    unit: ClassVar[str]
     stored: ClassVar[str] = "<i8"
 
     def __init__(self, parameters: Any, policy: Policy) -> None:
@@ -72,59 +77,64 @@ class Gauge:
         )
 
     def limits(self, batch: Batch, row: Ints, customers: Customers) -> Ints:
-        """What each of these rows is held against, `NONE` for no limit, shape (n,)."""
+        """The limit that holds for each of these rows, `NONE` for no limit, shape (n,)."""
         return np.full(len(row), self.parameters.limit)
 
-    def above(self, columns: Mapping[str, NDArray], shown: Shown) -> Mask:
+    def above(self, columns: Mapping[str, NDArray], readings: Readings) -> Mask:
         """Whether each snapshot is in breach, shape (n,)."""
-        return exceeds(shown)
+        return exceeds(readings)
 
-    def evidence(self, columns: Mapping[str, NDArray], shown: Shown, at: int) -> dict[str, Any]:
+    def evidence(
+        self, columns: Mapping[str, NDArray], readings: Readings, at: int
+    ) -> dict[str, Any]:
         """What a finding says beyond what was observed and allowed."""
         return {}
 
     def rests_on_ms(
-        self, columns: Mapping[str, NDArray], shown: Shown, at: int, rose: bool
+        self, columns: Mapping[str, NDArray], readings: Readings, at: int, rose: bool
     ) -> int | None:
-        """Which snapshot before the stretch decides, too, if there is any."""
+        """Time of an earlier snapshot that also decided, if there is one."""
         return None
 
-    def note(self, columns: Mapping[str, NDArray], shown: Shown) -> None:
-        """Keep the newest snapshots."""
-        columns[self.newest][shown.slot, 0] = shown.time_ms
-        full = np.iinfo(self.stored).max
-        columns[self.amount][shown.slot, 0] = np.minimum(shown.amount, full)
+    def store(self, columns: Mapping[str, NDArray], readings: Readings) -> None:
+        """Store each customer's newest snapshot."""
+        columns[self.newest][readings.slot, 0] = readings.time_ms
+        largest = np.iinfo(self.stored).max
+        columns[self.amount][readings.slot, 0] = np.minimum(readings.amount, largest)
 
     def known_limit(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> int | None:
-        """What a customer's newest snapshot was held against."""
+        """The limit that held for a customer's newest snapshot."""
         return self.parameters.limit
 
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Always: an old snapshot is no mistake, it is only not the newest."""
+        """All of them: a snapshot older than the newest one is no error, it is only ignored."""
         return np.ones(len(time_ms), bool)
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Follow each customer's gauge through the batch and report where it changes sides."""
-        shown = self.shown(columns, batch, customers)
-        above = self.above(columns, shown)
-        was_above = columns[self.since][shown.slot[shown.first], 0] > 0
-        turned = np.flatnonzero(above != shown.before(above, was_above))
-        hits = self._turns(columns, batch, shown, above, turned)
-        self.note(columns, shown)
-        return sorted(hits, key=lambda hit: hit.offset)
+        """Report the snapshots that cross the limit, in either direction."""
+        readings = self.newest_readings(columns, batch, customers)
+        above = self.above(columns, readings)
+        was_above = columns[self.since][readings.slot[readings.first], 0] > 0
+        crossing = np.flatnonzero(above != readings.before(above, was_above))
+        crossing = crossing[np.argsort(readings.row[crossing])]
+        hits = self._hits(columns, batch, readings, above, crossing)
+        self.store(columns, readings)
+        return hits
 
-    def shown(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> Shown:
+    def newest_readings(
+        self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers
+    ) -> Readings:
         """The snapshots of a batch that are the newest when they come."""
         row = np.flatnonzero(batch.fields[self.quantity] != ABSENT)
         slot = batch.slot[row]
         newest = columns[self.newest][slot, 0]
         row = row[batch.time_ms[row] >= running_maxima(slot, batch.time_ms[row], newest)]
-        # Sorted by customer, each row's neighbour above is the same customer's snapshot before it.
+        # Sorted by customer: the snapshot before each one stands in the row above it.
         row = row[stable_order(batch.slot[row])]
         slot = batch.slot[row]
-        return Shown(
+        return Readings(
             row=row,
             slot=slot,
             time_ms=batch.time_ms[row],
@@ -133,23 +143,24 @@ class Gauge:
             first=group_starts(slot),
         )
 
-    def _turns(
+    def _hits(
         self,
         columns: Mapping[str, NDArray],
         batch: Batch,
-        shown: Shown,
+        readings: Readings,
         above: Mask,
-        turned: Ints,
+        crossing: Ints,
     ) -> list[Hit]:
-        """Walk the rows that change sides, in each customer's order, and keep `since` up to date.
+        """The hits of the snapshots that cross the limit; it updates `since`.
 
-        Below the limit `since` holds the last stretch's start, negated: a finding is known by
-        where its stretch starts, so a second one within the same millisecond starts after it.
+        Above the limit `since` is the start of the breach, else the start of the last breach,
+        negated. A finding's id depends on the start of its breach: a second breach that begins
+        within the same millisecond is given the next one.
         """
         since = columns[self.since][:, 0]
         hits = []
-        for at in turned.tolist():
-            slot, time_ms = int(shown.slot[at]), int(shown.time_ms[at])
+        for at in crossing.tolist():
+            slot, time_ms = int(readings.slot[at]), int(readings.time_ms[at])
             rose = bool(above[at])
             start_ms = max(time_ms, 1 - int(since[slot])) if rose else int(since[slot])
             since[slot] = start_ms if rose else -start_ms
@@ -160,12 +171,12 @@ class Gauge:
                     event_time_ms=time_ms,
                     level="breach" if rose else "cleared",
                     window=Window(kind="state", start_ms=start_ms, end_ms=end_ms),
-                    observed=int(shown.amount[at]),
-                    limit=int(shown.limit[at]),
-                    unit=self.unit,
-                    offset=int(batch.offset[shown.row[at]]),
-                    evidence=self.evidence(columns, shown, at),
-                    rests_on_ms=self.rests_on_ms(columns, shown, at, rose),
+                    observed=int(readings.amount[at]),
+                    limit=int(readings.limit[at]),
+                    unit=self.declaration.units[0].name,
+                    offset=int(batch.offset[readings.row[at]]),
+                    evidence=self.evidence(columns, readings, at),
+                    rests_on_ms=self.rests_on_ms(columns, readings, at, rose),
                 )
             )
         return hits
@@ -178,7 +189,7 @@ class Gauge:
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """The newest snapshot against what it was held against."""
+        """The newest snapshot, and the limit that held for it."""
         newest_ms = int(columns[self.newest][slot, 0])
         if not newest_ms:
             return []
@@ -188,12 +199,12 @@ class Gauge:
                 window=Window(kind="state", start_ms=since or newest_ms, end_ms=None),
                 observed=int(columns[self.amount][slot, 0]),
                 limit=self.known_limit(columns, slot, customers),
-                unit=self.unit,
+                unit=self.declaration.units[0].name,
             )
         ]
 
     def remember(self) -> Any:
-        """Nothing belongs to the partition as a whole."""
+        """Nothing: all state is in the columns."""
         return None
 
     def recall(self, memory: Any) -> None:
@@ -201,11 +212,10 @@ class Gauge:
 
 
 class CapacityGauge(Gauge):
-    """Bytes stored against the capacity that holds: the snapshot's own, or else the plan's."""
+    """Compare the bytes stored with the capacity that the snapshot states, or else the plan's."""
 
     Parameters: ClassVar[type[RuleParameters]] = RuleParameters
     quantity: ClassVar[str] = "used_bytes"
-    unit: ClassVar[str] = "bytes"
 
     def __init__(self, parameters: RuleParameters, policy: Policy) -> None:
         super().__init__(parameters, policy)
@@ -218,10 +228,10 @@ class CapacityGauge(Gauge):
         of_plan = customers.number("storage_capacity_bytes", batch.slot[row])
         return np.where(stated == ABSENT, of_plan, stated)
 
-    def note(self, columns: Mapping[str, NDArray], shown: Shown) -> None:
-        """Keep the capacity that held, too."""
-        super().note(columns, shown)
-        columns[self.capacity][shown.slot, 0] = shown.limit
+    def store(self, columns: Mapping[str, NDArray], readings: Readings) -> None:
+        """Store the newest snapshots, and the capacity that held for each."""
+        super().store(columns, readings)
+        columns[self.capacity][readings.slot, 0] = readings.limit
 
     def known_limit(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
@@ -231,6 +241,6 @@ class CapacityGauge(Gauge):
         return None if capacity == NONE else capacity
 
 
-def exceeds(shown: Shown) -> Mask:
+def exceeds(readings: Readings) -> Mask:
     """Whether each snapshot shows more than its limit, shape (n,)."""
-    return (shown.limit != NONE) & (shown.amount > shown.limit)
+    return (readings.limit != NONE) & (readings.amount > readings.limit)

@@ -7,8 +7,7 @@ import numpy as np
 
 from detectors.rules.contract import Batch
 from detectors.rules.families.counting import CountingParameters, CountingRule, Limit
-from schemas.amounts import MESSAGES
-from schemas.policy import LIVE
+from schemas.policy import LIVE, RuleParameters
 from schemas.units import Ints
 
 
@@ -23,10 +22,9 @@ class Messages(CountingRule):
 
     reads: ClassVar[tuple[str, ...]] = ("sms",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"sms": ("is_sent_sms",)}
-    Parameters: ClassVar[type[MessagesParameters]] = MessagesParameters
-    amount_unit: ClassVar[str] = MESSAGES.name
+    Parameters: ClassVar[type[RuleParameters]] = MessagesParameters
 
     def pieces(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
-        """Each message that counts, as one."""
+        """A piece of amount one for each message that counts."""
         row = np.flatnonzero(batch.fields["is_sent_sms"])
         return row, self.periods.period_of(batch.time_ms[row]), np.ones(len(row), np.int64)

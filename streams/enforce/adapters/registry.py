@@ -10,7 +10,7 @@ from streams.enforce.adapters.contract import Adapter
 from streams.enforce.adapters.policy_counter import PolicyCounter
 from streams.enforce.adapters.radius import Radius
 from streams.enforce.adapters.webhook import Webhook, signing_key
-from streams.settings import Settings, SettingsError
+from streams.settings import EnforcementSettings, SettingsError
 
 KINDS = get_args(ActionKind)
 
@@ -40,7 +40,7 @@ class OnlyKinds(Adapter):
         return self._adapter.carry_out(instruction)
 
 
-def adapter_of(settings: Settings, clock: Clock) -> Adapter:
+def adapter_of(settings: EnforcementSettings, clock: Clock) -> Adapter:
     """Make the adapter that the settings name.
 
     Parameters
@@ -72,7 +72,7 @@ def adapter_of(settings: Settings, clock: Clock) -> Adapter:
     return OnlyKinds(adapter, kinds)
 
 
-def _webhook(settings: Settings, clock: Clock) -> Adapter:
+def _webhook(settings: EnforcementSettings, clock: Clock) -> Adapter:
     url = _url(settings.webhook_url, "webhook_url")
     secret = _given(settings.webhook_secret, "webhook_secret")
     try:
@@ -84,18 +84,18 @@ def _webhook(settings: Settings, clock: Clock) -> Adapter:
     return Webhook(url, key, settings.enforce_timeout_seconds, clock)
 
 
-def _radius(settings: Settings, clock: Clock) -> Adapter:
+def _radius(settings: EnforcementSettings, clock: Clock) -> Adapter:
     host = _given(settings.radius_host, "radius_host")
     secret = _given(settings.radius_secret, "radius_secret")
     return Radius(host, settings.radius_port, secret, settings.enforce_timeout_seconds, clock)
 
 
-def _policy_counter(settings: Settings, clock: Clock) -> Adapter:
+def _policy_counter(settings: EnforcementSettings, clock: Clock) -> Adapter:
     url = _url(settings.policy_counter_url, "policy_counter_url")
     return PolicyCounter(url, settings.enforce_timeout_seconds)
 
 
-MAKERS: dict[str, Callable[[Settings, Clock], Adapter]] = {
+MAKERS: dict[str, Callable[[EnforcementSettings, Clock], Adapter]] = {
     "webhook": _webhook,
     "radius": _radius,
     "policy-counter": _policy_counter,

@@ -1,4 +1,4 @@
-"""What the page says, in each language: one TOML file each, with the same keys."""
+"""The words of the page: a TOML file for each language, all with the same keys."""
 
 import re
 import tomllib
@@ -10,14 +10,13 @@ from msgspec import Struct
 
 LANGUAGES = ("en", "nl", "fr")
 BEFORE_SIGN = re.compile(" (?=[:;?!])")
-"""In French a space stands before these signs; no line may end there."""
+"""French has a space before these signs; no line may break there."""
 
 Table = dict[str, str]
 
 
 class Texts(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One language's words; `seen` is by rule and unit, `signs` by rule and sign, others by what
-    their name says."""
+    """One language's words; the keys of `seen` are rules and units, of `signs` rules and signs."""
 
     locale: str
     moment: str
@@ -50,7 +49,17 @@ class Texts(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def texts_in(language: str) -> Texts:
-    """The words of one of `LANGUAGES`."""
+    """Read the words of a language.
+
+    Parameters
+    ----------
+    language
+        One of `LANGUAGES`.
+
+    Returns
+    -------
+    The words.
+    """
     written = files(__name__).joinpath(f"{language}.toml").read_text(encoding="utf-8")
     written = BEFORE_SIGN.sub("\N{NO-BREAK SPACE}", written)
     written = written.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")

@@ -1,4 +1,4 @@
-"""What a part is: who can play it, on which days, and which rules must find it."""
+"""What a part is: who can play it, on which days, and which rules must find its players."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +13,11 @@ ABUSER_SHARE, ABUSERS_MIN = 0.002, 2
 LOOKALIKE_SHARE, LOOKALIKES_MIN = 0.0005, 1
 
 EVERYTHING = tuple(USAGE_KINDS)
+Play = Callable[[Scene], list[Event]]
+"""Makes the events of one player on one day."""
+
 UNLIKE_OTHERS = ("usage_double", "deviation")
-"""Whoever plays a part may well be far from the average."""
+"""Rules that compare with the average: they may find any player of a part."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,18 +26,20 @@ class Part:
 
     Parameters
     ----------
-    name : the rule that it breaks, or what an innocent look-alike is called.
-    must, may : the rules by which its players are to be found, and by which they can be.
-    share, players_min : how many of the customers play it.
-    plan : the plans of its players in turn; by chance if there are none.
+    name : the rule that it breaks, or the name of an innocent look-alike.
+    must, may : the rules that must find its players, and those that may find them.
+    share, players_min : share of all customers who play it, and how many at least.
+    plan : the plans of its players in turn; random plans if there are none.
     play : makes the events of one day of one player.
-    when : draws the days; `together` says that all players have the same ones.
-    mutes : kinds of events of which the habits rest on these days.
+    when : draws the days.
+    together : whether all players have the same days.
+    mutes : kinds of events whose habits rest on these days.
     is_abroad : whether the player is in another country's network on these days.
-    data_times : between how many times the mean use of data the player's habit is.
+    data_times : the player's habit of data, as a range of multiples of the mean.
     is_silent : whether the player has no habits at all.
-    ends : whether the contract has ended, and since which day it is as it is.
-    needs : whether the days and customers are enough for it to show; else nobody plays it.
+    ends : whether the contract has ended.
+    valid_from_day : the day from which the contract is as it is.
+    needs : whether the days and customers are enough; otherwise nobody plays the part.
     """
 
     name: str
@@ -43,7 +48,7 @@ class Part:
     share: float = LOOKALIKE_SHARE
     players_min: int = LOOKALIKES_MIN
     plan: tuple[int, ...] = (MOBILE_UNLIMITED,)
-    play: Callable[[Scene], list[Event]] | None = None
+    play: Play | None = None
     when: Schedule = every_day
     together: bool = False
     mutes: tuple[str, ...] = ()
@@ -55,17 +60,51 @@ class Part:
     needs: Need = always
 
     def player_count(self, customers: int) -> int:
-        """How many play it."""
+        """Find the number of players.
+
+        Parameters
+        ----------
+        customers
+            How many customers there are.
+
+        Returns
+        -------
+        How many of them play the part.
+        """
         return max(self.players_min, round(customers * self.share))
 
 
 def abuser(rule: str, **more: Any) -> Part:
-    """The part of those who break a rule."""
+    """Make a part that breaks a rule.
+
+    Parameters
+    ----------
+    rule
+        The rule.
+    **more
+        Fields of the part; `must` holds rules besides this one.
+
+    Returns
+    -------
+    The part.
+    """
     also = more.pop("must", ())
     part = Part(name=rule, must=(rule, *also), share=ABUSER_SHARE, players_min=ABUSERS_MIN)
     return replace(part, **more)
 
 
 def look_alike(name: str, **more: Any) -> Part:
-    """The part of those who come close to a limit and keep it."""
+    """Make a part that comes close to a limit and keeps it.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    **more
+        Fields of the part.
+
+    Returns
+    -------
+    The part.
+    """
     return replace(Part(name=name), **more)

@@ -1,4 +1,4 @@
-"""What a part is given to play a day of one player, and how it makes the events."""
+"""One day of a player: what a part knows of it, and how it makes the events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from streams.synthetic.local_day import LocalDay
 TCP, UDP = 6, 17
 SYN, WHOLE_CONNECTION = 0x02, 0x1B
 HOSTS = [f"198.18.{block}.{last}" for block in range(16) for last in range(1, 251)]
-"""Where flows go: the range set aside for benchmarks (RFC 2544), without broadcast addresses."""
+"""Hosts that flows connect to, in the range for benchmarks (RFC 2544)."""
 
 FIRST_LIVING_HOST = 3
-"""The hosts before it answer nobody."""
+"""Index into `HOSTS`; the hosts before it never answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A customer who plays a part; `rank` counts those who play the same one.
+    """A customer who plays a part; `rank` numbers the players of the same part.
 
-    `friends` are also customers; `members` are clients or members of a club, if a part has any.
+    `friends` are customers too; `members` are outsiders: clients, or members of a club.
     """
 
     customer_id: str
@@ -40,9 +40,24 @@ class Player:
 
 
 class Scene:
-    """One day of one player: `act` counts the days on which the part is played, of `acts` in all.
+    """One day of one player; its methods make the events.
 
-    Its methods make events; columns have shape (n,), a single value stands for all n.
+    Their columns have shape (n,); a single value holds for all n events.
+
+    Parameters
+    ----------
+    rng
+        The day's random generator.
+    day
+        The day.
+    player
+        The player.
+    prefix
+        Event ids begin with it.
+    act, acts
+        Number of this day among the days of the part, and how many days these are.
+    visited_plmn
+        The network abroad; None at home.
     """
 
     def __init__(
@@ -65,39 +80,123 @@ class Scene:
         }
 
     def at(self, hour: float) -> int:
-        """A time of the day, by twenty-fourths of it: also a day of 23 hours has all of them."""
+        """Find a time of the day.
+
+        Parameters
+        ----------
+        hour
+            Twenty-fourths of the day, 0 to 24; so days of 23 or 25 hours have all of them.
+
+        Returns
+        -------
+        The time, ms.
+        """
         return self.day.start_ms + int(hour / 24 * (self.day.end_ms - self.day.start_ms))
 
     def within(self, hour: float, length_ms: int, number: int) -> Ints:
-        """So many random times from an hour on, in order."""
+        """Draw times.
+
+        Parameters
+        ----------
+        hour
+            The earliest time, in twenty-fourths of the day.
+        length_ms
+            How long after it the last time can be, ms.
+        number
+            How many times.
+
+        Returns
+        -------
+        Times in order, ms, shape (number,).
+        """
         return self.at(hour) + np.sort(self.rng.integers(0, length_ms, number))
 
     def friends(self, number: int) -> list[str]:
-        """Some friends, again and again."""
+        """Draw friends of the player, with repetition.
+
+        Parameters
+        ----------
+        number
+            How many.
+
+        Returns
+        -------
+        Customer ids.
+        """
         chosen = self.rng.integers(0, len(self.player.friends), number)
-        return [self.player.friends[friend] for friend in chosen.tolist()]
+        return list(map(self.player.friends.__getitem__, chosen.tolist()))
 
     def strangers(self, number: int) -> list[str]:
-        """Distinct numbers that nobody else calls."""
+        """Draw different telephone numbers that nobody else calls.
+
+        Parameters
+        ----------
+        number
+            How many.
+
+        Returns
+        -------
+        Telephone numbers.
+        """
         first = int(self.rng.integers(0, 10**7 - number))
         return [f"3249{first + other:07d}" for other in range(number)]
 
     def hosts(self, number: int) -> list[str]:
-        """Distinct hosts that follow each other."""
+        """Draw different hosts with consecutive addresses.
+
+        Parameters
+        ----------
+        number
+            How many.
+
+        Returns
+        -------
+        Addresses.
+        """
         first = int(self.rng.integers(FIRST_LIVING_HOST, len(HOSTS) - number))
         return HOSTS[first : first + number]
 
     def sms(self, time_ms: Any, recipient: Any, **more: Any) -> list[Event]:
-        """Texts."""
+        """Make texts.
+
+        Parameters
+        ----------
+        time_ms, recipient, **more
+            Columns of the events.
+
+        Returns
+        -------
+        The events.
+        """
         return self._events(Sms, time_ms, recipient=recipient, **self._mobile | more)
 
     def voice(self, time_ms: Any, other_party: Any, duration_ms: Any, **more: Any) -> list[Event]:
-        """Calls."""
+        """Make calls.
+
+        Parameters
+        ----------
+        time_ms, other_party, duration_ms, **more
+            Columns of the events.
+
+        Returns
+        -------
+        The events.
+        """
         columns = {"other_party": other_party, "duration_ms": duration_ms}
         return self._events(Voice, time_ms, **columns, **self._mobile | more)
 
     def data(self, time_ms: Any, used_bytes: Any, duration_ms: Any, **more: Any) -> list[Event]:
-        """Data sessions, a tenth of their bytes upwards."""
+        """Make data sessions; a tenth of their bytes is uplink.
+
+        Parameters
+        ----------
+        time_ms, used_bytes, duration_ms, **more
+            Columns of the events.
+
+        Returns
+        -------
+        The events.
+        """
         used_bytes = np.asarray(used_bytes, np.int64)
         columns = {
             "bytes_uplink": used_bytes // 10,
@@ -108,7 +207,17 @@ class Scene:
         return self._events(Data, time_ms, **columns | self._mobile | more)
 
     def flow(self, time_ms: Any, host: Any, port: Any, **more: Any) -> list[Event]:
-        """Connections that are answered and carry something, unless more is said."""
+        """Make TCP connections that are answered and carry some data.
+
+        Parameters
+        ----------
+        time_ms, host, port, **more
+            Columns of the events; `more` replaces the usual values.
+
+        Returns
+        -------
+        The events.
+        """
         size = len(np.atleast_1d(time_ms))
         columns = {
             "source_address": self.player.address,
@@ -125,14 +234,34 @@ class Scene:
         return self._events(Flow, time_ms, **columns | more)
 
     def failed(self, time_ms: Any, host: Any, port: Any, **more: Any) -> list[Event]:
-        """Connections that are refused or never answered: one packet each."""
+        """Make connections of one packet that are refused or never answered.
+
+        Parameters
+        ----------
+        time_ms, host, port, **more
+            Columns of the events; `more` replaces the usual values.
+
+        Returns
+        -------
+        The events.
+        """
         size = len(np.atleast_1d(time_ms))
         state = self.rng.choice(("rejected", "unanswered"), size).tolist()
         nothing = {"packets": 1, "bytes": 60, "tcp_flags": SYN, "duration_ms": 0, "state": state}
         return self.flow(time_ms, host, port, **nothing | more)
 
     def storage(self, **quantities: Any) -> list[Event]:
-        """The day's snapshot, some time before noon."""
+        """Make the day's snapshot, at some time before noon.
+
+        Parameters
+        ----------
+        **quantities
+            Fields of the event; they replace the usual values.
+
+        Returns
+        -------
+        The one event.
+        """
         usual = {
             "used_bytes": self.player.capacity_bytes // 3,
             "largest_file_bytes": 100_000_000,
@@ -145,7 +274,17 @@ class Scene:
         return self._events(Storage, time_ms, **usual | quantities)
 
     def stream(self, time_ms: Any, device: Any, minutes: Any, address: Any) -> list[Event]:
-        """Viewings, on numbered devices of the player's, at named addresses."""
+        """Make viewings.
+
+        Parameters
+        ----------
+        time_ms, device, minutes, address
+            Times (ms), numbers of the player's devices, durations (min) and names of addresses.
+
+        Returns
+        -------
+        The events.
+        """
         size = len(np.atleast_1d(time_ms))
         name = self.player.customer_id
         addresses = _column(address, size)
@@ -159,7 +298,7 @@ class Scene:
         )
 
     def _events(self, kind: type[Event], time_ms: Any, **columns: Any) -> list[Event]:
-        """Events whose columns are of one value each, or have a value for each event."""
+        """Events of a kind; a column is one value for all of them, or a value for each."""
         times = np.atleast_1d(time_ms).tolist()
         each = {name: column for name, column in columns.items() if _is_column(column)}
         for_all = {name: _plain(value) for name, value in columns.items() if name not in each}
@@ -178,16 +317,30 @@ def _plain(value: Any) -> Any:
 
 
 def _listed(column: Any) -> Any:
-    """As plain Python values."""
+    """A column as plain Python values."""
     return column.tolist() if isinstance(column, np.ndarray) else column
 
 
 def _column(value: Any, size: int) -> Any:
-    """One value for each of n rows."""
+    """A value for each of `size` rows."""
     return _listed(value) if _is_column(value) else [value] * size
 
 
 def one_after_another(first_ms: int, duration_ms: Ints, gap_ms: Ints | int) -> Ints:
-    """Starts of calls, each so long after the end of the one before."""
+    """Compute the starts of calls that follow each other.
+
+    Parameters
+    ----------
+    first_ms
+        Start of the first call, ms.
+    duration_ms
+        Durations, ms, shape (n,).
+    gap_ms
+        Gap after each call, ms, shape (n,), or one for all.
+
+    Returns
+    -------
+    Starts, ms, shape (n,).
+    """
     steps_ms = duration_ms + gap_ms
     return first_ms + np.cumsum(steps_ms) - steps_ms

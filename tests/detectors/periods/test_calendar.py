@@ -6,21 +6,13 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.periods.calendar import FIRST_YEAR, calendar
 from schemas.events import CALL_MS_MAX, TIME_MS_MAX, TIME_MS_MIN
 
-settings.register_profile(
-    "calendar",
-    derandomize=False,
-    print_blob=True,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-PROPERTY = settings(settings.get_profile("calendar"))
+PROPERTY = settings(max_examples=60)
 
 ZONES = ("Europe/Brussels", "America/Sao_Paulo", "Asia/Beirut")
 """Clocks that change at 01:00 UTC, and two that (once) skipped or repeated midnight itself."""

@@ -24,7 +24,7 @@ JUDGED_ONCE = [
     for case, (policy, _) in CLOSING_CASES.items()
     if set(policy.rules) <= {"deviation", "usage_double", "storage_flood"}
 ]
-"""Rules that judge a period by its mean, and by nothing before."""
+"""Rules that look at a period only once its mean is there."""
 
 
 def handed_out(means):

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,8 +23,8 @@ from hypothesis.stateful import (
     rule,
 )
 
+from detectors.state.version import STATE_VERSION, LayoutError
 from streams.checkpoints.changelog import (
-    FORMAT,
     HEADER,
     LINEAGE_MAX,
     MARKER_KEY,
@@ -549,9 +550,21 @@ def test_a_reader_takes_each_record_once(log):
 
 def test_a_changelog_of_another_format_is_refused(log):
     holder = first_holder(log, "a")
-    log.append([(b"a", HEADER.pack(FORMAT + 1, 1, 1, 0) + b"1")])
+    log.append([(b"a", HEADER.pack(STATE_VERSION + 1, 1, 1, 0) + b"1")])
     holder.checkpoint()
-    with pytest.raises(ChangelogError, match="new app id"):
+    with pytest.raises(LayoutError, match=f"version {STATE_VERSION + 1}, .* new app id"):
+        Worker(2, log).follow()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [([], "no layout version"), ([STATE_VERSION + 1], f"layout version {STATE_VERSION + 1}")],
+)
+def test_a_marker_of_another_version_is_refused(log, version, words):
+    """Also without rows; releases before this one wrote none into their markers."""
+    marker = [1, 1, 0, [], b"", *version]
+    log.append([(MARKER_KEY, msgspec.msgpack.encode(marker))])
+    with pytest.raises(LayoutError, match=f"{words}, .* new app id"):
         Worker(2, log).follow()
 
 

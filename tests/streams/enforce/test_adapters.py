@@ -17,7 +17,7 @@ from streams.enforce.adapters.policy_counter import spending_limit_status
 from streams.enforce.adapters.radius import Radius
 from streams.enforce.adapters.registry import MAKERS, adapter_of
 from streams.enforce.adapters.webhook import payload
-from streams.settings import Settings
+from streams.settings import EnforcementSettings
 from tests.support.harness.enforcing import MINIMUM, NOW_MS, Clock, action
 
 SETTINGS = {
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 def adapter(name):
-    return adapter_of(Settings(adapter=name, **SETTINGS), Clock())
+    return adapter_of(EnforcementSettings(adapter=name, **SETTINGS), Clock())
 
 
 def radius_bytes(instruction):
@@ -108,6 +108,8 @@ def test_no_network_adapter_touches_television_or_storage(name, service, kind):
 
 
 def test_an_adapter_can_be_kept_to_some_kinds():
-    only = adapter_of(Settings(adapter="webhook", kinds="notify, release", **SETTINGS), Clock())
+    only = adapter_of(
+        EnforcementSettings(adapter="webhook", kinds="notify, release", **SETTINGS), Clock()
+    )
     kinds = ["notify", "release", "throttle", "suspend"]
     assert [only.handles(action("a", kind)) for kind in kinds] == [True, True, False, False]

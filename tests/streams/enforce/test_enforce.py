@@ -16,7 +16,7 @@ from streams.enforce.consumer import serve_figures
 from streams.enforce.errors import EnforceError
 from streams.enforce.figures import Figures
 from streams.enforce.store import Store
-from streams.settings import Settings
+from streams.settings import EnforcementSettings
 from tests.support.harness.enforcing import (
     NOW_MS,
     PARAMETERS,
@@ -420,7 +420,7 @@ def test_a_port_that_is_taken_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(EnforceError, match=f"port {port} .* choose another --port"):
-            serve_figures(Figures(), Settings(port=port))
+            serve_figures(Figures(), EnforcementSettings(port=port))
 
 
 # -- random histories ---------------------------------------------------------------------------

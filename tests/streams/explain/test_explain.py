@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from html import unescape
 from itertools import chain
 from typing import get_args
@@ -24,7 +25,7 @@ from schemas.records import (
     Window,
     WindowKind,
 )
-from streams.explain.case import Case, ExplainError, case_of
+from streams.explain.grounds import ExplainError, Grounds, grounds_of
 from streams.explain.html import html_of
 from streams.explain.page import Explanation, PageWriter
 from streams.explain.recompute import PolicyHistory, recompute
@@ -33,7 +34,7 @@ from streams.explain.terminal import show
 from streams.explain.texts import LANGUAGES, texts_in
 from streams.explain.wording import Wording
 from streams.files.sinks import Sink
-from streams.files.sources import read_records
+from streams.files.sources import chunks, read_records
 from streams.replay.replay import Replay
 from tests.support.harness.command import assert_one_sentence, fairuse
 from tests.support.harness.scenarios import (
@@ -82,21 +83,21 @@ def results_of(folder, partitions):
 def replayed(folder, partitions):
     """Every action of a scenario with its findings."""
     actions, findings = results_of(folder, partitions)
-    return [case_of(action.action_id, lambda: actions, lambda _: findings) for action in actions]
+    return [grounds_of(action.action_id, lambda: actions, lambda _: findings) for action in actions]
 
 
-def computed(folder, case, files=(), partitions=1, policy=None):
-    """The explanation of a case, from a scenario's own input or from the files given."""
+def computed(folder, grounds, files=(), partitions=1, policy=None):
+    """The explanation of an action, from a scenario's own input or from the files given."""
     outcomes = []
     policy = policy or policy_of(folder)
-    for finding in case.findings:
+    for finding in grounds.findings:
         chunks = read_files(spans_of(finding.evidence), files, now)
         outcomes.append(
             recompute(
                 finding, PolicyHistory(policy), customers_of(folder), chunks, partitions, IDS_MAX
             )
         )
-    return Explanation(case, outcomes, f"{policy.name} {policy.version}")
+    return Explanation(grounds, outcomes, f"{policy.name} {policy.version}")
 
 
 def rewritten(folder, tmp_path, keep):
@@ -116,12 +117,12 @@ def rewritten(folder, tmp_path, keep):
 @pytest.mark.parametrize("folder", FIRING, ids=name_of)
 def test_every_action_of_a_scenario_agrees_with_its_input(folder, partitions):
     """Whatever the rule: from what the evidence names, and nothing else."""
-    cases = replayed(folder, partitions)
-    assert cases
-    for case in cases:
-        explained = computed(folder, case, partitions=partitions)
+    all_grounds = replayed(folder, partitions)
+    assert all_grounds
+    for grounds in all_grounds:
+        explained = computed(folder, grounds, partitions=partitions)
         differing = [outcome.differences for outcome in explained.outcomes]
-        assert explained.verdict == "agrees", (case.action, case.findings, differing)
+        assert explained.verdict == "agrees", (grounds.action, grounds.findings, differing)
         for language in LANGUAGES:
             page = PageWriter(language, ZONE).page(explained)
             assert page.verdict == "agrees"
@@ -182,10 +183,12 @@ def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path)
     findings = [finding for result in results for finding in result.findings]
     assert len(findings) == number
     assert actions
-    cases = [case_of(action.action_id, lambda: actions, lambda _: findings) for action in actions]
-    told = {finding.finding_id for case in cases for finding in case.findings}
-    cases += [Case(actions[0], None, [f]) for f in findings if f.finding_id not in told]
-    for case in cases:
+    all_grounds = [
+        grounds_of(action.action_id, lambda: actions, lambda _: findings) for action in actions
+    ]
+    told = {finding.finding_id for grounds in all_grounds for finding in grounds.findings}
+    all_grounds += [Grounds(actions[0], None, [f]) for f in findings if f.finding_id not in told]
+    for grounds in all_grounds:
         outcomes = [
             recompute(
                 finding,
@@ -195,28 +198,30 @@ def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path)
                 1,
                 IDS_MAX,
             )
-            for finding in case.findings
+            for finding in grounds.findings
         ]
-        assert [outcome.differences for outcome in outcomes] == [[]] * len(outcomes), case.findings
+        assert [outcome.differences for outcome in outcomes] == [[]] * len(outcomes), (
+            grounds.findings
+        )
 
 
 @pytest.mark.parametrize("folder", FIRING, ids=name_of)
 def test_an_action_does_not_agree_once_the_input_tells_another_story(folder, tmp_path):
     """Without the customer's events; of those who used nothing, with use of their own."""
-    for case in replayed(folder, 1):
-        who, start_ms = case.action.customer_id, case.findings[0].window.start_ms
+    for grounds in replayed(folder, 1):
+        who, start_ms = grounds.action.customer_id, grounds.findings[0].window.start_ms
 
-        def keep(event, who=who, start_ms=start_ms, is_silence=case.action.rule == "inactive"):
+        def keep(event, who=who, start_ms=start_ms, is_silence=grounds.action.rule == "inactive"):
             if is_silence:
                 return event | {"customer_id": who, "event_time_ms": start_ms + DAY_MS}
             return event if event["customer_id"] != who else None
 
         path = rewritten(folder, tmp_path, keep)
         try:
-            verdict = computed(folder, case, [path]).verdict
+            verdict = computed(folder, grounds, [path]).verdict
         except InputGone:
             verdict = "gone"
-        assert verdict in ("differs", "gone"), case.findings
+        assert verdict in ("differs", "gone"), grounds.findings
 
 
 @pytest.mark.parametrize("partitions", [1, 8])
@@ -249,39 +254,52 @@ def html_text(explained, language="en"):
     return unescape(html_of(PageWriter(language, ZONE).page(explained)))
 
 
-def the_first_case():
+def the_first_grounds():
     return replayed(FIRST_SMS, 1)[0]
+
+
+def test_events_that_came_too_late_are_left_out_though_topics_do_not_keep_their_bytes():
+    """A replay makes dead letters of them, from bytes that a chunk from a topic does not have."""
+
+    def raw(record):
+        raise LookupError(record)
+
+    folder = SCENARIOS / "sms_daily/late_messages_of_yesterday"
+    finding = replayed(folder, 1)[0].findings[0]
+    read = [replace(chunk, raw=raw) for chunk in chunks([input_of(folder)], now)]
+    policies = PolicyHistory(policy_of(folder))
+    assert recompute(finding, policies, customers_of(folder), read, 1, IDS_MAX).agrees
 
 
 def test_one_message_less_and_another_one_passes_the_limit(tmp_path):
     """The count is the same, but it is reached by the next message, a minute later."""
-    case = the_first_case()
+    grounds = the_first_grounds()
     events = list(read_records(input_of(FIRST_SMS), msgspec.json.Decoder()))
     ids = Counter(event["event_id"] for event in events)
     taken = next(
         event["event_id"]
         for event in events
-        if event["customer_id"] == case.action.customer_id
+        if event["customer_id"] == grounds.action.customer_id
         and ids[event["event_id"]] == 1
         and not {"direction", "segment_total", "service"} & set(event)
     )
     path = rewritten(FIRST_SMS, tmp_path, lambda e: e if e["event_id"] != taken else None)
-    explained = computed(FIRST_SMS, case, [path])
+    explained = computed(FIRST_SMS, grounds, [path])
     assert explained.outcomes[0].differences == ["event_time_ms"]
     assert "Limit passed: Tuesday, 10 March 2026 at" in html_text(explained)
 
 
 def test_sixty_messages_less_and_the_limit_is_not_passed(tmp_path):
     """The page says how far the customer came by the input."""
-    case, taken = the_first_case(), []
+    grounds, taken = the_first_grounds(), []
 
     def keep(event):
-        if event["customer_id"] == case.action.customer_id and len(taken) < 60:
+        if event["customer_id"] == grounds.action.customer_id and len(taken) < 60:
             taken.append(event)
             return None
         return event
 
-    explained = computed(FIRST_SMS, case, [rewritten(FIRST_SMS, tmp_path, keep)])
+    explained = computed(FIRST_SMS, grounds, [rewritten(FIRST_SMS, tmp_path, keep)])
     reached = explained.outcomes[0].reached
     assert 250 < reached <= 350
     text = html_text(explained)
@@ -292,15 +310,15 @@ def test_sixty_messages_less_and_the_limit_is_not_passed(tmp_path):
 def test_a_changed_amount_is_named_with_both_numbers(tmp_path):
     """The breach is still there, but not as large as was said."""
     folder = next(f for f in FIRING if f.parent.name == "storage_capacity")
-    case = replayed(folder, 1)[0]
-    who, observed = case.action.customer_id, case.findings[0].observed
+    grounds = replayed(folder, 1)[0]
+    who, observed = grounds.action.customer_id, grounds.findings[0].observed
 
     def keep(event):
         if event["customer_id"] == who and event.get("used_bytes") == observed:
             return event | {"used_bytes": observed + 10**9}
         return event
 
-    explained = computed(folder, case, [rewritten(folder, tmp_path, keep)])
+    explained = computed(folder, grounds, [rewritten(folder, tmp_path, keep)])
     assert explained.outcomes[0].differences == ["observed"]
     amount = Wording(texts_in("en"), ZONE).amount
     text = html_text(explained)
@@ -313,22 +331,22 @@ def test_a_changed_amount_is_named_with_both_numbers(tmp_path):
 )
 def test_input_that_is_gone_is_told_as_gone(tmp_path, content, why):
     """A file that is not there, holds too few lines, or can't be read."""
-    case = the_first_case()
+    grounds = the_first_grounds()
     path = tmp_path / ("input.ndjson.gz" if why == "unreadable" else "input.ndjson")
     if content is not None:
         path.write_bytes(content)
-    named = [span._replace(file=str(path)) for span in spans_of(case.findings[0].evidence)]
+    named = [span._replace(file=str(path)) for span in spans_of(grounds.findings[0].evidence)]
     with pytest.raises(InputGone) as gone:
         list(read_files(named, [], now))
     assert why == gone.value.why
-    explained = Explanation(case, [gone.value], "default 2024-06-03")
+    explained = Explanation(grounds, [gone.value], "default 2024-06-03")
     assert explained.verdict == "gone"
     assert path.name in html_text(explained)
 
 
 def test_a_file_is_found_by_its_name_but_not_among_two_of_that_name(tmp_path):
     """Files may have moved since; which of two it was nobody knows."""
-    spans = spans_of(the_first_case().findings[0].evidence)
+    spans = spans_of(the_first_grounds().findings[0].evidence)
     copies = [tmp_path / folder / "input.ndjson" for folder in ("one", "two")]
     for copy in copies:
         copy.parent.mkdir()
@@ -341,14 +359,14 @@ def test_a_file_is_found_by_its_name_but_not_among_two_of_that_name(tmp_path):
 
 def test_another_version_of_the_policy_is_named_and_its_ids_are_no_difference():
     """The numbers are compared all the same."""
-    case, policy = the_first_case(), policy_of(FIRST_SMS)
+    grounds, policy = the_first_grounds(), policy_of(FIRST_SMS)
     newer = msgspec.structs.replace(policy, version="next")
-    explained = computed(FIRST_SMS, case, policy=newer)
+    explained = computed(FIRST_SMS, grounds, policy=newer)
     assert explained.verdict == "agrees"
     assert "counted again under default next" in html_text(explained)
     lower = msgspec.structs.replace(policy.rules["sms_daily"], limit=340)
     stricter = msgspec.structs.replace(newer, rules={"sms_daily": lower})
-    assert computed(FIRST_SMS, case, policy=stricter).outcomes[0].differences == [
+    assert computed(FIRST_SMS, grounds, policy=stricter).outcomes[0].differences == [
         "observed",
         "limit",
         "event_time_ms",
@@ -358,33 +376,33 @@ def test_another_version_of_the_policy_is_named_and_its_ids_are_no_difference():
 def test_a_mean_is_taken_as_given_and_the_page_says_so():
     """Other partitions' customers are not read again."""
     (folder,) = (f for f in FIRING if f.name == "ten_times_the_mean_for_two_months")
-    case = replayed(folder, 8)[0]
-    case.findings[0].evidence["cohort_bytes"] //= 2
-    explained = computed(folder, case, partitions=8)
+    grounds = replayed(folder, 8)[0]
+    grounds.findings[0].evidence["cohort_bytes"] //= 2
+    explained = computed(folder, grounds, partitions=8)
     assert explained.outcomes[0].differences == ["limit"]
     assert "What the other customers use on average" in html_text(explained)
 
 
-def test_a_case_has_the_notice_that_came_before_it():
+def test_the_grounds_hold_the_notice_that_came_before_the_action():
     """The latest one of the same rule and customer, up to the action."""
     (folder,) = (f for f in FIRING if name_of(f) == "sms_daily/again_and_again")
-    cases = replayed(folder, 1)
-    later = [case for case in cases if case.action.kind != "notify"]
+    all_grounds = replayed(folder, 1)
+    later = [grounds for grounds in all_grounds if grounds.action.kind != "notify"]
     assert later
-    for case in later:
-        assert case.notice.kind == "notify"
-        assert case.notice.customer_id == case.action.customer_id
-        assert case.notice.decided_ms <= case.action.decided_ms
-        assert f"Notice {case.notice.action_id}" in html_text(computed(folder, case))
+    for grounds in later:
+        assert grounds.notice.kind == "notify"
+        assert grounds.notice.customer_id == grounds.action.customer_id
+        assert grounds.notice.decided_ms <= grounds.action.decided_ms
+        assert f"Notice {grounds.notice.action_id}" in html_text(computed(folder, grounds))
 
 
 def test_an_action_or_a_finding_that_is_not_there_is_told():
     """With what to do."""
-    case = the_first_case()
+    grounds = the_first_grounds()
     with pytest.raises(ExplainError, match="check the number"):
-        case_of("a-0", lambda: [case.action], lambda _: case.findings)
+        grounds_of("a-0", lambda: [grounds.action], lambda _: grounds.findings)
     with pytest.raises(ExplainError, match="of the same run"):
-        case_of(case.action.action_id, lambda: [case.action], lambda _: [])
+        grounds_of(grounds.action.action_id, lambda: [grounds.action], lambda _: [])
 
 
 # -- the page -----------------------------------------------------------------------------------
@@ -392,12 +410,12 @@ def test_an_action_or_a_finding_that_is_not_there_is_told():
 
 def test_a_hostile_customer_id_is_shown_and_does_nothing():
     """No markup in HTML, nothing that steers a terminal, nothing that turns a line around."""
-    case = the_first_case()
+    grounds = the_first_grounds()
     hostile = "<script>alert(1)</script>\x1b[31m[bold]\u202eevil"
-    action = msgspec.structs.replace(case.action, customer_id=hostile, clause=f"{hostile} 1")
-    explained = computed(FIRST_SMS, case)
-    hostile_case = Case(action, case.notice, case.findings)
-    changed = Explanation(hostile_case, explained.outcomes, explained.policy_given)
+    action = msgspec.structs.replace(grounds.action, customer_id=hostile, clause=f"{hostile} 1")
+    explained = computed(FIRST_SMS, grounds)
+    hostile = Grounds(action, grounds.notice, grounds.findings)
+    changed = Explanation(hostile, explained.outcomes, explained.policy_given)
     page = html_of(PageWriter("en", ZONE).page(changed))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -408,7 +426,7 @@ def test_a_hostile_customer_id_is_shown_and_does_nothing():
 
 def test_the_html_page_needs_nothing_from_outside():
     """It may be mailed, kept and printed."""
-    page = html_of(PageWriter("nl", ZONE).page(computed(FIRST_SMS, the_first_case())))
+    page = html_of(PageWriter("nl", ZONE).page(computed(FIRST_SMS, the_first_grounds())))
     assert not re.search(r"https?:|src=|href=|@import|url\(", page)
     assert '<html lang="nl">' in page
     assert 'role="img" aria-label="Gebruik opgeteld' in page
@@ -418,7 +436,7 @@ def test_the_html_page_needs_nothing_from_outside():
 
 def test_the_chart_shows_the_counts_of_the_input_up_to_the_limit():
     """Rising to what was observed; only what is above the limit is marked."""
-    chart = PageWriter("en", ZONE).page(computed(FIRST_SMS, the_first_case())).parts[0].chart
+    chart = PageWriter("en", ZONE).page(computed(FIRST_SMS, the_first_grounds())).sections[0].chart
     counts = [int(bar.text) for bar in chart.bars]
     assert counts == sorted(set(counts))
     assert counts[-1] == 351
@@ -432,28 +450,22 @@ def test_a_regular_breach_shows_each_period():
     (folder,) = (f for f in FIRING if name_of(f) == "voice_daily/three_days_of_seven")
     actions, findings = results_of(folder, 1)
     regular = next(finding for finding in findings if finding.level == "regular")
-    case = Case(actions[0], None, [regular])
-    page = PageWriter("en", ZONE).page(computed(folder, case))
-    above = [bar for bar in page.parts[0].chart.bars if bar.is_above]
+    grounds = Grounds(actions[0], None, [regular])
+    page = PageWriter("en", ZONE).page(computed(folder, grounds))
+    above = [bar for bar in page.sections[0].chart.bars if bar.is_above]
     assert len(above) == 3
-    assert "3 days above the limit within 7 days" in page.parts[0].rows[-1].text
+    assert "3 days above the limit within 7 days" in page.sections[0].rows[-1].text
 
 
 # -- languages ----------------------------------------------------------------------------------
 
 
-def units_of(rule):
-    """The units that a rule says of itself."""
-    told = (getattr(rule, name, None) for name in ("unit", "amount_unit"))
-    return {*getattr(rule, "units", ()), *filter(None, told)}
-
-
 def signs_told(folder, language="en"):
     """What a page says that speaks for the newest finding of a scenario."""
-    case = replayed(folder, 1)[-1]
-    page = PageWriter(language, ZONE).page(computed(folder, case))
+    grounds = replayed(folder, 1)[-1]
+    page = PageWriter(language, ZONE).page(computed(folder, grounds))
     label = texts_in(language).labels["sign"]
-    return [row.text for part in page.parts for row in part.rows if row.label == label]
+    return [row.text for section in page.sections for row in section.rows if row.label == label]
 
 
 @pytest.mark.parametrize(
@@ -498,12 +510,12 @@ def test_what_only_counts_needs_no_signs():
 def test_what_waits_for_a_person_says_by_when_it_is_decided(language):
     """Not how long it lasts: nothing is in force yet."""
     folder = next(folder for folder in FIRING if folder.name == "thirty_days_after_the_end")
-    case = next(case for case in replayed(folder, 1) if case.action.human_review)
-    page = PageWriter(language, ZONE).page(computed(folder, case))
+    grounds = next(grounds for grounds in replayed(folder, 1) if grounds.action.human_review)
+    page = PageWriter(language, ZONE).page(computed(folder, grounds))
     rows = {row.label: row.text for row in page.rows}
     texts = texts_in(language)
     assert texts.labels["until"] not in rows
-    decided = Wording(texts, ZONE).moment(case.action.expires_ms)
+    decided = Wording(texts, ZONE).moment(grounds.action.expires_ms)
     assert decided == rows[texts.labels["decision"]]
 
 
@@ -518,7 +530,7 @@ def found():
 def test_a_language_has_a_sentence_for_every_rule_and_unit(language, found):
     """Those that rules declare, and those that the scenarios show."""
     seen = texts_in(language).seen
-    units = {(name, unit) for name, rule in RULES.items() for unit in units_of(rule)}
+    units = {(name, unit.name) for name, rule in RULES.items() for unit in rule.declaration.units}
     units |= found
     assert set(RULES) == set(seen)
     missing = {(rule, unit) for rule, unit in units if unit not in seen[rule]}
@@ -618,9 +630,9 @@ def test_amounts_and_times_are_told_in_the_languages_manner(language, expected):
 )
 def test_the_page_says_which_notice_there_was(kind, notice, expected):
     """And when it was delivered, or why there was none."""
-    case = the_first_case()
-    action = msgspec.structs.replace(case.action, kind=kind, notice=notice)
-    changed = Explanation(Case(action, None, case.findings), [InputGone("unnamed")], "p 1")
+    grounds = the_first_grounds()
+    action = msgspec.structs.replace(grounds.action, kind=kind, notice=notice)
+    changed = Explanation(Grounds(action, None, grounds.findings), [InputGone("unnamed")], "p 1")
     assert expected in html_text(changed)
 
 

@@ -130,10 +130,10 @@ def test_the_demo_counts_by_rule_who_must_and_may_be_found(monkeypatch):
         if c.customer_id not in frozenset().union(*operator.cast.values())
     )
     hits = [*sorted(expected.must)[1:], *expected.may, ordinary]
-    seen = demo.Seen(findings={c: finding(c, "storage_capacity") for c in hits})
+    output = demo.Output(findings={c: finding(c, "storage_capacity") for c in hits})
     monkeypatch.setattr(scoreboard, "RULES", ("storage_capacity", "sms_daily", "not_planted"))
     terminal = Console(width=110, record=True, file=StringIO())
-    demo._summary(terminal, operator, seen, "", sent=1, seconds=1.0)
+    demo._print_summary(terminal, operator, output, "", sent=1, seconds=1.0)
     rows = [line.split() for line in terminal.export_text().splitlines() if "_" in line]
     planted = len(expected.must)
     assert rows[:2] == [

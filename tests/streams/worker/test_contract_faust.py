@@ -58,7 +58,7 @@ from streams.broker.lane import (
     PlainRecords,
 )
 from streams.checkpoints.tables import ColumnStore, ColumnTable
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from streams.worker import app as app_module
 from streams.worker.app import READING_ORDER, create_app
 from tests.support.paths import ROOT
@@ -77,7 +77,7 @@ USAGE = TP("usage.sms", 3)
 def app(tmp_path):
     """The app of a worker, built and never started; no broker is asked."""
     with asyncio.Runner() as runner:
-        built = create_app(Settings(data_dir=str(tmp_path)))
+        built = create_app(WorkerSettings(data_dir=str(tmp_path)))
         built.loop = runner.get_loop()
         built.finalize()
         built.run_here = runner.run

@@ -69,7 +69,7 @@ class Killed(BaseException):
 
 
 class Adapter:
-    """Remembers its instructions; `script` says what happens to each, then "done"."""
+    """Remembers its instructions; `script` says what each does, "done" when it has run out."""
 
     def __init__(self, script=(), announces=False, kinds=None, clock=lambda: 0):
         self.announces = announces

@@ -145,7 +145,8 @@ def state_of(partition):
 
 def in_any_order(memory):
     if isinstance(memory, dict):
-        return {name: in_any_order(value) for name, value in memory.items()}
+        ordered = sorted(memory.items(), key=lambda item: repr(item[0]))
+        return {name: in_any_order(value) for name, value in ordered}
     if isinstance(memory, list):
         return sorted(map(in_any_order, memory), key=repr)
     return memory
