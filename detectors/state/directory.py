@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from detectors.kernels.hashing import HashMap
 from detectors.state.columns import SLOTS_FIRST, grown
 from schemas.hashing import hash_strings
-from schemas.units import Hashes, Ints
+from schemas.units import Hashes, Ints, Texts
 
 
 class Directory:
@@ -25,7 +25,7 @@ class Directory:
         """Slot of each customer, ABSENT for one never seen, shape (n,)."""
         return self._slots.get(hash_strings(customer_id))
 
-    def admit(self, customer_id: Sequence[bytes], hashes: Hashes | None = None) -> Ints:
+    def admit(self, customer_id: Sequence[bytes] | Texts, hashes: Hashes | None = None) -> Ints:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
         hashes = hash_strings(customer_id) if hashes is None else hashes
         place, new = self._slots.claim(hashes)
@@ -49,6 +49,10 @@ class Directory:
     def hashes(self, slots: Ints) -> Hashes:
         """Hash of the customer in each slot, shape (n,)."""
         return self._hashes[slots]
+
+    def hash(self, slot: int) -> int:
+        """Hash of the customer in a slot."""
+        return int(self._hashes[slot])
 
     def arrays(self) -> dict[str, NDArray]:
         """All slots and customer ids, for a snapshot."""
