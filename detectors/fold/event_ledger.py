@@ -95,7 +95,7 @@ class Ledger:
     @property
     def layout(self) -> list[list[str]]:
         """What an entry is made of."""
-        return [[name, self.dtype[name].str] for name in self.dtype.names]
+        return [[name, self.dtype[name].str] for name in self.dtype.names or ()]
 
     @property
     def kept_hours(self) -> int:

@@ -55,7 +55,7 @@ def finding_of(
         customer_id=customer_id,
         event_time_ms=hit.event_time_ms,
         level=hit.level,
-        known_ms=_known_ms(hit, rule, batch, closed_period),
+        known_ms=_known_ms(hit, rule, batch),
         corrects=hit.corrects,
         closed_period=closed_period,
         window=hit.window,
@@ -78,13 +78,13 @@ def wait_ms(hit: Hit, rule: Rule) -> int:
     return MEANS_MS if hit.offset is None and isinstance(rule, CohortRule) else 0
 
 
-def _known_ms(hit: Hit, rule: Rule, batch: Batch | None, closed_period: bool) -> int:
+def _known_ms(hit: Hit, rule: Rule, batch: Batch | None) -> int:
     """The event time at which a hit could be known.
 
     Of an event that is its own time, or the watermark if the event was late. Of a closed period it
     is when the period was closed and its means, if the rule needs any, were in.
     """
-    if closed_period:
+    if hit.offset is None and isinstance(rule, ClosingRule):
         return (hit.known_ms or rule.known_ms(hit.event_time_ms)) + wait_ms(hit, rule)
     if hit.offset is None or batch is None:
         return hit.event_time_ms

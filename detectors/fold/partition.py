@@ -3,34 +3,45 @@
 The live worker and the replay drive this same fold.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from detectors.fold.findings import finding_of, wait_ms
-from detectors.fold.outcome import CLOSED, Outcome, Place
+from detectors.fold.corrections import Corrections
+from detectors.fold.outcome import Outcome
 from detectors.fold.provenance import Origin
-from detectors.fold.rule_set import Found, RuleSet
+from detectors.fold.reporter import Reporter
+from detectors.fold.rule_set import Found
 from detectors.fold.stored_partition import CUSTOMER_GROUP, StoredPartition
 from detectors.policies.editions import Edition
-from detectors.policies.timeline import TRIALS_MAX
-from detectors.rules.contract import Batch, Correction, PeriodSums, Rule, RuleOutput
+from detectors.rules.contract import Batch, CusumRule, Rule, RuleOutput
 from schemas.columns import Columns
 from schemas.policy import Policy
-from schemas.records import CohortAverage, CohortPartial, Customer, Finding
+from schemas.records import CohortAverage, Customer, Finding
 from schemas.units import Ints
 
-HELD_TRIALS_MAX = 2 * TRIALS_MAX
-"""Trials that run at once: those under way, and those that some kind of event has not left yet."""
+
+class Gauges(msgspec.Struct, frozen=True):
+    """How much a partition keeps, and what it could not keep.
+
+    `customers` are those it knows, `state_bytes` the size of its columns, `watermark_ms` how far
+    each kind has come. `evicted` are entries that were forgotten early for lack of room, by what
+    they are; `kept` are corrected events that still count, by rule, because too little was left of
+    the customer's other events to take them back. Both are counted since the start.
+    """
+
+    customers: int
+    state_bytes: int
+    watermark_ms: dict[str, int]
+    evicted: Counter[str]
+    kept: Counter[str]
 
 
-class Partition(StoredPartition):
-    """State and rules of one partition.
+class Partition:
+    """Folds the usage of one partition; `state` is what it keeps, for checkpoints and snapshots.
 
     Parameters
     ----------
@@ -42,19 +53,25 @@ class Partition(StoredPartition):
         Event ids remembered at most, for each kind of event.
     """
 
+    def __init__(self, number: int, policy: Policy, dedup_entries_max: int) -> None:
+        self.number = number
+        self.state = StoredPartition(number, policy, dedup_entries_max)
+        self._reporter = Reporter(self.state)
+        self._corrections = Corrections(self.state, self._reporter)
+
     # -- events ---------------------------------------------------------------------------------
 
     def fold(self, columns: Columns, origin: Origin) -> Outcome:
         """Take in a batch of events of one kind, in the partition's order."""
-        outcome = Outcome()
+        outcome, state = Outcome(), self.state
         columns, given = self._behind_fence(columns, outcome)
-        if len(columns) == 0 or columns.kind not in self.watermark_ms:
+        if len(columns) == 0 or columns.kind not in state.watermark_ms:
             outcome.counted = len(columns)
             return outcome
         kind = columns.kind
-        watermark = np.maximum(np.maximum.accumulate(columns.time_ms), self.watermark_ms[kind])
+        watermark = np.maximum(np.maximum.accumulate(columns.time_ms), state.watermark_ms[kind])
         kept = self._in_time(columns, watermark, given, outcome)
-        fresh = self.duplicates[kind].screen(columns.event_hash[kept], watermark[kept])
+        fresh = state.duplicates[kind].screen(columns.event_hash[kept], watermark[kept])
         outcome.duplicates = int((~fresh).sum())
         rows = kept[fresh]
         outcome.counted = len(rows)
@@ -62,34 +79,29 @@ class Partition(StoredPartition):
             columns, given = columns.take(rows), given[rows]
         outcome.late = int((columns.time_ms < watermark[rows]).sum())
         batch = self._batch(columns, watermark[rows], outcome)
-        self._correct_and_run(batch, columns, given, origin, outcome)
-        self.watermark_ms[kind] = int(watermark[-1])
+        for part in self._corrections.parts(batch, columns, given, origin, outcome):
+            self._run(part, origin, outcome)
+        state.watermark_ms[kind] = int(watermark[-1])
         return outcome
 
-    def _behind_fence(
-        self, columns: Columns, outcome: Outcome
-    ) -> tuple[Columns, NDArray[np.int64]]:
+    def _behind_fence(self, columns: Columns, outcome: Outcome) -> tuple[Columns, Ints]:
         """Leave out what this state already holds; the offsets of a kind only ever rise."""
-        expected = self.next_offset.get(columns.kind, 0)
+        expected = self.state.next_offset.get(columns.kind, 0)
         given = np.flatnonzero(columns.offset >= expected)
         outcome.redelivered = len(columns) - len(given)
         if outcome.redelivered:
             columns = columns.take(given)
         if len(columns):
-            self.next_offset[columns.kind] = int(columns.offset[-1]) + 1
+            self.state.next_offset[columns.kind] = int(columns.offset[-1]) + 1
         return columns, given
-
-    def passed(self, kind: str, offset: int) -> None:
-        """Everything of a kind up to this offset was seen, whether or not it could be used."""
-        self.next_offset[kind] = max(self.next_offset.get(kind, 0), offset + 1)
 
     def _in_time(
         self,
         columns: Columns,
-        watermark: NDArray[np.int64],
-        given: NDArray[np.int64],
+        watermark: Ints,
+        given: Ints,
         outcome: Outcome,
-    ) -> NDArray[np.int64]:
+    ) -> Ints:
         accepted = np.zeros(len(columns), bool)
         for rule in self._rules_of(columns.kind):
             accepted |= rule.accepts(columns.time_ms, watermark)
@@ -97,14 +109,15 @@ class Partition(StoredPartition):
         return np.flatnonzero(accepted)
 
     def _rules_of(self, kind: str) -> Iterator[Rule]:
-        return (rule for rule in self.rules.values() if kind in rule.reads)
+        return (rule for rule in self.state.rules.values() if kind in rule.reads)
 
-    def _batch(self, columns: Columns, watermark: NDArray[np.int64], outcome: Outcome) -> Batch:
-        known = self.directory.size
-        slot = self.directory.admit(columns.customer_id, columns.customer_hash)
-        self._reserve()
-        outcome.unannounced = self.directory.size - known
-        self.groups[CUSTOMER_GROUP].touch(np.arange(known, self.directory.size))
+    def _batch(self, columns: Columns, watermark: Ints, outcome: Outcome) -> Batch:
+        state = self.state
+        known = state.directory.size
+        slot = state.directory.admit(columns.customer_id, columns.customer_hash)
+        state.reserve()
+        outcome.unannounced = state.directory.size - known
+        state.touch(CUSTOMER_GROUP, np.arange(known, state.directory.size))
         return Batch(
             kind=columns.kind,
             slot=slot,
@@ -114,89 +127,35 @@ class Partition(StoredPartition):
             fields=columns.fields,
         )
 
-    def _correct_and_run(
-        self, batch: Batch, columns: Columns, given: Ints, origin: Origin, outcome: Outcome
-    ) -> None:
-        """Run the rules, and where an event corrects another take that one back first."""
-        ledger = self.ledgers.get(batch.kind)
-        event, customer = columns.event_hash, columns.customer_hash
-        if ledger is None or columns.corrects is None or not columns.corrects.any():
-            if ledger is not None:
-                ledger.note(event, customer, batch)
-            self._run(batch, origin, outcome)
-            return
-        correcting = np.flatnonzero(columns.corrects)
-        cuts = sorted({0, len(batch.slot), *correcting.tolist(), *(correcting + 1).tolist()})
-        for start, end in pairwise(cuts):
-            part = batch.part(start, end)
-            if columns.corrects[start]:
-                back = ledger.take_back(
-                    columns.corrects[start:end], customer[start:end], part.newest_ms
-                )
-                if back is None:
-                    outcome.uncorrectable.append(int(given[start]))
-                    outcome.counted -= 1
-                    continue
-                self._take_back(part, back, origin, outcome)
-                if part.fields["void"][0]:
-                    continue
-            ledger.note(event[start:end], customer[start:end], part)
-            self._run(part, origin, outcome)
-
-    def _take_back(self, part: Batch, back: NDArray, origin: Origin, outcome: Outcome) -> None:
-        """Have the rules undo an event; `part` is the one that corrects it, `back` what counted."""
-        kind, ledger = part.kind, self.ledgers[part.kind]
-        rule_sets = self._rule_sets(part.newest_ms)
-        for rules in rule_sets:
-            self._report(rules, rules.close(kind, part.newest_ms), None, outcome)
-        self.provenance[kind].note(origin, part.time_ms, part.offset)
-        undone = replace(
-            part,
-            time_ms=back["time_ms"].astype(np.int64),
-            fields=ledger.fields_of(back),
-        )
-        corrects = str(part.fields["corrects_text"][0])
-        told = Correction(
-            event_time_ms=int(part.time_ms[0]),
-            offset=int(part.offset[0]),
-            corrects=corrects,
-            siblings=ledger.siblings(back, part),
-        )
-        for rules in rule_sets:
-            self._report(rules, rules.take_back(undone, told), undone, outcome)
-        self.progress.stepped_ms[kind] = part.newest_ms
-        if kind in self.groups:
-            self.groups[kind].touch(part.slot)
-
     def _run(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
         """Run the kind's rules, stretch by stretch between changes of policy."""
         if len(batch.slot) == 0:
             return
-        times = self.timeline.changes_between(*batch.watermark_ms[[0, -1]].tolist())
+        times = self.state.timeline.changes_between(*batch.watermark_ms[[0, -1]].tolist())
         cuts = np.searchsorted(batch.watermark_ms, times).tolist()
         for part in batch.cut(cuts):
             self._run_under_one_policy(part, origin, outcome)
 
     def _run_under_one_policy(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
         """Run the rules; those that judge periods rest on just what came before the end."""
-        kind = batch.kind
-        rule_sets = self._rule_sets(int(batch.watermark_ms[0]))
+        kind, state, report = batch.kind, self.state, self._reporter.report
+        rule_sets = state.trials.rule_sets(int(batch.watermark_ms[0]))
         for part in self._cut_at_closings(batch):
+            first_ms = int(part.watermark_ms[0])
             for rules in rule_sets:
-                self._report(rules, rules.close(kind, int(part.watermark_ms[0])), None, outcome)
-            self.provenance[kind].note(origin, part.time_ms, part.offset)
+                report(rules, rules.close(kind, first_ms), None, outcome)
+            state.provenance[kind].note(origin, part.time_ms, part.offset)
             for rules in rule_sets:
-                self._report(rules, rules.fold(rules.closing, part), part, outcome)
-            self.progress.began_ms.setdefault(kind, int(part.watermark_ms[0]))
-            self.progress.stepped_ms[kind] = part.newest_ms
+                report(rules, rules.fold(rules.closing, part), part, outcome)
+            state.progress.began_ms.setdefault(kind, first_ms)
+            state.progress.stepped_ms[kind] = part.newest_ms
         for rules in rule_sets:
-            self._report(rules, rules.fold(rules.others, batch), batch, outcome)
-        if kind in self.groups:
-            self.groups[kind].touch(batch.slot)
+            report(rules, rules.fold(rules.others, batch), batch, outcome)
+        state.touch(kind, batch.slot)
 
     def _cut_at_closings(self, batch: Batch) -> list[Batch]:
         closes = np.zeros(len(batch.slot), bool)
-        for rule in self.closing_rules.values():
+        for rule in self.state.main.closing_rules.values():
             if batch.kind in rule.reads and rule.may_close(batch.newest_ms):
                 first, last = rule.closing_period(batch.watermark_ms[[0, -1]])
                 if first != last:
@@ -210,9 +169,9 @@ class Partition(StoredPartition):
         Nobody used anything before `earliest_ms`, so that a first event ends nothing.
         """
         offsets: list[int] = []
-        rules = [r for r in self.cohort_rules.values() if columns.kind in r.reads]
+        rules = [r for r in self.state.main.cohort_rules.values() if columns.kind in r.reads]
         if rules and len(columns):
-            before = self.watermark_ms[columns.kind]
+            before = self.state.watermark_ms[columns.kind]
             reached = np.maximum(np.maximum.accumulate(columns.time_ms), before)
             for rule in rules:
                 unused = rule.period_of(np.array([earliest_ms])) - 1
@@ -220,74 +179,115 @@ class Partition(StoredPartition):
                 offsets += columns.offset[np.flatnonzero(closing[1:] != closing[:-1])].tolist()
         return offsets
 
+    # -- what drivers ask -----------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> Set[str]:
+        """The kinds of events that the rules read."""
+        return self.state.progress.stepped_ms.keys()
+
+    def reads(self, rule: str) -> tuple[str, ...]:
+        """The kinds of events that a rule reads."""
+        return self.state.rules[rule].reads
+
+    @property
+    def customer_count(self) -> int:
+        """How many customers are known."""
+        return self.state.directory.size
+
+    def watermark_ms(self, kind: str) -> int:
+        """The watermark of a kind; 0 before its first event."""
+        return self.state.watermark_ms[kind]
+
+    @property
+    def newest_ms(self) -> int:
+        """The highest watermark of all kinds; 0 before the first event."""
+        return max(self.state.watermark_ms.values(), default=0)
+
+    @property
+    def gauges(self) -> Gauges:
+        """How much is kept, and what could not be kept."""
+        state = self.state
+        evicted = Counter({name: getattr(r, "evicted", 0) for name, r in state.rules.items()})
+        evicted["event ids"] = sum(held.evicted for held in state.duplicates.values())
+        evicted["correctable events"] = sum(held.evicted for held in state.ledgers.values())
+        return Gauges(
+            customers=state.directory.size,
+            state_bytes=sum(c.nbytes for g in state.groups.values() for c in g.columns.values()),
+            watermark_ms=state.watermark_ms,
+            evicted=evicted,
+            kept=Counter({name: getattr(r, "kept", 0) for name, r in state.rules.items()}),
+        )
+
+    def start_cusum(self, rule: str, start_ms: int) -> None:
+        """Start the windows of a rule with a CUSUM at an event time, to recompute a finding."""
+        asked = self.state.rules[rule]
+        if isinstance(asked, CusumRule):
+            asked.start_cusum(start_ms)
+
+    def plan_from_ms(self, customer_id: str) -> int:
+        """Since when a customer's plan holds; 0 for one who was never announced."""
+        slot = self.state.directory.find([customer_id.encode()])
+        return int(self.state.customers.valid_from_ms(slot)[0]) if slot[0] >= 0 else 0
+
+    def cohort_periods(self, after_ms: int, until_ms: int) -> Iterator[tuple[str, int, int]]:
+        """Each period whose means matter and that closes within a stretch of event time.
+
+        Returns
+        -------
+        Rule, start of the period, and the watermark that closes it; none that ended before the
+        first event of the rule's kinds.
+        """
+        for rule in self.state.main.cohort_rules.values():
+            for start_ms, closes_ms in rule.closed_between(after_ms, until_ms):
+                if self.state.progress.has_begun(rule.reads, closes_ms):
+                    yield rule.name, start_ms, closes_ms
+
     # -- closed periods -------------------------------------------------------------------------
 
     def take_mean(self, average: CohortAverage) -> list[Finding]:
         """Take in the mean of a closed period, and report who it puts in breach."""
         outcome = Outcome()
-        if average.rule in self.main.cohort:
-            closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
-            for rules in self._rule_sets(closes_ms):
-                self._report(rules, rules.take_mean(average), None, outcome)
+        if average.rule in self.state.main.cohort:
+            closes_ms = self.state.main.cohort_rules[average.rule].closes_ms(average.period_end_ms)
+            for rules in self.state.trials.rule_sets(closes_ms):
+                self._reporter.report(rules, rules.take_mean(average), None, outcome)
         return outcome.findings
 
     def recompute_with_means(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
         """Compute a finding of a closed period again, with the means that its evidence gives."""
-        closes_ms = self.rules[rule].known_ms(period_start_ms + 1)
+        closes_ms = self.state.main.cohort_rules[rule].known_ms(period_start_ms + 1)
         findings = []
-        for rules in self._rule_sets(closes_ms):
-            asked, columns = rules.at(rule, closes_ms), rules.columns_of(rule)
-            hits = asked.recompute_with_means(columns, period_start_ms, given, self.customers)
+        for rules in self.state.trials.rule_sets(closes_ms):
+            asked, columns = rules.cohort_rule(rule, closes_ms), rules.columns_of(rule)
+            hits = asked.recompute_with_means(columns, period_start_ms, given, self.state.customers)
             found = Found(rule, closes_ms, RuleOutput(hits=tuple(hits)))
-            findings += [finding for _, finding in self._findings(rules, found, None)]
+            findings += [finding for _, finding in self._reporter.findings(rules, found, None)]
         return findings
 
     def end(self, last_event_ms: int) -> Outcome:
         """Close every period that ended before the input's last event: no more will come."""
         outcome = Outcome()
-        for rules in self._rule_sets(last_event_ms):
-            self._report(rules, rules.end(last_event_ms), None, outcome)
+        for rules in self.state.trials.rule_sets(last_event_ms):
+            self._reporter.report(rules, rules.end(last_event_ms), None, outcome)
         return outcome
 
-    def reached_ms(self, silent: Collection[str] = (), now_ms: int = 0) -> int:
+    def reached_ms(self, silent: Set[str] = frozenset(), now_ms: int = 0) -> int:
         """The time that every kind has passed; silent ones have passed the clock's.
 
         Of what was screened out no period was closed, so it counts for nothing here.
         """
-        times = self.progress.stepped_ms.items()
+        times = self.state.progress.stepped_ms.items()
         return min(now_ms if kind in silent else time_ms for kind, time_ms in times)
 
-    def close_idle(self, silent: Collection[str], now_ms: int) -> Outcome:
+    def close_idle(self, silent: Set[str], now_ms: int) -> Outcome:
         """Close the periods that the clock ends while nothing comes of the silent kinds."""
         outcome = Outcome()
-        for rules in self._rule_sets(now_ms):
-            self._report(rules, rules.close_idle(silent, now_ms), None, outcome)
+        for rules in self.state.trials.rule_sets(now_ms):
+            self._reporter.report(rules, rules.close_idle(silent, now_ms), None, outcome)
         return outcome
-
-    def _report(
-        self, rules: RuleSet, found: Iterable[Found], batch: Batch | None, outcome: Outcome
-    ) -> None:
-        """Add what rules saw; the shares of a trial are those of the rules for everybody."""
-        for each in found:
-            outcome.placed += self._findings(rules, each, batch)
-            if rules.trial is None:
-                outcome.partials += [self._partial(each.rule, s) for s in each.output.sums]
-                # A rule may note in their rows whom it reported.
-                slots = np.array([hit.slot for hit in each.output.hits], np.int64)
-                for read in self.rules[each.rule].reads:
-                    if read in self.groups:
-                        self.groups[read].touch(slots)
-
-    def _partial(self, rule: str, share: PeriodSums) -> CohortPartial:
-        return CohortPartial(
-            rule=rule,
-            partition=self.number,
-            period_start_ms=share.period_start_ms,
-            period_end_ms=share.period_end_ms,
-            sums=list(share.sums),
-        )
 
     # -- customers ------------------------------------------------------------------------------
 
@@ -295,19 +295,21 @@ class Partition(StoredPartition):
         """Take in who has which plan; the last word on a customer counts."""
         if not customers:
             return
-        slots = self.directory.admit([customer.customer_id.encode() for customer in customers])
-        self._reserve()
-        self.customers.announce(slots, customers)
+        ids = [customer.customer_id.encode() for customer in customers]
+        slots = self.state.directory.admit(ids)
+        self.state.reserve()
+        self.state.customers.announce(slots, customers)
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
         """A customer's current numbers against every limit, or None for one never seen."""
-        slot = int(self.directory.find([customer_id.encode()])[0])
+        state = self.state
+        slot = int(state.directory.find([customer_id.encode()])[0])
         if slot < 0:
             return None
         rules = {}
-        for name in self.rules:
-            rule = self.main.at(name, self.progress.lowest_ms(self.rules[name].reads))
-            standings = rule.standing(self.main.columns_of(name), slot, self.customers)
+        for name, current in state.rules.items():
+            rule = state.main.at(name, state.progress.lowest_ms(current.reads))
+            standings = rule.standing(state.main.columns_of(name), slot, state.customers)
             rules[name] = [
                 {
                     "window": msgspec.to_builtins(standing.window),
@@ -323,54 +325,8 @@ class Partition(StoredPartition):
 
     def announce_policy(self, edition: Edition) -> bool:
         """Take in a policy that holds from its time on; tell whether it was news."""
-        return self.timeline.announce(edition)
+        return self.state.timeline.announce(edition)
 
     def policies_in_force(self) -> list[tuple[Policy, int, int]]:
         """Each policy, since when it holds, and for how many customers in a hundred."""
-        return self.timeline.in_force_at(max(self.progress.stepped_ms.values()))
-
-    def _rule_sets(self, time_ms: int) -> list[RuleSet]:
-        """The rules for everybody and those of each trial; what begins by a time begins now."""
-        if self.timeline.editions:
-            self._keep_trials(time_ms)
-        return [self.main, *self.trials]
-
-    def _keep_trials(self, time_ms: int) -> None:
-        """Begin trials with a copy of everything, before any kind has reached their time.
-
-        One that ended goes on until all kinds have reached the end.
-        """
-        stepped_ms = self.progress.stepped_ms.values()
-        before_ms = max(stepped_ms)
-        newest_ms = max(before_ms, time_ms)
-        lowest_ms = min((each for each in stepped_ms if each), default=0)
-        running = [rules.trial for rules in self.trials]
-        under_way = reversed(self.timeline.trials_at(newest_ms))
-        for trial in (*self.timeline.trials_begun(before_ms, newest_ms), *under_way):
-            if trial not in running:
-                running.append(trial)
-                self.trials.append(self.main.on_trial(trial))
-        kept = [t for t in self.trials if not self.timeline.is_over(t.trial, lowest_ms)]
-        self.trials = kept[-HELD_TRIALS_MAX:]
-
-    # -- findings -------------------------------------------------------------------------------
-
-    def _findings(
-        self, rules: RuleSet, found: Found, batch: Batch | None
-    ) -> Iterator[tuple[Place, Finding]]:
-        """Findings of what a rule saw, each with its place.
-
-        Those of a trial only while it is under way.
-        """
-        time_ms, trial = found.time_ms, rules.trial
-        if not found.output.hits or (trial and trial not in self.timeline.trials_at(time_ms)):
-            return
-        policy = rules.policy_at(time_ms)
-        for hit in found.output.hits:
-            customer = self.directory.hashes(np.array([hit.slot]))
-            acting = self.timeline.acting_trial(time_ms, customer)
-            name = self.directory.name(hit.slot).decode()
-            rule, shadow = self.rules[found.rule], acting is not trial
-            finding = finding_of(hit, rule, batch, name, policy, shadow, self.provenance)
-            found_ms = finding.known_ms - wait_ms(hit, rule)
-            yield (found_ms, CLOSED if hit.offset is None else hit.offset), finding
+        return self.state.timeline.in_force_at(max(self.state.progress.stepped_ms.values()))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from schemas.units import DAY_MS, Ints
 
@@ -33,6 +34,23 @@ class Origin:
             "first_offset": first,
             "last_offset": last,
         }
+
+
+class StoredSpan(Struct, array_like=True, frozen=True):
+    """The first and last position of a day's events in one origin, as it is stored."""
+
+    name: str
+    partition: int | None
+    first_line: int
+    first: int
+    last: int
+
+
+class StoredDay(Struct, array_like=True, frozen=True):
+    """A UTC day, counted since 1970, and where its events stood."""
+
+    day: int
+    spans: list[StoredSpan]
 
 
 class Provenance:
@@ -81,17 +99,20 @@ class Provenance:
             for old in sorted(self._days)[:-DAYS_KEPT]:
                 del self._days[old]
 
-    def remember(self) -> Any:
-        """Everything, as plain data."""
+    def remember(self) -> list[StoredDay]:
+        """Everything, day by day."""
         self._trim()
         return [
-            [day, [[o.name, o.partition, o.first, *span] for o, span in origins.items()]]
-            for day, origins in self._days.items()
+            StoredDay(day, [StoredSpan(o.name, o.partition, o.first, *s) for o, s in spans.items()])
+            for day, spans in self._days.items()
         ]
 
-    def recall(self, memory: Any) -> None:
+    def recall(self, days: list[StoredDay]) -> None:
         """Take back what `remember` gave."""
         self._days = {
-            day: {Origin(name, part, base): span for name, part, base, *span in origins}
-            for day, origins in memory
+            stored.day: {
+                Origin(span.name, span.partition, span.first_line): [span.first, span.last]
+                for span in stored.spans
+            }
+            for stored in days
         }

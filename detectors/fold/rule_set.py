@@ -1,9 +1,9 @@
 """The rules of a partition and their columns, each under the policy that holds when it is asked."""
 
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from numpy.typing import NDArray
@@ -118,7 +118,7 @@ class RuleSet:
         """What these rules are asked under at an event time."""
         return self.timeline.policy_at(time_ms, self.trial)
 
-    def at(self, name: str, time_ms: int) -> Any:
+    def at(self, name: str, time_ms: int) -> Rule:
         """A rule with the parameters that hold at an event time."""
         policy = self.policy_at(time_ms)
         if policy is not self._policies[name]:
@@ -128,6 +128,24 @@ class RuleSet:
                 hand_over(self.rules[name], heir)
                 self.rules[name] = heir
         return self.rules[name]
+
+    def closing_rule(self, name: str, time_ms: int) -> ClosingRule:
+        """A rule that judges closed periods, with the parameters that hold at an event time."""
+        return cast("ClosingRule", self.at(name, time_ms))
+
+    def cohort_rule(self, name: str, time_ms: int) -> CohortRule:
+        """A rule that compares customers, with the parameters that hold at an event time."""
+        return cast("CohortRule", self.at(name, time_ms))
+
+    @property
+    def closing_rules(self) -> dict[str, ClosingRule]:
+        """Those that judge closed periods, as they stand now."""
+        return {name: cast("ClosingRule", self.rules[name]) for name in self.closing}
+
+    @property
+    def cohort_rules(self) -> dict[str, CohortRule]:
+        """Those that compare customers with others, as they stand now."""
+        return {name: cast("CohortRule", self.rules[name]) for name in self.cohort}
 
     def on_trial(self, trial: Edition) -> "RuleSet":
         """Rules that go on from here under a policy that begins later."""
@@ -169,12 +187,12 @@ class RuleSet:
             reads = self.rules[name].reads
             if kind in reads:
                 for change_ms in changes:
-                    rule = self.at(name, change_ms - 1)
+                    rule = self.closing_rule(name, change_ms - 1)
                     rule.pass_time(self.columns_of(name), kind, change_ms - 1, self.customers)
                 others = (self.progress.stepped_ms[other] for other in reads if other != kind)
                 yield from self._close_through(name, min([watermark_ms, *others]))
 
-    def close_idle(self, silent: Collection[str], now_ms: int) -> Iterator[Found]:
+    def close_idle(self, silent: Set[str], now_ms: int) -> Iterator[Found]:
         """Close the periods that the clock ends while nothing comes of the silent kinds."""
         stepped_ms = self.progress.stepped_ms
         for name in self.closing:
@@ -187,7 +205,7 @@ class RuleSet:
         """Close every period that ended before the input's last event: no more will come."""
         for name in self.closing:
             yield from self._close_before_changes(name, last_event_ms)
-            rule = self.at(name, last_event_ms)
+            rule = self.closing_rule(name, last_event_ms)
             closed = rule.close_ended(self.columns_of(name), last_event_ms, self.customers)
             yield Found(name, last_event_ms, closed)
             yield from self._take_early_means(name)
@@ -208,7 +226,7 @@ class RuleSet:
                 yield from self._close_at(name, change_ms - 1)
 
     def _close_at(self, name: str, reached_ms: int) -> Iterator[Found]:
-        rule = self.at(name, reached_ms)
+        rule = self.closing_rule(name, reached_ms)
         closed = rule.close(self.columns_of(name), reached_ms, self.customers)
         yield Found(name, reached_ms, closed)
         yield from self._take_early_means(name)
@@ -218,8 +236,8 @@ class RuleSet:
 
         A partition that goes back to a checkpoint hears of means before it closes their periods.
         """
-        if self.rules[average.rule].has_closed(average.period_start_ms):
-            yield self._judged(average)
+        if self.cohort_rules[average.rule].has_closed(average.period_start_ms):
+            yield self._compare_with_mean(average)
             return
         key = (average.rule, average.cohort, average.period_start_ms)
         self.early.setdefault(key, average)
@@ -227,15 +245,16 @@ class RuleSet:
             del self.early[next(iter(self.early))]
 
     def _take_early_means(self, name: str) -> Iterator[Found]:
+        rule = cast("CohortRule", self.rules[name])
         for key, average in list(self.early.items()):
-            if name == average.rule and self.rules[name].has_closed(average.period_start_ms):
+            if name == average.rule and rule.has_closed(average.period_start_ms):
                 del self.early[key]
-                yield self._judged(average)
+                yield self._compare_with_mean(average)
 
-    def _judged(self, average: CohortAverage) -> Found:
-        """Judge by a mean under the policy of the moment at which its period closed."""
-        closes_ms = self.rules[average.rule].closes_ms(average.period_end_ms)
-        rule = self.at(average.rule, closes_ms)
+    def _compare_with_mean(self, average: CohortAverage) -> Found:
+        """Compare with a mean under the policy of the moment at which its period closed."""
+        closes_ms = self.cohort_rules[average.rule].closes_ms(average.period_end_ms)
+        rule = self.cohort_rule(average.rule, closes_ms)
         hits = rule.take_mean(self.columns_of(average.rule), average, self.customers)
         return _found(average.rule, closes_ms, hits)
 

@@ -5,29 +5,50 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.fold.event_ledger import REMEMBERED, Ledger
-from detectors.fold.provenance import Provenance
+from detectors.fold.provenance import Provenance, StoredDay
 from detectors.fold.rule_set import Progress, RuleSet
+from detectors.fold.trials import Trials
 from detectors.policies.timeline import Timeline
-from detectors.rules.contract import ClosingRule, CohortRule, CorrectableRule, Rule
+from detectors.rules.contract import CorrectableRule, Rule
 from detectors.rules.registry import RULES
 from detectors.state.columns import ColumnGroup
 from detectors.state.customers import CUSTOMER_FIELDS, NONE, PLAN_NUMBERS, UNLIMITED_BITS, Customers
 from detectors.state.directory import Directory
 from detectors.state.event_ids import Duplicates
 from detectors.state.log import Log
-from detectors.state.version import STATE_VERSION, LayoutError
+from detectors.state.version import STATE_VERSION, LayoutError, read_memory
 from schemas.policy import Policy
 from schemas.records import CohortAverage
-from schemas.units import HOUR_MS
+from schemas.units import HOUR_MS, Ints
 
 CUSTOMER_GROUP = "customer"
 
 
+class PartitionMemory(Struct, frozen=True):
+    """What belongs to a partition as a whole, as the marker of a checkpoint holds it.
+
+    `layout` are the columns and their types by group, `rules` what each rule remembers.
+    """
+
+    version: int
+    layout: dict[str, list[Any]]
+    next_offset: dict[str, int]
+    watermark_ms: dict[str, int]
+    stepped_ms: dict[str, int]
+    began_ms: dict[str, int]
+    cohort_names: dict[int, str]
+    rules: dict[str, Any]
+    early_means: list[CohortAverage]
+    lost_expiry: dict[str, int]
+    provenance: dict[str, list[StoredDay]]
+
+
 class StoredPartition:
-    """What a partition keeps; `detectors.fold.partition.Partition` is what it does.
+    """What a partition keeps, and its way to the changelog, to snapshots and back.
 
     Rows are read back with `restore`, as often as there are checkpoints, and then `recall` brings
     them all to the moment of the last one.
@@ -43,7 +64,7 @@ class StoredPartition:
         kinds = sorted({kind for name in policy.rules for kind in RULES[name].reads})
         self.progress = Progress(dict.fromkeys(kinds, 0))
         self.main = RuleSet(self.timeline, self.customers, self.progress)
-        self.trials: list[RuleSet] = []
+        self.trials = Trials(self.main)
         self.groups = {CUSTOMER_GROUP: plans, **self.main.groups}
         window = policy.dedup_window_hours
         self.duplicates = {kind: Duplicates(window, dedup_entries_max) for kind in kinds}
@@ -53,22 +74,12 @@ class StoredPartition:
         self.provenance = {kind: Provenance() for kind in kinds}
         self.watermark_ms = dict.fromkeys(kinds, 0)
         self.next_offset: dict[str, int] = {}
-        self._written: dict[str, NDArray[np.int64]] = {}
+        self._written: dict[str, Ints] = {}
 
     @property
     def rules(self) -> dict[str, Rule]:
         """The rules, as they stand under the policy for everybody."""
         return self.main.rules
-
-    @property
-    def closing_rules(self) -> dict[str, ClosingRule]:
-        """Those that judge closed periods."""
-        return {name: self.rules[name] for name in self.main.closing}
-
-    @property
-    def cohort_rules(self) -> dict[str, CohortRule]:
-        """Those that compare customers with others."""
-        return {name: self.rules[name] for name in self.main.cohort}
 
     def _customers(self, plans: ColumnGroup) -> Customers:
         plan = self.policy.default_plan
@@ -97,11 +108,20 @@ class StoredPartition:
             entries_max=entries_max,
         )
 
-    def _reserve(self) -> None:
+    def reserve(self) -> None:
+        """Make room for every customer in the directory."""
         for group in self.groups.values():
             group.reserve(self.directory.size)
-        for trial in self.trials:
-            trial.reserve(self.directory.size)
+        self.trials.reserve(self.directory.size)
+
+    def touch(self, kind: str, slots: Ints) -> None:
+        """Store these customers' rows of a kind at the next checkpoint, if rules keep any."""
+        if kind in self.groups:
+            self.groups[kind].touch(slots)
+
+    def passed(self, kind: str, offset: int) -> None:
+        """Everything of a kind up to this offset was seen, whether or not it could be used."""
+        self.next_offset[kind] = max(self.next_offset.get(kind, 0), offset + 1)
 
     def changes(self, everything: bool = False) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Keys and values of every row touched since the last call, group by group."""
@@ -116,11 +136,10 @@ class StoredPartition:
                 log.rewrite()
             chunks = log.changes()
             yield [b"#%s/%d" % (name, n) for n, _ in chunks], [stored for _, stored in chunks]
-        for trial in self.trials:
-            trial.forget_changes()
+        self.trials.forget_changes()
 
     def _packed(
-        self, name: str, group: ColumnGroup, slots: NDArray[np.int64]
+        self, name: str, group: ColumnGroup, slots: Ints
     ) -> tuple[list[bytes], list[bytes]]:
         prefix = name.encode() + b"/"
         keys = [prefix + customer_id for customer_id in self.directory.names(slots)]
@@ -143,19 +162,19 @@ class StoredPartition:
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole, for the marker that ends a checkpoint."""
-        memory = {
-            "version": STATE_VERSION,
-            "layout": self._layout(),
-            "next_offset": self.next_offset,
-            "watermark_ms": self.watermark_ms,
-            "stepped_ms": self.progress.stepped_ms,
-            "began_ms": self.progress.began_ms,
-            "cohort_names": self.customers.cohort_names,
-            "rules": {name: rule.remember() for name, rule in self.rules.items()},
-            "early_means": list(self.main.early.values()),
-            "lost_expiry": {kind: ledger.lost_expiry for kind, ledger in self.ledgers.items()},
-            "provenance": {kind: kept.remember() for kind, kept in self.provenance.items()},
-        }
+        memory = PartitionMemory(
+            version=STATE_VERSION,
+            layout=self._layout(),
+            next_offset=self.next_offset,
+            watermark_ms=self.watermark_ms,
+            stepped_ms=self.progress.stepped_ms,
+            began_ms=self.progress.began_ms,
+            cohort_names=self.customers.cohort_names,
+            rules={name: rule.remember() for name, rule in self.rules.items()},
+            early_means=list(self.main.early.values()),
+            lost_expiry={kind: ledger.lost_expiry for kind, ledger in self.ledgers.items()},
+            provenance={kind: kept.remember() for kind, kept in self.provenance.items()},
+        )
         return msgspec.msgpack.encode(memory)
 
     def _layout(self) -> dict[str, list[Any]]:
@@ -191,7 +210,7 @@ class StoredPartition:
             )
         rows = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
         slots = self.directory.admit(customer_id)
-        self._reserve()
+        self.reserve()
         group.unpack(slots, rows[:, 8:])
         written = self._written.setdefault(name, np.zeros(0, np.int64))
         if len(written) < self.directory.size:
@@ -201,29 +220,38 @@ class StoredPartition:
         written[slots] = np.ascontiguousarray(rows[:, :8]).view("<i8")[:, 0]
 
     def recall(self, memory: bytes) -> None:
-        """Take back what `remember` gave, and bring every restored row to the same moment."""
-        kept = msgspec.msgpack.decode(memory, strict=False)
-        if kept["layout"] != self._layout():
+        """Take back what `remember` gave, and bring every restored row to the same moment.
+
+        Raises
+        ------
+        LayoutError
+            If the state is of another version, or laid out for other windows or rules.
+        """
+        kept = read_memory(memory, PartitionMemory, f"the stored state of partition {self.number}")
+        if kept.layout != self._layout():
             raise LayoutError(
                 "the stored state is laid out for other windows or rules: restore those of the old "
                 "policy or start under a new app id"
             )
-        self.next_offset = kept["next_offset"]
-        self.watermark_ms.update(kept["watermark_ms"])
-        self.progress.stepped_ms.update(kept["stepped_ms"])
-        self.progress.began_ms.update(kept["began_ms"])
-        self.trials = []
-        self.customers.cohort_names.update(kept["cohort_names"])
+        self.next_offset = kept.next_offset
+        self.watermark_ms.update(kept.watermark_ms)
+        self.progress.stepped_ms.update(kept.stepped_ms)
+        self.progress.began_ms.update(kept.began_ms)
+        self.trials.stop()
+        self.customers.cohort_names.update(kept.cohort_names)
         for name, rule in self.rules.items():
-            if name in kept["rules"]:
-                rule.recall(kept["rules"][name])
-        means = msgspec.convert(kept["early_means"], list[CohortAverage])
-        self.main.early = {(m.rule, m.cohort, m.period_start_ms): m for m in means}
+            if name in kept.rules:
+                rule.recall(kept.rules[name])
+        self.main.early = {(m.rule, m.cohort, m.period_start_ms): m for m in kept.early_means}
         for kind, ledger in self.ledgers.items():
-            ledger.lost_expiry = kept["lost_expiry"].get(kind, 0)
-        for kind, spans in kept["provenance"].items():
+            ledger.lost_expiry = kept.lost_expiry.get(kind, 0)
+        for kind, days in kept.provenance.items():
             if kind in self.provenance:
-                self.provenance[kind].recall(spans)
+                self.provenance[kind].recall(days)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Bring the restored rows of each rule from their own watermark to the partition's."""
         for name, rule in self.rules.items():
             for kind in rule.reads:
                 if (written := self._written.get(kind)) is not None:
@@ -272,5 +300,5 @@ class StoredPartition:
                     log.rewrite(int(rest))
             elif (name := group.decode()) in self.groups:
                 slots = self.directory.admit([rest])
-                self._reserve()
+                self.reserve()
                 self.groups[name].touch(slots)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from detectors.ladder.dossier import Case, Hold, unpack_finding
+from detectors.ladder.dossier import Case, InForce, unpack_finding
 from detectors.ladder.reasons import reason
 from detectors.ladder.turn import Turn
 from detectors.rules.registry import RULES
@@ -82,7 +82,7 @@ def build(
     )
 
 
-def build_release(turn: Turn, case: Case, hold: Hold, finding: Finding | None) -> Action:
+def build_release(turn: Turn, case: Case, hold: InForce, finding: Finding | None) -> Action:
     """What lifts the restriction in force; it says so of a rule that is no longer there, too."""
     lifted = unpack_action(turn.dossier.orders[hold.action_id].action)
     finding = finding or unpack_finding(case.proof)
@@ -115,8 +115,8 @@ def renewed(turn: Turn, case: Case | None, action: Action, **changed: Any) -> Ac
 
 
 def _next_id(case: Case, kind: ActionKind) -> str:
-    identity = action_id(kind, case.root, case.step)
-    case.step += 1
+    identity = action_id(kind, case.root, case.action_number)
+    case.action_number += 1
     return identity
 
 

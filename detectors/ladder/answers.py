@@ -99,7 +99,7 @@ def _answered_late(turn: Turn, result: EnforcementResult) -> None:
     A restriction that was applied after it had been lifted, or after another had taken its place,
     is lifted once more.
     """
-    held = [h for h in turn.dossier.holds.values() if result.action_id in h.ended]
+    held = [h for h in turn.dossier.in_force.values() if result.action_id in h.ended]
     if not held:
         turn.counts["unmatched"] += 1
         return

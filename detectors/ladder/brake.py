@@ -1,7 +1,9 @@
 """The brake: no mistake in a policy may hit the whole base."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from schemas.policy import LadderParameters
 from schemas.units import HOUR_MS
@@ -28,6 +30,15 @@ class HeldAction(NamedTuple):
     key: str
     action_id: str
     rule: str
+
+
+class BrakeMemory(Struct, frozen=True):
+    """What is stored of a brake; `hours` counts actions by scope and hour since 1970."""
+
+    engaged: list[str]
+    hours: dict[str, dict[int, int]]
+    usual: dict[str, float]
+    next_number: int
 
 
 class Brake:
@@ -103,13 +114,14 @@ class Brake:
         """Held actions by rule."""
         return Counter(held.rule for held in self.held.values())
 
-    def remember(self) -> Any:
+    def remember(self) -> BrakeMemory:
         """Everything but what is held, which customers' dossiers know."""
-        return [self.engaged, self.hours, self.usual, self.next_number]
+        return BrakeMemory(self.engaged, self.hours, self.usual, self.next_number)
 
-    def recall(self, memory: Any) -> None:
+    def recall(self, memory: BrakeMemory) -> None:
         """Take back what `remember` gave."""
-        self.engaged, self.hours, self.usual, self.next_number = memory
+        self.engaged, self.hours = memory.engaged, memory.hours
+        self.usual, self.next_number = memory.usual, memory.next_number
 
     def _hour(self, scope: str, hour: int) -> int | None:
         """The hour to count under, None for one that is gone: a worker may read kinds of usage that

@@ -3,7 +3,7 @@
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, renewed, unpack_action
 from detectors.ladder.dossier import KEPT_BACK, Exemption, Order, note_of
 from detectors.ladder.orders import hand_out, wait_turn
-from detectors.ladder.restrictions import settle
+from detectors.ladder.restrictions import apply_strongest
 from detectors.ladder.steps import deliver, end_episode, give_up_notice, relieve
 from detectors.ladder.turn import Turn
 from schemas.records import Decision
@@ -38,7 +38,7 @@ def refuse(turn: Turn, action_id: str) -> None:
         case.spent_ms = case.window_ms
         service = turn.service_of(order.rule)
         case.fall_back()
-        settle(turn, service)
+        apply_strongest(turn, service)
 
 
 def let_go(turn: Turn, action_id: str, decision: Decision) -> None:
@@ -50,7 +50,7 @@ def let_go(turn: Turn, action_id: str, decision: Decision) -> None:
     _pass(turn, action_id, order)
 
 
-def close_case(turn: Turn, rule: str, decision: Decision) -> None:
+def end_case(turn: Turn, rule: str, decision: Decision) -> None:
     """A person said that a rule's findings were wrong: undo what followed."""
     case = turn.case(rule)
     if case is not None:
@@ -80,7 +80,7 @@ def _pass(turn: Turn, action_id: str, order: Order, **changed: object) -> None:
     turn.drop(action_id)
     if order.kind in STRENGTH:
         wait_turn(turn, action)
-        settle(turn, action.service)
+        apply_strongest(turn, action.service)
     else:
         hand_out(turn, action)
 
@@ -94,7 +94,7 @@ def _reject(turn: Turn, decision: Decision) -> bool:
     if case is not None:
         case.note(decision)
     is_in_force = any(
-        hold.rule and hold.action_id == action_id for hold in turn.dossier.holds.values()
+        hold.rule and hold.action_id == action_id for hold in turn.dossier.in_force.values()
     )
     if order.state in KEPT_BACK:
         refuse(turn, action_id)

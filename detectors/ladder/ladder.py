@@ -1,13 +1,15 @@
 """The ladder of one partition: findings, answers, decisions and time in; actions out."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from detectors.ladder.answers import answered, keep_early
+from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.brake import HeldAction
-from detectors.ladder.decisions import close_case, decided, let_go
+from detectors.ladder.decisions import decided, end_case, let_go
 from detectors.ladder.dossier import (
     UNPLACED,
     WAITING_MAX,
@@ -16,10 +18,12 @@ from detectors.ladder.dossier import (
     key_of,
     unpack_dossier,
 )
-from detectors.ladder.steps import found
+from detectors.ladder.steps import take_finding
 from detectors.ladder.stored_ladder import StoredLadder
 from detectors.ladder.timers import advance, first_waiting, take
 from detectors.ladder.turn import Turn
+from detectors.policies.editions import Edition
+from schemas.policy import Policy
 from schemas.records import Action, Decision, EnforcementResult, Finding
 from schemas.topics import DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
 
@@ -44,8 +48,25 @@ class Alerts(Struct, frozen=True):
     unmatched: int
 
 
-class Ladder(StoredLadder):
-    """What a partition's ladder makes of what comes in; `StoredLadder` is what it remembers."""
+class Ladder:
+    """Turns what comes in into actions; `state` is what it keeps, for checkpoints and snapshots.
+
+    Parameters
+    ----------
+    number
+        The partition.
+    policy
+        The rules and the ladder, until one that is announced takes effect.
+    enforcement
+        What answers each action at once; None where answers come to `result`.
+    """
+
+    def __init__(
+        self, number: int, policy: Policy, enforcement: AssumedEnforcement | None = None
+    ) -> None:
+        self.state = StoredLadder(number, policy)
+        self.enforcement = enforcement
+        self._counts: Counter[str] = Counter()
 
     # -- what comes in ---------------------------------------------------------------------------
 
@@ -64,27 +85,45 @@ class Ladder(StoredLadder):
     def tick(self, now_ms: int) -> list[Action]:
         """Fire what is due by now, which must not be later than what still comes in."""
         actions: list[Action] = []
-        for due_ms, key in self._watched().due(now_ms):
+        for due_ms, key in self.state.alarms.due(now_ms):
             actions += self._let_pass(key, due_ms)
         return actions
 
     def end(self, last_ms: int) -> list[Action]:
         """Fire what is due by the end of the input; what waits is taken in then at its own time."""
         actions = self.tick(last_ms)
-        for key, packed in list(self.cases.items()):
+        for key, packed in list(self.state.cases.items()):
             waiting = unpack_dossier(packed).waiting
             if waiting:
                 actions += self._let_pass(key, max(finding.known_ms for finding in waiting) + 1)
         return actions
 
+    def announce_policy(self, edition: Edition) -> bool:
+        """Take in a policy that holds from its time on; tell whether it was news."""
+        return self.state.announce_policy(edition)
+
+    def set_customer_count(self, count: int) -> None:
+        """Say how many customers the partition has; the brake allows a share of them an hour."""
+        self.state.brake.customers = count
+
+    @property
+    def dossier_count(self) -> int:
+        """How many dossiers are kept."""
+        return len(self.state.cases)
+
     @property
     def alerts(self) -> Alerts:
         """What somebody should look at."""
-        self._watched()
-        names = ("dropped", "retried", "drift", "unanswered", "unmatched")
-        counts = {name: self._counts[name] for name in names}
-        held = dict(self.brake.counts())
-        return Alerts(held=held, engaged=list(self.brake.engaged), **counts)
+        brake, counts = self.state.brake, self._counts
+        return Alerts(
+            held=dict(brake.counts()),
+            engaged=list(brake.engaged),
+            dropped=counts["dropped"],
+            retried=counts["retried"],
+            drift=counts["drift"],
+            unanswered=counts["unanswered"],
+            unmatched=counts["unmatched"],
+        )
 
     # -- one service of a customer at a time ------------------------------------------------------
 
@@ -95,25 +134,24 @@ class Ladder(StoredLadder):
         offsets: Sequence[int],
         take_one: Callable[[Record], list[Action]],
     ) -> list[Action]:
-        self._watched()
         actions: list[Action] = []
-        expected = self.next_offset.get(kind, 0)
+        expected = self.state.next_offset.get(kind, 0)
         for record, offset in zip(records, offsets, strict=True):
             if offset >= expected:
                 actions += take_one(record)
         if len(offsets):
-            self.passed(kind, offsets[-1])
+            self.state.passed(kind, offsets[-1])
         return actions
 
     def _find(self, finding: Finding) -> list[Action]:
         is_idle = finding.shadow or finding.level == "early"
-        rule = self.timeline.base.rules.get(finding.rule)
+        rule = self.state.timeline.base.rules.get(finding.rule)
         if is_idle or rule is None:
             return []
         key = key_of(rule.service, finding.customer_id)
         if finding.closed_period:
             return self._let_wait(key, finding)
-        return self._take(key, finding.known_ms, found, finding)
+        return self._take(key, finding.known_ms, take_finding, finding)
 
     def _let_wait(self, key: str, finding: Finding) -> list[Action]:
         """Keep what a closed period showed until its time: other findings of then may be to come.
@@ -130,8 +168,8 @@ class Ladder(StoredLadder):
         return self._keep(turn)
 
     def _answer(self, result: EnforcementResult) -> list[Action]:
-        for key in self._keys_of(result.customer_id):
-            dossier = self._dossier(key)
+        for key in self.state.keys_of(result.customer_id):
+            dossier = self.state.dossier(key)
             if dossier.is_out(result.action_id):
                 return self._take(key, result.time_ms, answered, result, dossier)
         # No clock goes by it: what leads to the action is older than its answer.
@@ -154,9 +192,9 @@ class Ladder(StoredLadder):
 
     def _decide_about(self, decision: Decision, action_id: str) -> list[Action]:
         """Take in what a person decided about one action."""
-        keys, actions = self._keys_of(decision.customer_id), list[Action]()
+        keys, actions = self.state.keys_of(decision.customer_id), list[Action]()
         for key in keys:
-            if action_id in self._dossier(key).orders:
+            if action_id in self.state.dossier(key).orders:
                 return self._take(key, decision.time_ms, decided, decision)
         # Perhaps it is about an action that becomes due by then.
         for key in keys:
@@ -172,19 +210,19 @@ class Ladder(StoredLadder):
 
         An exemption from everything is kept for each service that the policy has rules about.
         """
-        rules, customer_id = self.timeline.base.rules, decision.customer_id
+        rules, customer_id = self.state.timeline.base.rules, decision.customer_id
         if decision.rule is not None:
             rule = rules.get(decision.rule)
             return [] if rule is None else [key_of(rule.service, customer_id)]
         if decision.kind == "exempt":
             services = dict.fromkeys(rule.service for rule in rules.values())
             return [key_of(service, customer_id) for service in services]
-        return self._keys_of(customer_id) if decision.kind == "snooze" else []
+        return self.state.keys_of(customer_id) if decision.kind == "snooze" else []
 
     def _release_brake(self, decision: Decision) -> list[Action]:
         """Let go of what is held, in order; what lost its cause meanwhile is dropped on the way."""
         actions = self._come_to_held(decision)
-        self.brake.release(decision.rule)
+        self.state.brake.release(decision.rule)
 
         def go(turn: Turn, held: HeldAction) -> None:
             if held.action_id in turn.dossier.orders:
@@ -194,20 +232,20 @@ class Ladder(StoredLadder):
 
     def _drop_held(self, decision: Decision) -> list[Action]:
         """Drop what is held of a rule, and close the cases it belongs to."""
-        self._counts["unmatched"] += not self.brake.held_of(decision.rule)
+        self._counts["unmatched"] += not self.state.brake.held_of(decision.rule)
 
         def drop(turn: Turn, held: HeldAction) -> None:
             turn.drop(held.action_id)
-            close_case(turn, held.rule, decision)
+            end_case(turn, held.rule, decision)
 
         return self._come_to_held(decision) + self._with_held(decision, drop)
 
     def _come_to_held(self, decision: Decision) -> list[Action]:
         """Bring customers of whom something is held to a decision: until then the brake was on."""
         actions: list[Action] = []
-        held_of = self.brake.held_of(decision.rule)
+        held_of = self.state.brake.held_of(decision.rule)
         for customer_id in dict.fromkeys(customer_of(held.key) for held in held_of):
-            for key in self._keys_of(customer_id):
+            for key in self.state.keys_of(customer_id):
                 actions += self._keep(self._turn_at(key, decision.time_ms))
         return actions
 
@@ -215,9 +253,31 @@ class Ladder(StoredLadder):
         self, decision: Decision, handle: Callable[[Turn, HeldAction], None]
     ) -> list[Action]:
         actions: list[Action] = []
-        for held in self.brake.held_of(decision.rule):
+        for held in self.state.brake.held_of(decision.rule):
             actions += self._take(held.key, decision.time_ms, handle, held)
         return actions
+
+    def _turn(self, key: str, known: Dossier | None = None) -> Turn:
+        """The turn of a service, whose dossier may be known already."""
+        state, customer_id = self.state, customer_of(key)
+        unplaced_key = key_of(UNPLACED, customer_id)
+        unplaced = state.dossier(unplaced_key)
+        dossier = unplaced if key == unplaced_key else known or state.dossier(key)
+        return Turn(
+            key=key,
+            customer_id=customer_id,
+            dossier=dossier,
+            unplaced=unplaced,
+            policy=state.timeline.policy_of(customer_id, dossier.clock_ms),
+            brake=state.brake,
+            counts=self._counts,
+            enforcement=self.enforcement,
+        )
+
+    def _keep(self, turn: Turn) -> list[Action]:
+        """Keep what a turn worked on; the actions that came of it."""
+        self.state.keep(turn.key, turn.dossier, turn.unplaced)
+        return turn.out
 
     def _take(
         self,
@@ -235,7 +295,7 @@ class Ladder(StoredLadder):
         """A service's turn after all that became due by a time."""
         turn = self._turn(key, known)
         now_ms = max(turn.dossier.clock_ms, time_ms)
-        if self._watched().is_due(key, now_ms):
+        if self.state.alarms.is_due(key, now_ms):
             self._advance(turn, now_ms)
         return turn
 
@@ -254,12 +314,12 @@ class Ladder(StoredLadder):
 
     def _put_under_policy(self, turn: Turn, time_ms: int) -> None:
         """Have a turn go by what holds at a time; the brake is the same for all customers."""
-        turn.policy = self.timeline.policy_of(turn.customer_id, time_ms)
-        self.brake.ladder = self.timeline.policy_at(time_ms).ladder
+        turn.policy = self.state.timeline.policy_of(turn.customer_id, time_ms)
+        self.state.brake.ladder = self.state.timeline.policy_at(time_ms).ladder
 
     def _advance(self, turn: Turn, until_ms: int) -> None:
         """Fire what is due by then, each timer under the policy of its time."""
-        for change_ms in self.timeline.changes_between(turn.dossier.clock_ms, until_ms):
+        for change_ms in self.state.timeline.changes_between(turn.dossier.clock_ms, until_ms):
             advance(turn, change_ms - 1)
             turn.dossier.clock_ms = change_ms
             self._put_under_policy(turn, change_ms)

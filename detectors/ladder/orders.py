@@ -6,7 +6,7 @@ from msgspec import structs
 
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, pack_action, unpack_action
 from detectors.ladder.brake import HeldAction
-from detectors.ladder.dossier import ENDED_MAX, ORDERS_MAX, Hold, Order
+from detectors.ladder.dossier import ENDED_MAX, ORDERS_MAX, InForce, Order
 from detectors.ladder.reasons import CAME_BACK
 from detectors.ladder.turn import Turn
 from schemas import ids as identity
@@ -133,26 +133,26 @@ def _take_effect(turn: Turn, action: Action) -> None:
             case.stage = "notified"
     elif kind in STRENGTH:
         assert case is not None, "a restriction belongs to a case"
-        case.carried = True
+        case.was_restricted = True
         rate_kbps = action.parameters.get("rate_kbps", 0)
-        _take_hold(turn, action, Hold(action.action_id, action.rule, kind, rate_kbps))
+        _put_in_force(turn, action, InForce(action.action_id, action.rule, kind, rate_kbps))
     elif kind in DONE_ONCE and case is not None:
         case.stage = "acted"
     elif kind == "propose_termination" and case is not None:
         case.termination = "approved"
     elif kind in GIVES_BACK and action.supersedes is not None:
-        _take_hold(turn, action, Hold(action.action_id, ""))
+        _put_in_force(turn, action, InForce(action.action_id, ""))
 
 
-def _take_hold(turn: Turn, action: Action, hold: Hold) -> None:
+def _put_in_force(turn: Turn, action: Action, hold: InForce) -> None:
     """Put an action in the place of what was in force of its service."""
-    before = turn.dossier.holds.get(action.service)
+    before = turn.dossier.in_force.get(action.service)
     if before is not None:
         ended = [*before.ended, before.action_id] if before.rule else before.ended
         hold.ended = ended[-ENDED_MAX:]
         turn.drop(before.action_id)
     hold.since_ms = action.effective_ms
-    turn.dossier.holds[action.service] = hold
+    turn.dossier.in_force[action.service] = hold
 
 
 def _stay_within_bound(turn: Turn) -> None:

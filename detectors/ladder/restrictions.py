@@ -1,20 +1,20 @@
 """Several rules, one service: the strongest restriction that a case calls for is in force."""
 
 from detectors.ladder.actions import build, build_release, renewed, strength, unpack_action
-from detectors.ladder.dossier import Case, Hold, over_ms
+from detectors.ladder.dossier import Case, InForce, over_ms
 from detectors.ladder.orders import dispatch, hand_out
 from detectors.ladder.turn import Turn
 from schemas.records import ActionKind, Finding
 
 
-def settle(turn: Turn, service: str, finding: Finding | None = None) -> None:
+def apply_strongest(turn: Turn, service: str, finding: Finding | None = None) -> None:
     """Bring what is in force of a service to what its cases call for.
 
     The strongest restriction takes the place of the one in force; a weaker one waits in its case,
     without an action. What is kept back, by the brake or for a person, is not in force, and the
     next one is. Where no case calls for one any more, what is in force is released.
     """
-    hold = turn.dossier.holds.get(service)
+    hold = turn.dossier.in_force.get(service)
     in_force = hold.action_id if hold is not None and hold.rule else None
     for rule, case, kind in _called_for(turn, service, hold):
         if in_force and hold is not None and (hold.rule, hold.kind) == (rule, kind):
@@ -27,7 +27,9 @@ def settle(turn: Turn, service: str, finding: Finding | None = None) -> None:
         hand_out(turn, build_release(turn, case, hold, finding))
 
 
-def _called_for(turn: Turn, service: str, hold: Hold | None) -> list[tuple[str, Case, ActionKind]]:
+def _called_for(
+    turn: Turn, service: str, hold: InForce | None
+) -> list[tuple[str, Case, ActionKind]]:
     """Cases that call for a restriction, the strongest first; of equals the one in force."""
     wanted = []
     for rule, case in turn.dossier.cases.items():

@@ -7,7 +7,7 @@ lead to a step, `answers` what enforcement answered, `decisions` what people dec
 from detectors.ladder.actions import DONE_ONCE, build, renewed
 from detectors.ladder.dossier import KEPT_BACK, Case, Order, lasts, needs_regular, notice_end_ms
 from detectors.ladder.orders import dispatch, hand_out
-from detectors.ladder.restrictions import settle
+from detectors.ladder.restrictions import apply_strongest
 from detectors.ladder.turn import Turn
 from detectors.rules.registry import RULES
 from schemas.policy import RuleParameters
@@ -18,7 +18,7 @@ PERSON = "person"
 """The channel after the last one: somebody sees to it that the customer knows."""
 
 
-def found(turn: Turn, finding: Finding) -> None:
+def take_finding(turn: Turn, finding: Finding) -> None:
     """Take in a finding, once; "early" ones and shadow policies' do not come here."""
     if finding.level == "cleared":
         _cleared(turn, finding)
@@ -34,16 +34,16 @@ def found(turn: Turn, finding: Finding) -> None:
         case.begin(finding)
         dispatch(turn, build(turn, finding.rule, case, "report_upstream"))
     elif turn.now_ms >= case.snoozed_until_ms:
-        _step(turn, finding, rule, case)
+        _answer_breach(turn, finding, rule, case)
 
 
-def _step(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
+def _answer_breach(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
     """The next step, if the finding leads to one."""
     kept_back = turn.dossier.kept_back(finding.rule)
     is_breach = finding.level == "regular" or not needs_regular(rule)
     if case.stage in ("open", "notified") and kept_back is None:
         if not case.delivered_ms:
-            if not turn.dossier.is_telling(finding.rule):
+            if not turn.dossier.is_notifying(finding.rule):
                 _announce(turn, finding, rule, case)
         elif is_breach and finding.event_time_ms >= notice_end_ms(case, rule, turn.policy):
             climb(turn, finding.rule)
@@ -53,17 +53,17 @@ def _step(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> Non
         elif is_breach and finding.window.start_ms > case.spent_ms:
             case.begin(finding)
             case.stage = "suspended"
-            settle(turn, rule.service)
+            apply_strongest(turn, rule.service)
 
 
 def _announce(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
     """Open an episode with a notice; what is urgent is restricted together with it."""
-    case.close()
+    case.end_episode()
     case.begin(finding)
     name = finding.rule
     channel = {CHANNEL: turn.policy.ladder.channels[0]}
     if dispatch(turn, build(turn, name, case, "notify", more=channel)) == "dropped":
-        case.close()
+        case.end_episode()
     elif rule.at_once:
         climb(turn, name)
 
@@ -75,7 +75,7 @@ def climb(turn: Turn, rule_name: str) -> None:
         return
     if rule.restriction not in DONE_ONCE:
         case.stage = "suspended" if rule.restriction == "suspend" else "restricted"
-        settle(turn, rule.service)
+        apply_strongest(turn, rule.service)
         return
     if dispatch(turn, build(turn, rule_name, case, rule.restriction)) == "dropped":
         case.spent_ms = case.window_ms
@@ -98,7 +98,7 @@ def try_next_channel(turn: Turn, rule_name: str) -> None:
 def give_up_notice(case: Case) -> None:
     """The customer can't be told, so nothing may follow but what did not have to wait for it."""
     if case.stage in ("open", "notified"):
-        case.close()
+        case.end_episode()
     case.notices = []
 
 
@@ -124,12 +124,12 @@ def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
     service = turn.service_of(rule_name)
     turn.drop_where(rule_name, is_open_matter)
     case.fall_back()
-    if case.carried:
+    if case.was_restricted:
         case.stage, case.released_ms = "released", turn.now_ms
-    settle(turn, service, finding)
+    apply_strongest(turn, service, finding)
     if RULES[rule_name].declaration.urgency == "contract":
         # What the plan itself says happens each time; it is no abuse and does not add up.
-        case.close()
+        case.end_episode()
 
 
 def end_episode(turn: Turn, rule_name: str) -> None:
@@ -137,9 +137,9 @@ def end_episode(turn: Turn, rule_name: str) -> None:
     case, service = turn.dossier.cases[rule_name], turn.service_of(rule_name)
     turn.drop_where(rule_name, is_open_matter)
     case.stage = "open"
-    settle(turn, service)
-    case.close()
-    case.closed_ms = turn.now_ms
+    apply_strongest(turn, service)
+    case.end_episode()
+    case.ended_ms = turn.now_ms
 
 
 def _cleared(turn: Turn, finding: Finding) -> None:
@@ -155,7 +155,7 @@ def _cleared(turn: Turn, finding: Finding) -> None:
     if is_corrected:
         _withdraw(turn, finding, case)
     elif finding.window.start_ms >= case.window_ms:
-        case.holds = False
+        case.lasts = False
         if case.stage not in ("restricted", "suspended"):
             turn.drop_where(finding.rule, is_open_matter)
         elif case.termination != "approved":
@@ -175,7 +175,7 @@ def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
         return
     case.withdrawn = True
     if case.stage != "open":
-        held = turn.dossier.hold_of(finding.rule)
+        held = turn.dossier.in_force_of(finding.rule)
         supersedes = held[1].action_id if held else None
         withdrawal = build(
             turn, finding.rule, case, "withdraw", finding=finding, supersedes=supersedes
@@ -183,7 +183,7 @@ def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
         turn.drop_where(finding.rule, lambda order: True)
         hand_out(turn, withdrawal)
     end_episode(turn, finding.rule)
-    case.proof, case.holds, case.last_breach_ms = b"", False, 0
+    case.proof, case.lasts, case.last_breach_ms = b"", False, 0
     case.window_ms = case.spent_ms = -1
 
 

@@ -1,6 +1,5 @@
-"""The open cases of a partition: packed dossiers, when to look at each, and checkpoints of them."""
+"""What the ladder of a partition keeps: packed dossiers, and when to look at each of them."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
@@ -10,8 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.ladder.alarms import Alarms
-from detectors.ladder.assumed_enforcement import AssumedEnforcement
-from detectors.ladder.brake import Brake, HeldAction
+from detectors.ladder.brake import Brake, BrakeMemory, HeldAction
 from detectors.ladder.dossier import (
     NEVER_MS,
     UNPLACED,
@@ -22,11 +20,11 @@ from detectors.ladder.dossier import (
     unpack_dossier,
 )
 from detectors.ladder.timers import next_due_ms
-from detectors.ladder.turn import Turn
 from detectors.policies.editions import Edition
 from detectors.policies.timeline import Timeline
+from detectors.state.version import STATE_VERSION, read_memory
 from schemas.policy import Policy
-from schemas.records import Action, Service
+from schemas.records import Service
 
 SERVICES: tuple[Service, ...] = get_args(Service)
 
@@ -38,15 +36,16 @@ POLICIES = "policies."
 """What the names of a snapshot's columns begin with that hold policies."""
 
 
-class Memory(Struct, frozen=True):
-    """What belongs to the partition as a whole."""
+class LadderMemory(Struct, frozen=True):
+    """What belongs to the partition as a whole, as the marker of a checkpoint holds it."""
 
+    version: int
     next_offset: dict[str, int]
-    brake: tuple[list[str], dict[str, dict[int, int]], dict[str, float], int]
+    brake: BrakeMemory
 
 
 class StoredLadder:
-    """Dossiers by customer and service; the same checkpoint interface as a detector partition.
+    """What a ladder keeps, and its way to the changelog, to snapshots and back.
 
     Parameters
     ----------
@@ -54,21 +53,15 @@ class StoredLadder:
         The partition.
     policy
         The rules and the ladder, until one that is announced takes effect.
-    enforcement
-        What answers each action at once; None where answers come to `result`.
     """
 
-    def __init__(
-        self, number: int, policy: Policy, enforcement: AssumedEnforcement | None = None
-    ) -> None:
+    def __init__(self, number: int, policy: Policy) -> None:
         self.number = number
         self.timeline = Timeline(policy)
-        self.enforcement = enforcement
-        self.brake = Brake(policy.ladder)
+        self._brake = Brake(policy.ladder)
         self.cases: dict[str, bytes] = {}
         """The dossier of each customer's service, packed, by key."""
         self.next_offset: dict[str, int] = {}
-        self._counts: Counter[str] = Counter()
         self._dirty: set[str] = set()
         self._alarms: Alarms | None = None
 
@@ -100,7 +93,8 @@ class StoredLadder:
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole."""
-        return msgspec.msgpack.encode(Memory(self.next_offset, self.brake.remember()))
+        memory = LadderMemory(STATE_VERSION, self.next_offset, self._brake.remember())
+        return msgspec.msgpack.encode(memory)
 
     def restore(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Put stored dossiers and policies back; `recall` has to follow before the next finding."""
@@ -116,11 +110,17 @@ class StoredLadder:
                 self.cases[name] = value
 
     def recall(self, memory: bytes) -> None:
-        """Take back what `remember` gave."""
+        """Take back what `remember` gave.
+
+        Raises
+        ------
+        LayoutError
+            If it is of another version.
+        """
         self._alarms = None
-        recalled = msgspec.msgpack.decode(memory, type=Memory)
-        self.next_offset = recalled.next_offset
-        self.brake.recall(recalled.brake)
+        kept = read_memory(memory, LadderMemory, f"the stored ladder of partition {self.number}")
+        self.next_offset = kept.next_offset
+        self._brake.recall(kept.brake)
 
     def arrays(self) -> dict[str, NDArray]:
         """Every dossier and every policy, for a snapshot."""
@@ -150,40 +150,23 @@ class StoredLadder:
 
     # -- dossiers ---------------------------------------------------------------------------------
 
-    def _keys_of(self, customer_id: str) -> list[str]:
+    def keys_of(self, customer_id: str) -> list[str]:
         """The keys of a customer's dossiers, in a fixed order of services."""
         keys = (key_of(service, customer_id) for service in SERVICES)
         return [key for key in keys if key in self.cases]
 
-    def _turn(self, key: str, known: Dossier | None = None) -> Turn:
-        """The turn of a service, whose dossier may be known already."""
-        customer_id = customer_of(key)
-        unplaced_key = key_of(UNPLACED, customer_id)
-        unplaced = self._dossier(unplaced_key)
-        dossier = unplaced if key == unplaced_key else known or self._dossier(key)
-        return Turn(
-            key=key,
-            customer_id=customer_id,
-            dossier=dossier,
-            unplaced=unplaced,
-            policy=self.timeline.policy_of(customer_id, dossier.clock_ms),
-            brake=self.brake,
-            counts=self._counts,
-            enforcement=self.enforcement,
-        )
-
-    def _dossier(self, key: str) -> Dossier:
+    def dossier(self, key: str) -> Dossier:
+        """The dossier that is kept under a key; an empty one if none is."""
         packed = self.cases.get(key)
         return Dossier() if packed is None else unpack_dossier(packed)
 
-    def _keep(self, turn: Turn) -> list[Action]:
-        """Pack what a turn worked on again, and set its alarms."""
-        customer_id, unplaced = turn.customer_id, turn.unplaced
-        self._store(turn.key, customer_id, turn.dossier, unplaced)
+    def keep(self, key: str, dossier: Dossier, unplaced: Dossier) -> None:
+        """Pack a dossier again, and what is kept of its customer under no service; set alarms."""
+        customer_id = customer_of(key)
+        self._store(key, customer_id, dossier, unplaced)
         unplaced_key = key_of(UNPLACED, customer_id)
-        if unplaced is not turn.dossier and unplaced_key in self.cases:
+        if unplaced is not dossier and unplaced_key in self.cases:
             self._store(unplaced_key, customer_id, unplaced, unplaced)
-        return turn.out
 
     def _store(self, key: str, customer_id: str, dossier: Dossier, unplaced: Dossier) -> None:
         before = self.cases.get(key)
@@ -191,13 +174,13 @@ class StoredLadder:
             if before is not None:
                 del self.cases[key]
                 self._dirty.add(key)
-                self._watched().set(key, NEVER_MS)
+                self.alarms.set(key, NEVER_MS)
             return
         packed = pack_dossier(dossier)
         if packed != before:
             self.cases[key] = packed
             self._dirty.add(key)
-        self._watched().set(key, self._due_ms(customer_id, dossier, unplaced))
+        self.alarms.set(key, self._due_ms(customer_id, dossier, unplaced))
 
     def _due_ms(self, customer_id: str, dossier: Dossier, unplaced: Dossier) -> int:
         """When to look at a service again: with the first timer, or another policy before it."""
@@ -205,20 +188,32 @@ class StoredLadder:
         due_ms = next_due_ms(dossier, policy, unplaced.early)
         return min([due_ms, *self.timeline.changes_between(dossier.clock_ms, due_ms)])
 
-    def _watched(self) -> Alarms:
-        """Who has to be looked at when; found out anew once the cases came from elsewhere."""
+    @property
+    def alarms(self) -> Alarms:
+        """When to look at each dossier."""
         if self._alarms is None:
-            due_ms: dict[str, int] = {}
-            held: dict[int, HeldAction] = {}
-            for key, packed in self.cases.items():
-                dossier, customer_id = unpack_dossier(packed), customer_of(key)
-                unplaced = self._dossier(key_of(UNPLACED, customer_id))
-                first_ms = self._due_ms(customer_id, dossier, unplaced)
-                if first_ms < NEVER_MS:
-                    due_ms[key] = first_ms
-                for action_id, order in dossier.orders.items():
-                    if order.state == "held":
-                        held[order.number] = HeldAction(key, action_id, order.rule)
-            self.brake.held = dict(sorted(held.items()))
-            self._alarms = Alarms(due_ms)
+            self._alarms = self._index()
         return self._alarms
+
+    @property
+    def brake(self) -> Brake:
+        """The brake, and what it holds back."""
+        if self._alarms is None:
+            self._alarms = self._index()
+        return self._brake
+
+    def _index(self) -> Alarms:
+        """Find out, after dossiers were read back, when each is due and what the brake holds."""
+        due_ms: dict[str, int] = {}
+        held: dict[int, HeldAction] = {}
+        for key, packed in self.cases.items():
+            dossier, customer_id = unpack_dossier(packed), customer_of(key)
+            unplaced = self.dossier(key_of(UNPLACED, customer_id))
+            first_ms = self._due_ms(customer_id, dossier, unplaced)
+            if first_ms < NEVER_MS:
+                due_ms[key] = first_ms
+            for action_id, order in dossier.orders.items():
+                if order.state == "held":
+                    held[order.number] = HeldAction(key, action_id, order.rule)
+        self._brake.held = dict(sorted(held.items()))
+        return Alarms(due_ms)

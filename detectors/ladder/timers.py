@@ -24,9 +24,9 @@ from detectors.ladder.dossier import (
 from detectors.ladder.steps import (
     climb,
     end_episode,
-    found,
     propose_termination,
     relieve,
+    take_finding,
     try_next_channel,
 )
 from detectors.ladder.turn import Turn
@@ -91,10 +91,10 @@ def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Ti
         if order.due_ms:
             fire = refuse if order.state == "review" else unanswered
             timers.append((order.due_ms, fire, action_id))
-    for service, hold in dossier.holds.items():
+    for service, hold in dossier.in_force.items():
         if not hold.rule:
             memory_ms = policy.ladder.memory_days * DAY_MS
-            timers.append((hold.since_ms + memory_ms, _forget_hold, service))
+            timers.append((hold.since_ms + memory_ms, _forget_lifted, service))
     for name, exemption in dossier.exemptions.items():
         if exemption.until_ms:
             timers.append((exemption.until_ms, _end_exemption, name))
@@ -120,7 +120,7 @@ def _take_waiting(turn: Turn, _finding_id: str) -> None:
     first = first_waiting(turn.dossier)
     turn.dossier.waiting.remove(first)
     if first.rule in turn.policy.rules:
-        found(turn, first)
+        take_finding(turn, first)
 
 
 def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
@@ -145,7 +145,7 @@ def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
     if case.stage == "acted":
         timers.append((over_ms(case, rule, policy), _end_act, name))
     if case.stage != "open" or kept_back is None:
-        since_ms = max(case.last_breach_ms, case.closed_ms)
+        since_ms = max(case.last_breach_ms, case.ended_ms)
         forgotten_ms = max(since_ms + memory_ms, case.snoozed_until_ms)
         timers.append((forgotten_ms, _forget, name))
     else:
@@ -155,7 +155,7 @@ def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
 
 def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) -> list[Timer]:
     timers: list[Timer] = [(over_ms(case, policy.rules[name], policy), relieve, name)]
-    held = dossier.hold_of(name)
+    held = dossier.in_force_of(name)
     if held and held[1].kind == "suspend" and not case.termination:
         end_ms = held[1].since_ms + policy.ladder.suspension_days_max * DAY_MS
         timers.append((max(end_ms, case.snoozed_until_ms), propose_termination, name))
@@ -165,7 +165,7 @@ def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) 
 def _climbs_by_itself(case: Case, rule: RuleParameters) -> bool:
     """Whether a state that was announced lasts, so that no further finding has to come."""
     is_new = case.window_ms > case.spent_ms
-    return case.holds and bool(case.delivered_ms) and is_new and not needs_regular(rule)
+    return case.lasts and bool(case.delivered_ms) and is_new and not needs_regular(rule)
 
 
 def _end_act(turn: Turn, rule: str) -> None:
@@ -186,8 +186,8 @@ def _retire(turn: Turn, rule: str) -> None:
     _forget(turn, rule)
 
 
-def _forget_hold(turn: Turn, service: str) -> None:
-    turn.drop(turn.dossier.holds.pop(service).action_id)
+def _forget_lifted(turn: Turn, service: str) -> None:
+    turn.drop(turn.dossier.in_force.pop(service).action_id)
 
 
 def _end_exemption(turn: Turn, rule: str) -> None:

@@ -48,7 +48,7 @@ class Turn:
 
     def service_of(self, rule: str) -> str:
         """The service that a rule's case restricts, or would; none once the rule is gone."""
-        held, parameters = self.dossier.hold_of(rule), self.policy.rules.get(rule)
+        held, parameters = self.dossier.in_force_of(rule), self.policy.rules.get(rule)
         return held[0] if held else parameters.service if parameters else ""
 
     def drop(self, action_id: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from detectors.kernels.hashing import HashMap
 from detectors.state.columns import SLOTS_FIRST, grown
 from schemas.hashing import hash_strings
-from schemas.units import Hashes, Ints
+from schemas.units import Hashes, Ints, Texts
 
 
 class Directory:
@@ -25,7 +25,7 @@ class Directory:
         """Slot of each customer, ABSENT for one never seen, shape (n,)."""
         return self._slots.get(hash_strings(customer_id))
 
-    def admit(self, customer_id: Sequence[bytes], hashes: Hashes | None = None) -> Ints:
+    def admit(self, customer_id: Sequence[bytes] | Texts, hashes: Hashes | None = None) -> Ints:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""
         hashes = hash_strings(customer_id) if hashes is None else hashes
         place, new = self._slots.claim(hashes)

@@ -1,5 +1,10 @@
 """The version of the stored layout, and the error for stored state that cannot be read."""
 
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
 STATE_VERSION = 2
 """Changes whenever stored rows, logs or memories are laid out differently."""
 
@@ -38,3 +43,33 @@ this release reads version 2: start under a new app id, or run the release that 
         f"{what} has {stored}, this release reads version {STATE_VERSION}: "
         "start under a new app id, or run the release that wrote it"
     )
+
+
+class _Versioned(Struct):
+    """Stored state of any version; the fields that follow the version are not read."""
+
+    version: int | None = None
+
+
+Memory = TypeVar("Memory", bound=Struct)
+
+
+def read_memory(stored: bytes, memory: type[Memory], what: str) -> Memory:
+    """Decode what a state remembers, in MessagePack, after its version was checked.
+
+    Parameters
+    ----------
+    stored : bytes
+        A struct with a field `version`.
+    memory : type
+        The struct of this version.
+    what : str
+        What was read, for the message.
+
+    Raises
+    ------
+    LayoutError
+        If its version is not `STATE_VERSION`.
+    """
+    require_version(msgspec.msgpack.decode(stored, type=_Versioned).version, what)
+    return msgspec.msgpack.decode(stored, type=memory)

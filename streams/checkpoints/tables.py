@@ -4,12 +4,13 @@ recovers and keeps standbys of them.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.stores.base import Store
 from faust.tables.table import Table
 from faust.types import TP
+from numpy.typing import NDArray
 
 from streams.broker.lane import raw_schema
 from streams.checkpoints.changelog import Changelog, ChangelogError, Held
@@ -19,10 +20,14 @@ BATCHES_BUFFERED = 2
 """Changelog batches Faust gathers before it applies them; 1 has another meaning in Faust."""
 
 
-class ShardState(Held):
+class ShardState(Held, Protocol):
     """State of one partition that can be checkpointed."""
 
     next_offset: dict[str, int]
+
+    def passed(self, kind: str, offset: int) -> None:
+        """Everything of a kind up to this offset was seen."""
+        ...
 
     def changes(self, everything: bool = False) -> Iterable[tuple[list[bytes], list[bytes]]]:
         """Keys and values of every row touched since the last call."""
@@ -30,6 +35,14 @@ class ShardState(Held):
 
     def remember(self) -> bytes:
         """What belongs to the partition as a whole."""
+        ...
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that rows hold, for a snapshot."""
+        ...
+
+    def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take back what `arrays` gave."""
         ...
 
     def set_aside(self) -> None:
@@ -41,14 +54,20 @@ class ShardState(Held):
 class Shard:
     """One partition of a table: its state, its changelog, and what its last checkpoint covered.
 
-    `touched` tells that the state changed without input, as by a cohort's mean.
+    `processor` is the partition or the ladder whose state it is. `touched` tells that the state
+    changed without input, as by a cohort's mean.
     """
 
-    state: Any
+    processor: Any
     changelog: Changelog
     active: bool = False
     covered: dict[str, int] | None = None
     touched: bool = False
+
+    @property
+    def state(self) -> ShardState:
+        """What the processor keeps."""
+        return self.processor.state
 
     def set_aside(self) -> None:
         """Go on as a copy of what another worker writes from now on."""
@@ -134,8 +153,8 @@ class ColumnTable(Table):
     ----------
     app
         The Faust app.
-    new_state
-        Makes the empty state of a partition.
+    new_processor
+        Makes the partition or ladder of a number, with an empty state.
     writer
         A number this process drew at its start.
     on_take_over
@@ -146,13 +165,13 @@ class ColumnTable(Table):
         self,
         app: faust.App,
         *,
-        new_state: Callable[[int], ShardState],
+        new_processor: Callable[[int], Any],
         writer: int,
         on_take_over: Callable[["ColumnTable", list[int]], Any],
         load_snapshot: Callable[["ColumnTable", int], Shard | None],
         **kwargs: Any,
     ) -> None:
-        self.new_state = new_state
+        self.new_processor = new_processor
         self.writer = writer
         self.on_take_over = on_take_over
         self.load_snapshot = load_snapshot
@@ -176,8 +195,8 @@ class ColumnTable(Table):
 
     def new_shard(self, partition: int) -> Shard:
         """An empty shard."""
-        state = self.new_state(partition)
-        return Shard(state, Changelog(state, self.writer))
+        processor = self.new_processor(partition)
+        return Shard(processor, Changelog(processor.state, self.writer))
 
     def active(self) -> dict[int, Shard]:
         """The shards that this worker writes."""

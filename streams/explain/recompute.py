@@ -10,7 +10,6 @@ import numpy as np
 from detectors.fold.partition import Partition
 from detectors.periods.calendar import calendar
 from detectors.policies.editions import Edition
-from detectors.rules.contract import CusumRule
 from schemas.policy import Policy
 from schemas.records import CohortPartial, Customer, Finding, PolicyRef
 from schemas.units import DAY_MS, HOUR_MS, Ints
@@ -266,17 +265,13 @@ class Rerun:
         self.samples: dict[int, int] = {}
         self.reached: int | None = None
         self._partition = self.usage.partitions[0]
-        self._rule = self._partition.rules[finding.rule]
-        if isinstance(self._rule, CusumRule):
-            self._rule.start_cusum(finding.window.start_ms)
+        self._partition.start_cusum(finding.rule, finding.window.start_ms)
         self._days = calendar(policies.base.timezone, "day")
 
     @property
     def plan_from_ms(self) -> int:
         """Since when the customer's plan holds, 0 for one never announced."""
-        customers = self._partition.customers
-        slot = customers.directory.find([self.finding.customer_id.encode()])
-        return int(customers.valid_from_ms(slot)[0]) if slot[0] >= 0 else 0
+        return self._partition.plan_from_ms(self.finding.customer_id)
 
     def announce(self, customers: Iterable[list[Customer]]) -> None:
         """Take in who has which plan, before any use.
@@ -306,7 +301,7 @@ class Rerun:
             for columns in in_step.slices(chunk.columns):
                 for found in self.usage.fold(columns, chunk.origin):
                     yield from found.findings
-                if columns.kind in self._rule.reads:
+                if columns.kind in self._partition.reads(self.finding.rule):
                     self._sample(columns.kind)
         window_end_ms = self.finding.window.end_ms or 0
         for found in self.usage.end(max(window_end_ms, self.finding.event_time_ms + CLOSING_MS)):
@@ -335,7 +330,7 @@ class Rerun:
 
     def _step_start_ms(self, kind: str) -> int:
         """Start of the hour or the day that this kind's watermark is in."""
-        watermark_ms = self._partition.watermark_ms[kind]
+        watermark_ms = self._partition.watermark_ms(kind)
         if self.finding.window.kind == "day":
             return watermark_ms - watermark_ms % HOUR_MS
         return self._days.bounds(int(self._days.period_of(np.array([watermark_ms]))[0]))[0]

@@ -47,7 +47,7 @@ class Ladders:
     @property
     def held_count(self) -> int:
         """How many actions the brakes hold back now."""
-        return sum(ladder.brake.counts().total() for ladder in self.of_partition)
+        return sum(sum(ladder.alerts.held.values()) for ladder in self.of_partition)
 
     def announce_policy(self, edition: Edition) -> None:
         """Take in a policy that holds from its time on.
@@ -94,7 +94,7 @@ class Ladders:
         """
         actions: list[Action] = []
         ladder = self.of_partition[partition]
-        ladder.brake.customers = customers
+        ladder.set_customer_count(customers)
         for finding in findings:
             for about in (EVERYBODY, finding.customer_id):
                 actions += self._tell(partition, about, finding.known_ms)

@@ -193,8 +193,7 @@ class Replay:
         What that led to.
         """
         results = Results()
-        partitions = self.usage.partitions
-        last_ms = max(max(p.watermark_ms.values(), default=0) for p in partitions)
+        last_ms = max(partition.newest_ms for partition in self.usage.partitions)
         for found in self.usage.end(last_ms):
             self._act_on(found, results)
         results.actions += self.ladders.end(last_ms)
@@ -203,7 +202,7 @@ class Replay:
     def _act_on(self, found: Found, results: Results) -> None:
         """Hand findings to the ladder of their partition."""
         results.findings += found.findings
-        customers = self.usage.partitions[found.partition].directory.size
+        customers = self.usage.partitions[found.partition].customer_count
         results.actions += self.ladders.fold(found.partition, found.findings, customers)
 
     def _refuse(self, chunk: Chunk, rejects: list[Reject], results: Results) -> None:

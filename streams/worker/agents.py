@@ -144,9 +144,9 @@ class DetectAgent(BatchAgent):
             [record.key for record in records],
             kind,
         )
-        state, metrics = shard.state, self.metrics
+        metrics = self.metrics
         for part in columns:
-            outcome = state.fold(part, Origin(topic, partition))
+            outcome = shard.processor.fold(part, Origin(topic, partition))
             rejects += outcome.rejects(part)
             metrics.events.labels(kind).inc(outcome.counted)
             metrics.late.labels(kind).inc(outcome.late)
@@ -182,7 +182,7 @@ class DetectAgent(BatchAgent):
                 customers.append(customer_decoder.decode(record.value or b""))
             except (ValueError, UnicodeError) as error:
                 rejects.append(Reject(number, "wrong_type", str(error)))
-        shard.state.announce(customers)
+        shard.processor.announce(customers)
         self.refuse(topic, partition, records, rejects)
 
 
@@ -206,7 +206,7 @@ class LadderAgent(BatchAgent):
                 continue
             taken.append(told)
             offsets.append(record.offset)
-        verdicts = shard.state
+        verdicts = shard.processor
         take = {
             FINDINGS: verdicts.fold,
             ENFORCEMENT_RESULTS: verdicts.result,
@@ -219,11 +219,11 @@ class LadderAgent(BatchAgent):
                 self.metrics.latency.observe(max(0, now_ms - record.timestamp) / 1000)
         self.refuse(topic, partition, records, rejects)
         if records:
-            verdicts.passed(topic, records[-1].offset)
+            shard.state.passed(topic, records[-1].offset)
 
     def tick(self, shard: Shard, partition: int, now_ms: int) -> None:
         """Do what is due by now."""
-        actions = shard.state.tick(now_ms)
+        actions = shard.processor.tick(now_ms)
         self.publish(partition, actions)
         if actions:
             shard.touched = True

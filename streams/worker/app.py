@@ -99,10 +99,10 @@ def create_app(settings: WorkerSettings) -> FairUse:
             cohorts.partitions = table.partition_count()
             cohorts.hand_over(partitions)
 
-    def table(name: str, new_state: Any) -> ColumnTable:
+    def table(name: str, new_processor: Any) -> ColumnTable:
         return app.Table(
             name,
-            new_state=new_state,
+            new_processor=new_processor,
             writer=writer,
             on_take_over=taken_over,
             load_snapshot=snapshots.load,

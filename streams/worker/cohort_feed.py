@@ -113,10 +113,7 @@ class CohortFeed(Service):
 
     def _counting(self, partition: Partition, until_ms: int) -> Iterator[tuple[str, int, int]]:
         """Rule, start and closing time of each recent period that a partition has closed."""
-        for rule in partition.cohort_rules.values():
-            for start_ms, closes_ms in rule.closed_between(until_ms - RECENT_MS, until_ms):
-                if partition.progress.has_begun(rule.reads, closes_ms):
-                    yield rule.name, start_ms, closes_ms
+        return partition.cohort_periods(until_ms - RECENT_MS, until_ms)
 
     def _is_in(self, rule: str, start_ms: int) -> bool:
         return self.averages.is_complete(rule, start_ms, self.partitions)
@@ -129,5 +126,5 @@ class CohortFeed(Service):
     def _judge(self, average: CohortAverage, partitions: list[int]) -> None:
         for number in partitions:
             shard = self.table.shards[number]
-            self.report(number, shard.state.take_mean(average))
+            self.report(number, shard.processor.take_mean(average))
             shard.touched = True

@@ -49,17 +49,18 @@ class IdleClock(Service):
 
     def _close_silent(self) -> None:
         for number, shard in self.table.active().items():
-            kinds = {kind for rule in shard.state.rules.values() for kind in rule.reads}
-            silent = {kind for kind in kinds if self._is_silent(number, kind, shard)}
+            silent = {
+                kind for kind in shard.processor.kinds if self._is_silent(number, kind, shard)
+            }
             self._silent[number] = silent
-            outcome = shard.state.close_idle(silent, wall_clock())
+            outcome = shard.processor.close_idle(silent, wall_clock())
             self.detect.publish(number, outcome)
             if outcome.partials or outcome.placed:
                 shard.touched = True
 
     def reached_ms(self, number: int, shard: Shard) -> int:
         """The time that all of a partition's usage has reached; of silent kinds, the clock's."""
-        return shard.state.reached_ms(self._silent.get(number, ()), wall_clock())
+        return shard.processor.reached_ms(self._silent.get(number, set()), wall_clock())
 
     def _is_silent(self, number: int, kind: str, shard: Shard) -> bool:
         """Whether all of a kind is read, and nothing came for long."""

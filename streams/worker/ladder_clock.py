@@ -76,9 +76,9 @@ class LadderClock(Service):
         self._moments = {n: moment for n, moment in self._moments.items() if n in both}
         for number in sorted(both):
             shard = verdicts[number]
-            shard.state.brake.customers = usage[number].state.directory.size
+            shard.processor.set_customer_count(usage[number].processor.customer_count)
             reached_ms = self.idle.reached_ms(number, usage[number])
-            reached_ms = self.cohorts.known_to_ms(usage[number].state, reached_ms)
+            reached_ms = self.cohorts.known_to_ms(usage[number].processor, reached_ms)
             moment = self._moments.pop(number, None)
             if moment is None:
                 moment = Moment(reached_ms, self.judge.outbox.taken(FINDINGS, number))

@@ -114,7 +114,7 @@ class PolicyFeed(Service):
         """Tell a table's partitions every policy known so far."""
         for number in partitions:
             shard = table.shards[number]
-            news = [shard.state.announce_policy(edition) for edition in self.timeline.editions]
+            news = [shard.processor.announce_policy(edition) for edition in self.timeline.editions]
             shard.touched |= any(news)
         if table is self.detect_table and 0 in partitions:
             self._tell_of_refused()

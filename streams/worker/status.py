@@ -7,7 +7,6 @@ from typing import Any
 
 from faust.types import TP
 
-from detectors.fold.partition import Partition
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable
 from streams.metrics import Metrics
@@ -46,13 +45,13 @@ class WorkerStatus:
     @property
     def braked(self) -> list[str]:
         """The rules whose actions the brake holds back somewhere."""
-        engaged = (shard.state.alerts.engaged for shard in self.verdict.active().values())
+        engaged = (shard.processor.alerts.engaged for shard in self.verdict.active().values())
         return sorted({rule or EVERY_RULE for rules in engaged for rule in rules})
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
         """Where a customer stands, if one of the partitions held here knows them."""
         for shard in self.detect.active().values():
-            standing = shard.state.standing(customer_id)
+            standing = shard.processor.standing(customer_id)
             if standing is not None:
                 return standing
         return None
@@ -71,7 +70,7 @@ class WorkerStatus:
         held = Counter(
             (policy.name, policy.version, since_ms, share)
             for shard in self.detect.active().values()
-            for policy, since_ms, share in shard.state.policies_in_force()
+            for policy, since_ms, share in shard.processor.policies_in_force()
         )
         names = ("name", "version", "since_ms", "share_percent", "partitions")
         return [dict(zip(names, (*of, n), strict=True)) for of, n in sorted(held.items())]
@@ -81,23 +80,20 @@ class WorkerStatus:
         metrics = self.metrics
         metrics.commit_age.set(monotonic() - self.checkpointer.committed)
         shards = self.detect.active()
-        states = [shard.state for shard in shards.values()]
-        metrics.rows.labels("detect").set(sum(state.directory.size for state in states))
-        columns = [
-            column for s in states for g in s.groups.values() for column in g.columns.values()
-        ]
-        metrics.state_bytes.labels("detect").set(sum(column.nbytes for column in columns))
+        gauges = {number: shard.processor.gauges for number, shard in shards.items()}
+        metrics.rows.labels("detect").set(sum(each.customers for each in gauges.values()))
+        metrics.state_bytes.labels("detect").set(sum(g.state_bytes for g in gauges.values()))
         metrics.policies.clear()
         for held in self.policies():
             labels = (held["name"], held["version"], held["share_percent"])
             metrics.policies.labels(*labels).inc(held["partitions"])
         self._measure_ladder()
-        for what, count in evicted(states).items():
+        for what, count in _total(each.evicted for each in gauges.values()).items():
             metrics.evicted.labels(what).set(count)
-        for rule, count in kept(states).items():
+        for rule, count in _total(each.kept for each in gauges.values()).items():
             metrics.kept.labels(rule).set(count)
-        for number, shard in shards.items():
-            for kind, watermark_ms in shard.state.watermark_ms.items():
+        for number, each in gauges.items():
+            for kind, watermark_ms in each.watermark_ms.items():
                 metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
         for table, topics in self.checkpointer.tables.values():
             for number, shard in table.active().items():
@@ -106,9 +102,9 @@ class WorkerStatus:
 
     def _measure_ladder(self) -> None:
         metrics = self.metrics
-        states = [shard.state for shard in self.verdict.active().values()]
-        alerts = [state.alerts for state in states]
-        metrics.rows.labels("verdict").set(sum(len(state.cases) for state in states))
+        ladders = [shard.processor for shard in self.verdict.active().values()]
+        alerts = [ladder.alerts for ladder in ladders]
+        metrics.rows.labels("verdict").set(sum(ladder.dossier_count for ladder in ladders))
         engaged = Counter(rule or EVERY_RULE for each in alerts for rule in each.engaged)
         held: Counter[str] = Counter()
         for each in alerts:
@@ -126,20 +122,9 @@ class WorkerStatus:
             self.metrics.lag.labels(tp.topic, tp.partition).set(max(0, end - next_offset))
 
 
-def evicted(states: Iterable[Partition]) -> Counter[str]:
-    """What partitions forgot early for lack of room: entries by what they are."""
-    counts: Counter[str] = Counter()
-    for state in states:
-        counts["event ids"] += sum(held.evicted for held in state.duplicates.values())
-        counts["correctable events"] += sum(held.evicted for held in state.ledgers.values())
-        for name, rule in state.rules.items():
-            counts[name] += getattr(rule, "evicted", 0)
-    return counts
-
-
-def kept(states: Iterable[Partition]) -> Counter[str]:
-    """Corrected events that stay counted, by rule: too little was left of their siblings."""
-    counts: Counter[str] = Counter()
-    for state in states:
-        counts.update({name: getattr(rule, "kept", 0) for name, rule in state.rules.items()})
-    return counts
+def _total(counts: Iterable[Counter[str]]) -> Counter[str]:
+    """The sum of counts; it keeps what is 0."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total

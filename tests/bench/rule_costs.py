@@ -63,7 +63,7 @@ def cost_of(rule: str, policy: Policy, by_kind: dict[str, list[Columns]]) -> dic
     """Nanoseconds an event of one rule alone, and how many events it read."""
     alone = msgspec.structs.replace(policy, rules={rule: policy.rules[rule]})
     partition = Partition(0, alone, WorkerSettings().dedup_entries_max)
-    timed = Timed(partition.rules[rule])
+    timed = Timed(partition.state.rules[rule])
     events = findings = 0
     for kind in RULES[rule].reads:
         for columns in by_kind.get(kind, ()):

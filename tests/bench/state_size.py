@@ -64,7 +64,7 @@ def fill(partition: Partition, ids: list[bytes], offset: int) -> None:
     partition.announce(customers)
     for kind in EVENTS:
         partition.fold(used(kind, ids, offset), Origin(f"usage.{kind}", partition.number))
-    for _ in partition.changes():
+    for _ in partition.state.changes():
         pass
 
 
@@ -72,7 +72,7 @@ def main(customers: int, policy: str) -> None:
     """Say what one row holds, and what all of them cost."""
     loaded, dedup_entries_max = load_policy(Path(policy)), WorkerSettings().dedup_entries_max
     partitions = [Partition(n, loaded, dedup_entries_max) for n in range(PARTITIONS)]
-    rows = {name: group.row_bytes for name, group in partitions[0].groups.items()}
+    rows = {name: group.row_bytes for name, group in partitions[0].state.groups.items()}
     empty_bytes = rss_bytes()
     held = [0] * PARTITIONS
     for first in range(0, customers, AT_ONCE * PARTITIONS):

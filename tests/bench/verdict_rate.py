@@ -48,7 +48,8 @@ class Site:
             policy.ladder, brake_actions_per_hour=UNBRAKED, brake_surge=UNBRAKED
         )
         self.policy = msgspec.structs.replace(policy, ladder=ladder)
-        self.shard: Any = SimpleNamespace(state=Ladder(0, self.policy))
+        judged = Ladder(0, self.policy)
+        self.shard: Any = SimpleNamespace(processor=judged, state=judged.state)
         self.sent = Counted()
         table, checkpointer, outbox = (None, None, self.sent)
         self.judge = LadderAgent(table, checkpointer, outbox, Metrics(), wall_clock)  # type: ignore[arg-type]
@@ -121,9 +122,9 @@ def main(customers: int, measured: int, policy: str) -> None:
     seconds["restricting"] = site.tell(FINDINGS, site.findings(some, 5))
     say(
         seconds=seconds,
-        cases=len(site.shard.state.cases),
+        cases=site.shard.processor.dossier_count,
         restricted=site.sent.records - before,
-        unmatched=site.shard.state.alerts.unmatched,
+        unmatched=site.shard.processor.alerts.unmatched,
     )
 
 

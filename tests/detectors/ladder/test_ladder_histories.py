@@ -26,7 +26,7 @@ def drawn(chance):
     history.run(chance.randint(1, STEPS_MAX))
     actions, verdicts = history.replay()
     assert by_service(actions) == by_service(history.actions), "who looks when makes a difference"
-    assert verdicts.cases == history.verdicts.cases
+    assert verdicts.state.cases == history.verdicts.state.cases
     return history
 
 

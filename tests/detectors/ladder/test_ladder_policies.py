@@ -121,8 +121,8 @@ def test_policies_outlive_a_move_though_nobody_announces_them_again():
     story.verdicts = moved(story.verdicts)
     assert story.breach(6) == []
     heir = Ladder(0, PATIENT)
-    heir.take_arrays(story.verdicts.arrays())
-    heir.recall(story.verdicts.remember())
+    heir.state.take_arrays(story.verdicts.state.arrays())
+    heir.state.recall(story.verdicts.state.remember())
     story.verdicts = heir
     assert story.breach(6.5) == []
     assert kinds(story.breach(7)) == ["minimum_service"]
@@ -130,11 +130,11 @@ def test_policies_outlive_a_move_though_nobody_announces_them_again():
 
 def test_a_policy_that_is_known_is_no_news_and_is_stored_once():
     story = story_with(announced(2, SLOWER))
-    assert list(story.verdicts.changes())
+    assert list(story.verdicts.state.changes())
     assert not story.verdicts.announce_policy(announced(2, SLOWER))
-    assert list(story.verdicts.changes()) == []
-    story.verdicts.rewrite([b"policy/0"])
-    assert any(b"policy/0" in keys for keys, _ in story.verdicts.changes())
+    assert list(story.verdicts.state.changes()) == []
+    story.verdicts.state.rewrite([b"policy/0"])
+    assert any(b"policy/0" in keys for keys, _ in story.verdicts.state.changes())
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -66,19 +66,19 @@ def test_a_finding_is_known_with_the_watermark_that_closed_its_period(case, data
     for mean in data.draw(st.sampled_from(([], handed_out(means)))):
         assert partition.take_mean(mean) == []
     for number, event in enumerate(events):
-        before_ms = {name: reached(partition, name) for name in partition.rules}
+        before_ms = {name: reached(partition, name) for name in partition.state.rules}
         seen = len(run.findings)
         run.fold([event], [number])
         for finding in run.findings[seen:]:
             if finding.closed_period:
-                wait_ms = MEANS_MS if finding.rule in partition.cohort_rules else 0
+                wait_ms = MEANS_MS if finding.rule in partition.state.main.cohort else 0
                 after_ms = reached(partition, finding.rule)
                 assert before_ms[finding.rule] < finding.known_ms - wait_ms <= after_ms
 
 
 def reached(partition, rule):
     """The watermark that all of a rule's kinds have passed."""
-    return partition.progress.lowest_ms(partition.rules[rule].reads)
+    return partition.state.progress.lowest_ms(partition.state.rules[rule].reads)
 
 
 @pytest.mark.parametrize("case", JUDGED_ONCE)
@@ -97,10 +97,10 @@ def test_a_mean_that_is_known_before_its_period_is_closed_changes_nothing(case, 
     log = {}
     for start, stop in pairwise(sorted({known, max(known, moves), len(events)})):
         checkpoint(run.partition, log)
-        memory = run.partition.remember()
+        memory = run.partition.state.remember()
         run.partition = Partition(0, policy, IDS_MAX)
-        run.partition.restore(list(log), list(log.values()))
-        run.partition.recall(memory)
+        run.partition.state.restore(list(log), list(log.values()))
+        run.partition.state.recall(memory)
         run.take(events, start, stop)
 
     assert told(Run(policy).take(events), means) == told(run, means)

@@ -67,10 +67,10 @@ def moved_with(policy, editions, history, cuts):
     for start, stop in stretches(history, cuts):
         run.take(history, start, stop)
         checkpoint(run.partition, log)
-        memory = run.partition.remember()
+        memory = run.partition.state.remember()
         run.partition = Partition(0, policy, IDS_MAX)
-        run.partition.restore(list(log), list(log.values()))
-        run.partition.recall(memory)
+        run.partition.state.restore(list(log), list(log.values()))
+        run.partition.state.recall(memory)
     return run
 
 
@@ -126,8 +126,8 @@ def test_a_saved_partition_goes_on_under_the_policy_it_had(case, data):
     run = run_with(policy, editions).take(history, 0, where)
     checkpoint(run.partition, {})
     back = Partition(0, policy, IDS_MAX)
-    back.take_arrays({name: a.copy() for name, a in run.partition.arrays().items()})
-    back.recall(run.partition.remember())
+    back.state.take_arrays({name: a.copy() for name, a in run.partition.state.arrays().items()})
+    back.state.recall(run.partition.state.remember())
     run.partition = back
     run.take(history, where)
 

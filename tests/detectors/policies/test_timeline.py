@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from detectors.fold.partition import HELD_TRIALS_MAX, Partition
+from detectors.fold.partition import Partition
+from detectors.fold.trials import HELD_TRIALS_MAX
 from detectors.policies.editions import decode_edition, load_policy, read_edition
 from detectors.policies.timeline import EDITIONS_MAX, TRIALS_MAX, Timeline
 from schemas.events import Sms, Storage
@@ -181,7 +182,7 @@ def test_a_trial_begins_again_as_a_copy_when_a_partition_moves():
     assert [(f.policy.version, f.shadow) for f in run.findings] == [("trial", True)] * 2
     checkpoint(run.partition, log)
 
-    moved = run_of(before, log, run.partition.remember())
+    moved = run_of(before, log, run.partition.state.remember())
     moved.take(texts(T[1], T[1], T[2], *[T[2] + 24 * HOUR_MS] * 2), start=2)
     days = {f.window.start_ms for f in moved.findings}
     assert [(f.policy.version, f.shadow) for f in moved.findings] == [("trial", True)] * 2
@@ -196,8 +197,8 @@ def test_no_more_trials_are_held_than_there_is_room_for():
     events = texts(T[0], *range(T[1], T[1] + 20), T[2])
     for row in range(len(events)):
         run.take(events, row, row + 1)
-        assert len(run.partition.trials) <= HELD_TRIALS_MAX
-    assert [t.trial.policy.version for t in run.partition.trials] == ["v10", "v11"]
+        assert len(run.partition.state.trials.running) <= HELD_TRIALS_MAX
+    assert [t.trial.policy.version for t in run.partition.state.trials.running] == ["v10", "v11"]
 
 
 def test_what_no_longer_fits_the_policy_started_with_is_not_taken_back():
@@ -207,11 +208,11 @@ def test_what_no_longer_fits_the_policy_started_with_is_not_taken_back():
     checkpoint(run.partition, log)
     policies = {key: value for key, value in log.items() if key.startswith(b"#policies")}
     other = Partition(0, msgspec.structs.replace(BASE, timezone="Europe/Lisbon"), IDS_MAX)
-    other.restore(list(policies), list(policies.values()))
-    assert other.timeline.policy_at(T[5]).version == BASE.version
+    other.state.restore(list(policies), list(policies.values()))
+    assert other.state.timeline.policy_at(T[5]).version == BASE.version
     same = Partition(0, BASE, IDS_MAX)
-    same.restore(list(policies), list(policies.values()))
-    assert same.timeline.policy_at(T[5]).version == "b"
+    same.state.restore(list(policies), list(policies.values()))
+    assert same.state.timeline.policy_at(T[5]).version == "b"
 
 
 def test_a_standing_is_told_against_the_limit_that_holds():

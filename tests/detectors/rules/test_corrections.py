@@ -178,7 +178,7 @@ def counts(partition):
     """Stored row of every customer with any use, without the time it was written at."""
     return {
         key: value[WRITTEN_BYTES:]
-        for keys, values in partition.changes(everything=True)
+        for keys, values in partition.state.changes(everything=True)
         for key, value in zip(keys, values, strict=True)
         if not key.startswith(b"#") and any(value[WRITTEN_BYTES:])
     }
@@ -353,7 +353,7 @@ def test_there_is_one_rolling_breach_for_each_stretch_of_windows_above_the_limit
         for stretch in stretches_of(ends):
             assert not told[customer_id].isdisjoint(stretch)
     ideal = Run(only(DISTINCT, rule)).take(right)
-    of_each = [each.partition.rules[rule].episodes[0].stretches for each in (ideal, run)]
+    of_each = [each.partition.state.rules[rule].episodes[0].stretches for each in (ideal, run)]
     assert in_any_order(of_each[0]) == in_any_order(of_each[1])
 
 
@@ -381,9 +381,9 @@ def test_a_standby_that_takes_over_has_the_corrections(policy, history, places):
         run.take(history, start, stop)
         log = {}
         checkpoint(run.partition, log)
-        standby.restore(list(log), list(log.values()))
-    if run.partition.next_offset:
-        standby.recall(run.partition.remember())
+        standby.state.restore(list(log), list(log.values()))
+    if run.partition.state.next_offset:
+        standby.state.recall(run.partition.state.remember())
         run.partition = standby
     run.take(history, stretches(history, places)[-1][0] if history else 0)
     whole = Run(policy).take(history)
@@ -472,7 +472,7 @@ def test_an_event_whose_siblings_are_not_all_remembered_still_counts(hours, kept
     history = [session(0, 0, None), session(1, hours, "a"), session(2, hours, "b")]
     history.append(session(3, 23, "c", corrects="e-2", void=True))
     run = Run(only(LOW, "sharing")).take(history)
-    assert run.partition.rules["sharing"].kept == kept
+    assert run.partition.state.rules["sharing"].kept == kept
     assert [f.level for f in run.findings] == ["breach", "cleared"][: 2 - kept]
 
 
@@ -514,7 +514,7 @@ def test_a_view_still_counts_if_the_views_it_may_have_overlapped_are_forgotten(h
     history = [watched(0, 5, "x"), watched(1, hours, "a"), watched(2, hours, "b")]
     history.append(watched(3, 23, "b", corrects="e-2", void=True))
     run = Run(AT_ONCE).take(history)
-    assert run.partition.rules["stream_concurrent"].kept == kept
+    assert run.partition.state.rules["stream_concurrent"].kept == kept
     assert run.findings[-1].level == ("breach" if kept else "cleared")
 
 
@@ -530,7 +530,7 @@ def test_an_event_still_counts_in_a_window_whose_contacts_were_forgotten_early()
     history.append(text(3, 3, "r", corrects="e-2", void=True))
     run = Run(policy).in_parts(history, range(len(history)))
     assert [finding.level for finding in run.findings] == ["breach"]
-    assert run.partition.rules["sms_group"].kept == 1
+    assert run.partition.state.rules["sms_group"].kept == 1
 
 
 @pytest.mark.parametrize("entries_max", [1, 3])
@@ -539,7 +539,7 @@ def test_the_ledger_keeps_no_more_events_than_it_may(entries_max):
     run.partition = Partition(0, POLICY, entries_max)
     for number in range(8):
         run.fold([sms(number)], [number])
-    ledger = run.partition.ledgers["sms"]
+    ledger = run.partition.state.ledgers["sms"]
     assert (len(ledger), ledger.evicted) == (entries_max, 8 - entries_max)
     run.fold([sms(8, corrects="e-0", void=True)], [8])
     assert run.uncorrectable == [8]
@@ -626,7 +626,7 @@ def test_siblings_say_from_when_on_none_has_expired_or_been_evicted():
 
 def test_the_ledger_has_no_fields_for_siblings_that_no_rule_asks_for():
     partition = Partition(0, only(LOW, "sms_daily"), IDS_MAX)
-    assert partition.ledgers["sms"].dtype.names == (
+    assert partition.state.ledgers["sms"].dtype.names == (
         "key",
         "time_ms",
         "expiry",

@@ -76,7 +76,9 @@ def test_which_cells_are_forgotten_early_does_not_depend_on_batches_and_moves(
     for other in (single, Run(policy).in_parts(history, cuts), moved(policy, history, cuts)):
         assert by_rule(whole.findings) == by_rule(other.findings)
         assert state_of(whole.partition) == state_of(other.partition)
-        assert whole.partition.rules[rule].evicted == other.partition.rules[rule].evicted
+        assert (
+            whole.partition.state.rules[rule].evicted == other.partition.state.rules[rule].evicted
+        )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_forty_thousand_addresses_a_minute_never_need_more_than_cells_max(rule, 
     room, real, number = 5_000, 249_999, 0
     policy = with_parameters(only(load_policy(), rule), **{rule: {"cells_max": room}})
     run = Run(policy)
-    state = run.partition.rules[rule]
+    state = run.partition.state.rules[rule]
     rng = np.random.default_rng(11)
     for minute in range(3):
         flood = [(real, 10_000)] * 20
@@ -113,6 +115,6 @@ def test_a_slow_scan_of_very_many_hosts_never_needs_more_than_contacts_max():
     for start in range(0, 5_000, 500):
         history = [flow_of(n, n, "line", n, 1) for n in range(start, start + 500)]
         run.take([None] * start + history, start)
-        assert len(run.partition.rules["portscan_slow"].contacts) <= room
-    assert run.partition.rules["portscan_slow"].evicted >= 5_000 - 2 * room
+        assert len(run.partition.state.rules["portscan_slow"].contacts) <= room
+    assert run.partition.state.rules["portscan_slow"].evicted >= 5_000 - 2 * room
     assert [finding.customer_id for finding in run.findings] == ["line"] * 2

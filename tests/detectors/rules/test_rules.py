@@ -105,7 +105,7 @@ def test_every_partition_uses_the_mean_over_all_partitions(histories, turns):
         before = len(runs[number].partials)
         runs[number].take(histories[number], row, row + 1)
         catch_up(runs[number].partials[before:])
-    last_ms = max(max(run.partition.watermark_ms.values()) for run in runs)
+    last_ms = max(run.partition.newest_ms for run in runs)
     for run, twin in zip(runs, twins, strict=True) if queue else ():
         (ratio,) = twin.rules["data"]
         ratio.close(ratio.months.of(last_ms) - 1)
@@ -195,9 +195,9 @@ def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, w
         run.take(history, start, stop)
         log = {}
         checkpoint(run.partition, log)
-        standby.restore(list(log), list(log.values()))
+        standby.state.restore(list(log), list(log.values()))
     if where:
-        standby.recall(run.partition.remember())
+        standby.state.recall(run.partition.state.remember())
         run.partition = standby
     run.take(history, where)
 
@@ -219,16 +219,16 @@ def test_a_partition_that_comes_back_takes_over_what_another_worker_wrote(
     first, second = sorted(min(place, len(history)) for place in places)
     run, log = Run(policy).take(history, 0, first), {}
     checkpoint(run.partition, log)
-    memory, back = run.partition.remember(), run.partition
+    memory, back = run.partition.state.remember(), run.partition
     if saved:
         back = Partition(0, policy, IDS_MAX)
-        back.take_arrays({name: a.copy() for name, a in run.partition.arrays().items()})
-        back.recall(memory)
-    back.set_aside()
+        back.state.take_arrays({name: a.copy() for name, a in run.partition.state.arrays().items()})
+        back.state.recall(memory)
+    back.state.set_aside()
     other, later = run_of(policy, log, memory).take(history, first, second), {}
     checkpoint(other.partition, later)
-    back.restore(list(later), list(later.values()))
-    back.recall(other.partition.remember())
+    back.state.restore(list(later), list(later.values()))
+    back.state.recall(other.partition.state.remember())
     last = Run(policy)
     last.partition = back
     last.take(history, second)
@@ -249,16 +249,16 @@ def test_rows_of_a_lost_writer_are_replaced(case, data, places):
     first, second, lost = sorted(min(place, len(history)) for place in places)
     run, log = Run(policy).take(history, 0, first), {}
     checkpoint(run.partition, log)
-    memory = run.partition.remember()
+    memory = run.partition.state.remember()
     stray = {}
     checkpoint(Run.take(run_of(policy, log, memory), history, first, lost).partition, stray)
 
     heir = run_of(policy, log, memory)
-    heir.partition.rewrite(list(stray))
+    heir.partition.state.rewrite(list(stray))
     heir.take(history, first, second)
     log |= stray
     checkpoint(heir.partition, log)
-    last = run_of(policy, log, heir.partition.remember()).take(history, second)
+    last = run_of(policy, log, heir.partition.state.remember()).take(history, second)
 
     whole = Run(policy).take(history)
     findings = run.findings + heir.findings + last.findings
@@ -345,7 +345,7 @@ def test_findings_come_in_the_order_of_their_rows_and_once(case, data):
 
     assert by_rule(findings) == by_rule(Run(policy).take(history).findings)
     assert len(findings) == len({finding.finding_id for finding in findings})
-    closing = set(Partition(0, policy, IDS_MAX).closing_rules)
+    closing = set(Partition(0, policy, IDS_MAX).state.main.closing)
     for rule in set(policy.rules) - closing:
         own = [finding for finding in findings if finding.rule == rule]
         last = [finding.evidence["inputs"][0]["last_offset"] for finding in own]

@@ -58,7 +58,9 @@ class Bench:
                 SimpleNamespace(offset=self.offset, key=b"7", value=value, timestamp=came_ms)
             )
             self.offset += 1
-        self.judge.take(SimpleNamespace(state=self.verdicts), topic, 0, records)
+        self.judge.take(
+            SimpleNamespace(processor=self.verdicts, state=self.verdicts.state), topic, 0, records
+        )
 
     def of(self, topic, type_):
         return [
@@ -81,8 +83,8 @@ def test_what_is_far_ahead_of_its_record_is_a_dead_letter_and_moves_no_clock(top
     assert "24 h ahead" in letter.detail
     refused = bench.metrics.dead_letters.labels("time_out_of_range")
     assert refused._value.get() == 1
-    assert bench.verdicts.cases == {}
-    assert bench.verdicts.next_offset[topic] == 1, "it is behind us"
+    assert bench.verdicts.state.cases == {}
+    assert bench.verdicts.state.next_offset[topic] == 1, "it is behind us"
     bench.tell(FINDINGS, finding(0))
     (notice,) = bench.of(ACTIONS, dict)
     assert notice["decided_ms"] == NOW_MS

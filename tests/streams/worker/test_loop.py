@@ -79,8 +79,8 @@ def held_by_the_ladder(bootstrap):
     actions = records_of(bootstrap, "actions", "action_id")
     held = {}
     for verdict in verdicts:
-        for key, packed in verdict.cases.items():
-            for hold in unpack_dossier(packed).holds.values():
+        for key, packed in verdict.state.cases.items():
+            for hold in unpack_dossier(packed).in_force.values():
                 if hold.rule:
                     action = actions[hold.action_id]
                     held[customer_of(key)] = spelled(

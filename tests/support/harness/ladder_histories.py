@@ -385,7 +385,7 @@ class History:
         elif kind == DECISIONS and record.kind == "exempt":
             self.causes.exempt(record.rule or "", record.time_ms, record.until_ms)
         elif kind == DECISIONS and record.kind == "reject" and record.rule:
-            if self.verdicts.brake.held_of(record.rule):
+            if self.verdicts.state.brake.held_of(record.rule):
                 self.causes.end(record.rule)
         elif kind == DECISIONS and record.kind == "reject":
             in_force = [action.action_id for action in self.enforcement.in_force.values()]
@@ -412,12 +412,14 @@ class History:
                 self._tell(FINDINGS, finding(days, "cleared", rule, window=window))
         for action in list(self.enforcement.in_force.values()):
             self._tell(DECISIONS, self._decision("reject", action.action_id))
-        for _ in range(3 if self.verdicts.brake.engaged else 1):
+        for _ in range(3 if self.verdicts.state.brake.engaged else 1):
             self._tell(DECISIONS, self._decision("release_brake"))
             self.now_ms += LONG_AFTER_MS
             self._came(self.verdicts.tick(self.now_ms))
         assert self.enforcement.in_force == {}, "everything ends"
-        assert self.verdicts.cases == {}, "everything is answered, released, superseded or expires"
+        assert self.verdicts.state.cases == {}, (
+            "everything is answered, released, superseded or expires"
+        )
 
     def replay(self):
         """The same input, looked at by others at other times, some of whom took over.
@@ -445,7 +447,7 @@ class History:
 
 def dossiers_of(verdicts):
     """What is remembered, by key."""
-    return [(key, unpack_dossier(packed)) for key, packed in verdicts.cases.items()]
+    return [(key, unpack_dossier(packed)) for key, packed in verdicts.state.cases.items()]
 
 
 def orders_of(verdicts):
@@ -477,8 +479,8 @@ def _is_for_the_brake(kind, record):
 
 def moved(verdicts):
     """Another worker's partition, from rows and memory of a checkpoint."""
-    heir = Ladder(0, verdicts.timeline.base)
-    for keys, values in verdicts.changes(everything=True):
-        heir.restore(keys, values)
-    heir.recall(verdicts.remember())
+    heir = Ladder(0, verdicts.state.timeline.base)
+    for keys, values in verdicts.state.changes(everything=True):
+        heir.state.restore(keys, values)
+    heir.state.recall(verdicts.state.remember())
     return heir

@@ -95,7 +95,7 @@ class Story:
     def __init__(self, policy=PATIENT, *, assumed=False, customers=0):
         self.policy = policy
         self.verdicts = Ladder(0, policy, AssumedEnforcement() if assumed else None)
-        self.verdicts.brake.customers = customers
+        self.verdicts.set_customer_count(customers)
         self.actions = []
         self._offsets = {"findings": 0, "results": 0, "decisions": 0}
 
@@ -157,7 +157,7 @@ class Story:
 
 def dossier_of(verdicts, service="sms", customer="7"):
     """What is remembered of a customer's service."""
-    packed = verdicts.cases.get(key_of(service, customer))
+    packed = verdicts.state.cases.get(key_of(service, customer))
     return unpack_dossier(packed) if packed else Dossier()
 
 

@@ -243,8 +243,8 @@ def recovered(
     """The state that the changelogs hold, read as a new worker would."""
     detect = [Partition(n, policy, DEDUP_ENTRIES_MAX) for n in range(partitions)]
     verdict = [Ladder(n, policy) for n in range(partitions)]
-    for name, states in (("detect", detect), ("verdict", verdict)):
-        logs = [Changelog(state, 1) for state in states]
+    for name, processors in (("detect", detect), ("verdict", verdict)):
+        logs = [Changelog(each.state, 1) for each in processors]
         records = read_topic(bootstrap, f"{app_id}-{name}-changelog")
         for number, log in enumerate(logs):
             log.read((r.offset, r.key, r.value) for r in records if r.partition == number)
@@ -300,9 +300,9 @@ def assert_equal_to_replay(
         time.sleep(POLL_SECONDS)
     detect, _ = recovered(bootstrap, app_id, policy, partitions)
     for live, again in zip(detect, replay.usage.partitions, strict=True):
-        assert live.directory.size == again.directory.size
-        for slot in range(again.directory.size):
-            customer_id = again.directory.name(slot).decode()
+        assert live.customer_count == again.customer_count
+        for slot in range(again.customer_count):
+            customer_id = again.state.directory.name(slot).decode()
             assert live.standing(customer_id) == again.standing(customer_id)
 
 

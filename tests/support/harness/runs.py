@@ -61,7 +61,7 @@ class Run:
 
     def end(self):
         """Close what ended before the last event."""
-        outcome = self.partition.end(max(self.partition.watermark_ms.values(), default=0))
+        outcome = self.partition.end(self.partition.newest_ms)
         self.findings += outcome.findings
         self.partials += outcome.partials
         return self
@@ -133,10 +133,10 @@ def by_rule(findings):
 
 def state_of(partition):
     """Rows that hold anything, and memory, in whatever order it lists customers."""
-    memory = msgspec.msgpack.decode(partition.remember())
+    memory = msgspec.msgpack.decode(partition.state.remember())
     rows = {
         key: value
-        for keys, values in partition.changes(everything=True)
+        for keys, values in partition.state.changes(everything=True)
         for key, value in zip(keys, values, strict=True)
         if not key.startswith(b"#") and any(value[WRITTEN_BYTES:])
     }
@@ -154,7 +154,7 @@ def in_any_order(memory):
 
 def checkpoint(partition, log):
     """Write a partition's changes to a compacted log: each key's newest value, as written."""
-    for keys, values in partition.changes():
+    for keys, values in partition.state.changes():
         for key, value in zip(keys, values, strict=True):
             log.pop(key, None)
             log[key] = value
@@ -166,7 +166,7 @@ def moved(policy, history, cuts):
     for start, stop in stretches(history, cuts):
         run.take(history, start, stop)
         checkpoint(run.partition, log)
-        run.partition = run_of(policy, log, run.partition.remember()).partition
+        run.partition = run_of(policy, log, run.partition.state.remember()).partition
     return run
 
 
@@ -174,8 +174,8 @@ def run_of(policy, log, memory):
     """A run that goes on from what was stored."""
     run = Run(policy)
     run.partition = Partition(0, policy, IDS_MAX)
-    run.partition.restore(list(log), list(log.values()))
-    run.partition.recall(memory)
+    run.partition.state.restore(list(log), list(log.values()))
+    run.partition.state.recall(memory)
     return run
 
 

@@ -8,7 +8,7 @@ from tests.support.reference.twins.data_monthly_ratio import MONTHS_OF_DATA
 from tests.support.strategies.drawing import only
 from tests.support.strategies.histories import CASES, LOW, mixed
 
-CLOSING = set(Partition(0, LOW, IDS_MAX).closing_rules)
+CLOSING = set(Partition(0, LOW, IDS_MAX).state.main.closing)
 
 CLOSING_CASES = {
     **{case: told for case, told in CASES.items() if set(told[0].rules) <= CLOSING},

@@ -1,0 +1,68 @@
+"""Findings and partial sums of what the rules of a partition see."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from detectors.fold.findings import finding_of, wait_ms
+from detectors.fold.outcome import CLOSED, Outcome, Place
+from detectors.fold.rule_set import Found, RuleSet
+from detectors.fold.stored_partition import StoredPartition
+from detectors.rules.contract import Batch, PeriodSums
+from schemas.records import CohortPartial, Finding
+
+
+class Reporter:
+    """Makes findings of hits, and hands out partial sums.
+
+    Parameters
+    ----------
+    state
+        What the partition keeps.
+    """
+
+    def __init__(self, state: StoredPartition) -> None:
+        self._state = state
+
+    def report(
+        self, rules: RuleSet, found: Iterable[Found], batch: Batch | None, outcome: Outcome
+    ) -> None:
+        """Add what rules saw to an outcome; partial sums come from the rules for everybody only."""
+        for each in found:
+            outcome.placed += self.findings(rules, each, batch)
+            if rules.trial is None:
+                outcome.partials += [self._partial(each.rule, s) for s in each.output.sums]
+                # A rule may note in their rows whom it reported.
+                slots = np.array([hit.slot for hit in each.output.hits], np.int64)
+                for read in rules.rules[each.rule].reads:
+                    self._state.touch(read, slots)
+
+    def findings(
+        self, rules: RuleSet, found: Found, batch: Batch | None
+    ) -> Iterator[tuple[Place, Finding]]:
+        """Findings of what a rule saw, each with its place.
+
+        Those of a trial only while it is under way.
+        """
+        state, time_ms, trial = self._state, found.time_ms, rules.trial
+        timeline = state.timeline
+        if not found.output.hits or (trial and trial not in timeline.trials_at(time_ms)):
+            return
+        policy = rules.policy_at(time_ms)
+        rule = state.rules[found.rule]
+        for hit in found.output.hits:
+            customer = state.directory.hashes(np.array([hit.slot]))
+            shadow = timeline.acting_trial(time_ms, customer) is not trial
+            name = state.directory.name(hit.slot).decode()
+            finding = finding_of(hit, rule, batch, name, policy, shadow, state.provenance)
+            found_ms = finding.known_ms - wait_ms(hit, rule)
+            yield (found_ms, CLOSED if hit.offset is None else hit.offset), finding
+
+    def _partial(self, rule: str, share: PeriodSums) -> CohortPartial:
+        return CohortPartial(
+            rule=rule,
+            partition=self._state.number,
+            period_start_ms=share.period_start_ms,
+            period_end_ms=share.period_end_ms,
+            sums=list(share.sums),
+        )
