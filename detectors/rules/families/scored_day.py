@@ -267,7 +267,7 @@ class ScoredDays(ClosingRuleBase):
         return hits
 
     def _can_recount(self, kind: str, day: int) -> bool:
-        """Whether a kind has cells of a day; of a scored day no other kind may have lost its cells."""
+        """Whether a kind has cells of a day; of a scored day no other kind may lack them."""
         kinds = self.reads if day <= self.scored else (kind,)
         rings = [self.rings[each][0].ring for each in kinds]
         return self.rings[kind][0].holds(day) and all(r.newest - r.back <= day for r in rings)
