@@ -41,6 +41,8 @@ class SharedSettings(Struct, kw_only=True, frozen=True):
     ones."""
     data_dir: str = "fairuse-data"
     """Folder of the local snapshots, and of enforcement's state."""
+    idempotence: bool = True
+    """Whether the producer is idempotent; off only for the embedded broker."""
 
 
 class WorkerSettings(SharedSettings, kw_only=True, frozen=True):
@@ -57,8 +59,6 @@ class WorkerSettings(SharedSettings, kw_only=True, frozen=True):
     back at once."""
     standbys: Annotated[int, Meta(ge=0)] = 1
     """Copies of each partition's state that other workers keep up to date."""
-    idempotence: bool = True
-    """Whether the producer is idempotent; off only for the embedded broker."""
     assume_enforcement: bool = False
     """Whether each action counts as carried out at once; only for demos without enforcement."""
     session_timeout_seconds: Seconds = 20
