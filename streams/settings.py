@@ -39,6 +39,8 @@ class SharedSettings(Struct, kw_only=True, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 6066
     """Port of /metrics, and of a worker's /customers; processes on one machine need different
     ones."""
+    idempotence: bool = True
+    """Whether producers are idempotent; off only for the embedded broker."""
     data_dir: str = "fairuse-data"
     """Folder of the local snapshots, and of enforcement's state."""
     idempotence: bool = True

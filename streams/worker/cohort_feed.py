@@ -14,7 +14,6 @@ import msgspec
 from mode import Service
 from mode.utils.logging import get_logger
 
-from detectors.fold.cohort_means import Averages
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from schemas.records import CohortAverage, CohortPartial, Finding
@@ -64,7 +63,7 @@ class CohortFeed(Service):
         self.report = report
         self.partitions = 0
         """How many partitions there are over all workers."""
-        self.averages = Averages()
+        self.averages = CohortMeans()
         self._missing: dict[tuple[str, int], float] = {}
         """Monotonic time, s, since when a rule's period waits for its means."""
         super().__init__()
