@@ -43,8 +43,6 @@ class SharedSettings(Struct, kw_only=True, frozen=True):
     """Whether producers are idempotent; off only for the embedded broker."""
     data_dir: str = "fairuse-data"
     """Folder of the local snapshots, and of enforcement's state."""
-    idempotence: bool = True
-    """Whether the producer is idempotent; off only for the embedded broker."""
 
 
 class WorkerSettings(SharedSettings, kw_only=True, frozen=True):
