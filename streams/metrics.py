@@ -59,7 +59,7 @@ class Metrics:
         self.findings = counter("findings", "Findings written", "rule", "level", "shadow")
         self.policies = gauge(
             "policy_partitions",
-            "Partitions that a policy holds in, for so many customers in a hundred",
+            "Partitions in which a policy is in force, for this percentage of customers",
             *("policy", "version", "share_percent"),
         )
         self.actions = counter("actions", "Actions written", "rule", "kind")

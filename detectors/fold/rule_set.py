@@ -237,7 +237,7 @@ class RuleSet:
         A partition that goes back to a checkpoint hears of means before it closes their periods.
         """
         if self.cohort_rules[average.rule].has_closed(average.period_start_ms):
-            yield self._judged(average)
+            yield self._compare_with_mean(average)
             return
         key = (average.rule, average.cohort, average.period_start_ms)
         self.early.setdefault(key, average)
@@ -249,10 +249,10 @@ class RuleSet:
         for key, average in list(self.early.items()):
             if name == average.rule and rule.has_closed(average.period_start_ms):
                 del self.early[key]
-                yield self._judged(average)
+                yield self._compare_with_mean(average)
 
-    def _judged(self, average: CohortAverage) -> Found:
-        """Judge by a mean under the policy of the moment at which its period closed."""
+    def _compare_with_mean(self, average: CohortAverage) -> Found:
+        """Compare with a mean under the policy of the moment at which its period closed."""
         closes_ms = self.cohort_rules[average.rule].closes_ms(average.period_end_ms)
         rule = self.cohort_rule(average.rule, closes_ms)
         hits = rule.take_mean(self.columns_of(average.rule), average, self.customers)

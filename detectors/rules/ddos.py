@@ -150,7 +150,7 @@ class Ddos(LogsOfRule):
         floods += self._victim_floods(pair, victim)
         hits = []
         for flood in sorted(floods):
-            customer = int(customers.directory.hashes(batch.slot[flood.row : flood.row + 1])[0])
+            customer = customers.directory.hash(batch.slot[flood.row])
             if self._record_report(customer, flood.end):
                 hits.append(self._hit(batch, pair, victim, flood))
         self._forget(batch.newest_ms // MINUTE_MS)
@@ -257,7 +257,7 @@ class Ddos(LogsOfRule):
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
         """The customer's latest flood that is still remembered; nothing without a flood."""
-        customer = int(customers.directory.hashes(np.array([slot]))[0])
+        customer = customers.directory.hash(slot)
         return [
             Standing(window=window_of(end), observed=1, limit=0, unit="floods")
             for end in sorted(self.reported.get(customer, []))[-1:]

@@ -118,12 +118,9 @@ class InboundAbuse(DistinctRule):
         row = np.flatnonzero(
             fields["is_failed"] & ~fields["is_outbound"] & (fields["destination_port"] >= 0)
         )
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=self._pairs(batch, customers, row),
-            element=fields["destination_port"][row].astype(np.uint64) + np.uint64(1),
-            threshold=np.full(len(row), self.parameters.ports),
+        port = fields["destination_port"][row].astype(np.uint64) + np.uint64(1)
+        return Sightings.of_spans(
+            row, (self._pairs(batch, customers, row), port, self.parameters.ports)
         )
 
     def _pairs(self, batch: Batch, customers: Customers, row: Ints) -> Hashes:

@@ -158,10 +158,10 @@ def run_replay(
         sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
         bar = stack.enter_context(_progress("replay"))
         task = bar.add_task("", total=sum(file.stat().st_size for file in files))
-        told = [replay.hear_files(_answers(known))]
+        before = [replay.hear_files(_answers(known))]
         if known.policies:
-            told.append(replay.announce_policies(known.policies))
-        for results in chain(told, replay.run(files)):
+            before.append(replay.announce_policies(known.policies))
+        for results in chain(before, replay.run(files)):
             for sink, records in zip(
                 sinks, (results.findings, results.actions, results.dead_letters), strict=True
             ):

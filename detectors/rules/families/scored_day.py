@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import PeriodCloser
-from detectors.rules.contract import Batch, Correction, Customers, Declaration, Hit, RuleOutput
+from detectors.rules.contract import (
+    Batch,
+    Correction,
+    Customers,
+    Declaration,
+    Hit,
+    RuleOutput,
+    Standing,
+)
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
-from schemas.records import Level, Window
+from schemas.records import Level
 from schemas.units import HOUR_MS, Ints, Mask
 
 OPEN_BACK = 1
@@ -210,18 +218,22 @@ class ScoredDays(ClosingRuleBase):
         self, slot: int, level: Level, day: int, scored: int, score: int, evidence: dict[str, Any]
     ) -> Hit:
         """A hit about `day`, known by the score of the day `scored`."""
-        start_ms, end_ms = self.days.bounds(day)
         return Hit(
             slot=slot,
             event_time_ms=self.days.bounds(scored)[1],
             level=level,
-            window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+            window=self.days.window(day),
             observed=score,
             limit=self.parameters.score_min,
             unit=self.declaration.units[0].name,
             offset=None,
             evidence=evidence,
         )
+
+    def standing_on(self, day: int, score: int) -> Standing:
+        """A day's score so far, and the score of a breach."""
+        limit, unit = self.parameters.score_min, self.declaration.units[0].name
+        return Standing(window=self.days.window(day), observed=score, limit=limit, unit=unit)
 
     # -- corrections ----------------------------------------------------------------------------
 
@@ -249,7 +261,7 @@ class ScoredDays(ClosingRuleBase):
         name = customers.directory.name(slot).decode()
         if day <= self.scored:
             again = self._score_again(columns, name, slot, day, customers)
-            hits += [correction.told(hit) for hit in again]
+            hits += [correction.caused(hit) for hit in again]
         elif day <= self.passed[kind]:
             self._update_candidate(columns, kind, name, slot, day, customers)
         return hits
