@@ -4,7 +4,7 @@ Any failure on the way ends the worker; it restarts from its last checkpoint.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
@@ -136,6 +136,18 @@ class Checkpointer(Service):
         """
         self._events.append(event)
         self._counted += records
+
+    def positions(self) -> Iterator[tuple[TP, int]]:
+        """Iterate over the inputs of all partitions that this worker writes.
+
+        Yields
+        ------
+        Topic and partition of an input, and its next offset.
+        """
+        for table, topics in self.tables.values():
+            for number, shard in table.active().items():
+                for kind, topic in topics.items():
+                    yield TP(topic, number), shard.next_offset(kind)
 
     @property
     def _column_tables(self) -> dict[str, ColumnTable]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.units import DAY_MS
 from streams.enforce.account import ANSWERS_MAX, HELD_MAX, LASTING, UNDOING
-from streams.enforce.consumer import serve_figures
+from streams.enforce.consumer import serve_metrics
 from streams.enforce.errors import EnforceError
-from streams.enforce.figures import Figures
+from streams.enforce.metrics import EnforcementMetrics
 from streams.enforce.store import Store
 from streams.settings import EnforcementSettings
 from tests.support.harness.enforcing import (
@@ -366,7 +366,7 @@ def test_a_bad_record_is_counted_and_skipped(changes):
     desk.offset = 1
     desk.take(action("t"))
     assert desk.adapter.done == ["t"]
-    assert desk.enforcer.figures.bad_records._value.get() == 1
+    assert desk.enforcer.metrics.bad_records._value.get() == 1
 
 
 def test_no_customer_can_fill_the_memory():
@@ -420,7 +420,7 @@ def test_a_port_that_is_taken_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(EnforceError, match=f"port {port} .* choose another --port"):
-            serve_figures(Figures(), EnforcementSettings(port=port))
+            serve_metrics(EnforcementMetrics(), EnforcementSettings(port=port))
 
 
 # -- random histories ---------------------------------------------------------------------------
