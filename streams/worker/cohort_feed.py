@@ -14,6 +14,7 @@ import msgspec
 from mode import Service
 from mode.utils.logging import get_logger
 
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from schemas.records import CohortAverage, CohortPartial, Finding
