@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.units import GB, HOUR_MS
+from schemas.units import EURO, GB, HOUR_MS
 
 Measure = Literal["count", "duration", "bytes", "kilobytes", "percent"]
 """How the page of an action writes an amount: "bytes" as GB or MB, "duration" as hours and minutes,
@@ -71,4 +71,11 @@ RECIPIENTS = Unit(
     "recipients", "messages to {observed} recipients at a time where {limit} are allowed"
 )
 PORTS = Unit("ports", "connection attempts to {observed} ports of one computer within minutes")
+CHARGES = Unit(
+    "microeur",
+    "charges of {observed} euro before tax where your limit is {limit} euro",
+    symbol="euro",
+    per=EURO,
+    digits=2,
+)
 DEVICES = Unit("devices", "use on {observed} different devices")

@@ -23,6 +23,9 @@ MB = 10**6
 GB = 10**9
 MIB = 2**20
 
+EURO = 1_000_000
+"""In microeuro."""
+
 
 def object_column(values: Sequence[Any] | Texts) -> NDArray[np.object_]:
     """A new column of Python objects, shape (n,)."""

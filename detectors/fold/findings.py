@@ -42,10 +42,11 @@ def finding_of(
     start_ms, end_ms = min(rests_on), max(end_ms, max(rests_on) + 1)
     # Use that began before the window may reach into it.
     start_ms -= rule.longest_ms
+    last = hit.last_offsets or {}
     inputs = [
         span
         for read in (rule.reads if batch is None or hit.offset is None else [batch.kind])
-        for span in provenance[read].inputs(start_ms, end_ms, hit.offset)
+        for span in provenance[read].inputs(start_ms, end_ms, last.get(read, hit.offset))
     ]
     closed_period = hit.offset is None and isinstance(rule, ClosingRule)
     ref = PolicyRef(name=policy.name, version=policy.version)

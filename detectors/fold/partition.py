@@ -150,13 +150,15 @@ class Partition:
             state.progress.began_ms.setdefault(kind, first_ms)
             state.progress.stepped_ms[kind] = part.newest_ms
         for rules in rule_sets:
+            report(rules, rules.close(kind, batch.newest_ms, rules.uncut), None, outcome)
             report(rules, rules.fold(rules.others, batch), batch, outcome)
         state.touch(kind, batch.slot)
 
     def _cut_at_closings(self, batch: Batch) -> list[Batch]:
         closes = np.zeros(len(batch.slot), bool)
         for rule in self.state.main.closing_rules.values():
-            if batch.kind in rule.reads and rule.may_close(batch.newest_ms):
+            is_asked = rule.cuts_batches and batch.kind in rule.reads
+            if is_asked and rule.may_close(batch.newest_ms):
                 first, last = rule.closing_period(batch.watermark_ms[[0, -1]])
                 if first != last:
                     closing = rule.closing_period(batch.watermark_ms)

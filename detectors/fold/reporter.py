@@ -8,7 +8,7 @@ from detectors.fold.findings import finding_of, wait_ms
 from detectors.fold.outcome import CLOSED, Outcome, Place
 from detectors.fold.rule_set import Found, RuleSet
 from detectors.fold.stored_partition import StoredPartition
-from detectors.rules.contract import Batch, PeriodSums
+from detectors.rules.contract import Batch, PeriodSums, Rule, RuleOutput
 from schemas.records import CohortPartial, Finding
 
 
@@ -32,10 +32,13 @@ class Reporter:
             outcome.placed += self.findings(rules, each, batch)
             if rules.trial is None:
                 outcome.partials += [self._partial(each.rule, s) for s in each.output.sums]
-                # A rule may note in their rows whom it reported.
-                slots = np.array([hit.slot for hit in each.output.hits], np.int64)
-                for read in rules.rules[each.rule].reads:
-                    self._state.touch(read, slots)
+                self._touch(rules.rules[each.rule], each.output)
+
+    def _touch(self, rule: Rule, output: RuleOutput) -> None:
+        """Store what was written of a rule's columns; it may note there whom it reported."""
+        slots = np.array([*(hit.slot for hit in output.hits), *output.written], np.int64)
+        for kind in {field.kind or rule.reads[0] for field in rule.fields}:
+            self._state.touch(kind, slots)
 
     def findings(
         self, rules: RuleSet, found: Found, batch: Batch | None

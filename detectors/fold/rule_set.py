@@ -98,11 +98,16 @@ class RuleSet:
         self.closing = [n for n, rule in self.rules.items() if isinstance(rule, ClosingRule)]
         self.cohort = [n for n, rule in self.rules.items() if isinstance(rule, CohortRule)]
         self.others = [name for name in self.rules if name not in self.closing]
+        self.uncut = [n for n, rule in self.closing_rules.items() if not rule.cuts_batches]
         self.early: dict[tuple[str, str, int], CohortAverage] = {}
         """Means of periods that are not closed here yet, by rule, cohort and start."""
         self.kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
         fields = {kind: self._fields_of(kind) for kind in self.kinds}
         self.groups = {k: ColumnGroup(k, of_kind) for k, of_kind in fields.items() if of_kind}
+        self._kinds_of = {
+            name: [kind for kind in rule.reads if kind in self.groups]
+            for name, rule in self.rules.items()
+        }
 
     def _fields_of(self, kind: str) -> list[Field]:
         return [
@@ -166,7 +171,8 @@ class RuleSet:
             if batch.kind in self.rules[name].reads:
                 rule = self.at(name, time_ms)
                 hits = rule.fold(self.columns_of(name), batch, self.customers)
-                yield _found(name, time_ms, hits)
+                if hits:
+                    yield _found(name, time_ms, hits)
 
     def take_back(self, undone: Batch, correction: Correction) -> Iterator[Found]:
         """Have the rules undo an event; the batch has the watermark of its correction."""
@@ -179,11 +185,16 @@ class RuleSet:
 
     # -- closed periods -------------------------------------------------------------------------
 
-    def close(self, kind: str, watermark_ms: int) -> Iterator[Found]:
-        """Close the periods that every kind a rule reads has passed, once this one comes so far."""
+    def close(
+        self, kind: str, watermark_ms: int, names: Iterable[str] | None = None
+    ) -> Iterator[Found]:
+        """Close the periods that every kind a rule reads has passed, once this one comes so far.
+
+        `names` are the rules that are asked; None asks all.
+        """
         before_ms = self.progress.stepped_ms[kind]
         changes = self.timeline.changes_between(before_ms, watermark_ms)
-        for name in self.closing:
+        for name in self.closing if names is None else names:
             reads = self.rules[name].reads
             if kind in reads:
                 for change_ms in changes:
@@ -228,7 +239,8 @@ class RuleSet:
     def _close_at(self, name: str, reached_ms: int) -> Iterator[Found]:
         rule = self.closing_rule(name, reached_ms)
         closed = rule.close(self.columns_of(name), reached_ms, self.customers)
-        yield Found(name, reached_ms, closed)
+        if closed.holds_anything:
+            yield Found(name, reached_ms, closed)
         yield from self._take_early_means(name)
 
     def take_mean(self, average: CohortAverage) -> Iterator[Found]:
@@ -262,7 +274,7 @@ class RuleSet:
 
     def columns_of(self, name: str) -> Mapping[str, NDArray]:
         """The columns of every kind that a rule reads."""
-        kinds = [kind for kind in self.rules[name].reads if kind in self.groups]
+        kinds = self._kinds_of[name]
         if len(kinds) == 1:
             return self.groups[kinds[0]].columns
         return ChainMap(*(self.groups[kind].columns for kind in kinds))

@@ -180,7 +180,7 @@ def end_episode(turn: Turn, rule_name: str) -> None:
 def _cleared(turn: Turn, finding: Finding) -> None:
     """What is in breach no more, or never was."""
     case, is_corrected = turn.case(finding.rule), finding.corrects is not None
-    if is_corrected:
+    if is_corrected and not finding.closed_period:
         turn.dossier.wait_no_more(finding)
     elif turn.dossier.awaits(finding):
         turn.dossier.waiting.append(finding)

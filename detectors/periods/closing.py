@@ -1,12 +1,14 @@
-"""Closes calendar periods, each of them once."""
+"""Closes periods, each of them once."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from msgspec import Struct, convert
 
-from detectors.periods.calendar import Calendar
+from detectors.periods.ring import Periods
 from schemas.units import Ints
+
+P = TypeVar("P", bound=Periods)
 
 PERIODS_KEPT = 64
 """Periods of a rule for which partial sums, and the means of all partitions, are kept."""
@@ -27,7 +29,7 @@ class ClosedPeriods(Struct, frozen=True):
     began: dict[str, int]
 
 
-class PeriodCloser:
+class PeriodCloser(Generic[P]):
     """Closes a period when the watermark is `lateness_ms` past its end, or the input ends.
 
     A rule that reads several kinds closes by the lowest of their watermarks. It calls `begin` with
@@ -37,14 +39,14 @@ class PeriodCloser:
     Parameters
     ----------
     periods
-        The calendar.
+        The calendar, or steps of a fixed length.
     lateness_ms
         How long after its end a period still waits for late events, ms.
     kept
         How many periods the first closing covers: late events may have reached that far back.
     """
 
-    def __init__(self, periods: Calendar, lateness_ms: int, kept: int) -> None:
+    def __init__(self, periods: P, lateness_ms: int, kept: int) -> None:
         self.periods = periods
         self.lateness_ms = lateness_ms
         self.kept = kept

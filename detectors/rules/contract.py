@@ -82,6 +82,9 @@ class Hit:
     known_ms
         Watermark at which a closed period's hit could be known; None if that is when the period
         was closed.
+    last_offsets
+        By kind of event, the last offset before a closed period was passed, where batches are not
+        cut at that place; -1 for none.
     corrects
         Id of the event that was corrected, where a correction led to the hit.
     """
@@ -97,6 +100,7 @@ class Hit:
     evidence: dict[str, Any]
     rests_on_ms: int | None = None
     known_ms: int | None = None
+    last_offsets: Mapping[str, int] | None = None
     corrects: str | None = None
 
 
@@ -121,10 +125,19 @@ class PeriodSums:
 
 @dataclass(frozen=True, slots=True)
 class RuleOutput:
-    """What came of closing periods: hits, and partial sums for the means of cohorts."""
+    """What came of closing periods: hits, and partial sums for the means of cohorts.
+
+    `written` are slots whose rows were written, besides those of the hits.
+    """
 
     hits: tuple[Hit, ...] = ()
     sums: tuple[PeriodSums, ...] = ()
+    written: tuple[int, ...] = ()
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether anything came of it."""
+        return bool(self.hits or self.sums or self.written)
 
 
 Section = Literal[
@@ -304,6 +317,10 @@ class ClosingRule(Rule, Protocol):
     kind's own watermark has passed it.
     """
 
+    cuts_batches: ClassVar[bool]
+    """Whether batches are cut where a period closes. A rule that sorts its events into periods by
+    itself does without, and is closed at the end of each batch, too."""
+
     def period_of(self, time_ms: Ints) -> Ints:
         """Number of the period that holds each time, shape (n,)."""
         ...
@@ -347,7 +364,7 @@ class ClosingRule(Rule, Protocol):
     ) -> RuleOutput:
         """Judge every period that this watermark closes.
 
-        Of the columns it writes only the rows of customers in its hits.
+        Of the columns it writes only the rows of customers in its hits or in `written`.
         """
         ...
 

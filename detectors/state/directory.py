@@ -23,7 +23,11 @@ class Directory:
 
     def find(self, customer_id: Sequence[bytes]) -> Ints:
         """Slot of each customer, ABSENT for one never seen, shape (n,)."""
-        return self._slots.get(hash_strings(customer_id))
+        return self.find_hashes(hash_strings(customer_id))
+
+    def find_hashes(self, hashes: Hashes) -> Ints:
+        """Slot of the customer with each hash, ABSENT for one never seen, shape (n,)."""
+        return self._slots.get(hashes)
 
     def admit(self, customer_id: Sequence[bytes] | Texts, hashes: Hashes | None = None) -> Ints:
         """Slot of each customer, shape (n,); new customers get the next slots in order of rows."""

@@ -157,11 +157,12 @@ def recompute(
     rerun.announce(_of_partition(customers, home, partitions))
     parts = (_part(chunk, home, partitions) for chunk in chunks)
     same = [other for other in rerun.run(parts) if _is_same(other, finding)]
-    # Where two policies ran beside each other both may have found it.
-    same.sort(key=lambda other: other.policy != finding.policy)
+    # Where two policies ran beside each other both may have found it; after a correction a window
+    # may be found anew, and the input ends with the finding in question.
+    same.sort(key=lambda other: other.policy == finding.policy)
     return Recomputation(
         finding=finding,
-        again=same[0] if same else None,
+        again=same[-1] if same else None,
         reached=rerun.reached,
         counts=rerun.samples,
         events=rerun.usage.counts["events"],

@@ -1,6 +1,7 @@
 """Shared by rules that look at whole periods once they are closed."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from msgspec import Struct
@@ -22,7 +23,8 @@ class ClosingMemory(Struct, frozen=True):
 class ClosingRuleBase:
     """Base of a `ClosingRule`: `closing` closes periods, a subclass says what follows."""
 
-    closing: PeriodCloser
+    cuts_batches: ClassVar[bool] = True
+    closing: PeriodCloser[Any]
 
     def close_periods(
         self, columns: Mapping[str, NDArray], periods: range, customers: Customers

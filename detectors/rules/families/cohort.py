@@ -15,6 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_starts
+from detectors.periods.calendar import Calendar
 from detectors.periods.closing import ClosedPeriods, PeriodCloser
 from detectors.rules.contract import (
     Batch,
@@ -85,7 +86,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
     """`CohortMemory` with the type of the means, or a subclass of it."""
 
     def __init__(
-        self, closing: PeriodCloser, back: int, cells: Mapping[str, Mapping[str, str]]
+        self, closing: PeriodCloser[Calendar], back: int, cells: Mapping[str, Mapping[str, str]]
     ) -> None:
         self.closing = closing
         self.periods = closing.periods
@@ -290,7 +291,7 @@ class MeanRule(CohortRuleBase[Mean]):
     def __init__(
         self,
         parameters: Any,
-        closing: PeriodCloser,
+        closing: PeriodCloser[Calendar],
         back: int,
         cells: Mapping[str, str],
     ) -> None:

@@ -131,6 +131,25 @@ def test_a_warning_of_the_next_month_lifts_the_cut_that_its_end_has_not_lifted_y
     assert kinds(told.find(of_month(35, "breach", 30))) == ["cut_data"]
 
 
+def test_a_breach_that_comes_back_after_a_correction_waits_for_its_own_step():
+    """Steps that are closed together: the correction says nothing of what is known later."""
+    told = story()
+    steps = [(12, "breach", None), (13, "cleared", "e-1"), (14, "breach", None)]
+    findings = [
+        msgspec.structs.replace(
+            of_month(day, level),
+            finding_id=f"f-{level}",
+            known_ms=at(day),
+            closed_period=True,
+            corrects=corrects,
+        )
+        for day, level, corrects in steps
+    ]
+    assert told.find(*findings) == []
+    told.tick(15)
+    assert told.kinds == ["notify", "cut_data", "withdraw", "notify", "cut_data"]
+
+
 def test_consent_lifts_a_cut_and_says_who_consented():
     told = warned()
     (cut,) = told.find(of_month(12, "breach"))
