@@ -23,6 +23,7 @@ from detectors.rules.sms_bulk import SmsBulk
 from detectors.rules.sms_daily import SmsDaily
 from detectors.rules.sms_group import SmsGroup
 from detectors.rules.sms_monthly import SmsMonthly
+from detectors.rules.spend_limit import SpendLimit
 from detectors.rules.storage_capacity import StorageCapacity
 from detectors.rules.storage_contacts import StorageContacts
 from detectors.rules.storage_downgrade import StorageDowngrade
@@ -79,6 +80,7 @@ RULES: dict[str, type[Rule]] = {
         Attack,
         InboundAbuse,
         MailBomb,
+        SpendLimit,
     )
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -187,5 +187,8 @@ PARTS: tuple[Part, ...] = (
         **FIXED,
     ),
     look_alike("weekender", play=television.weekender, when=weekends, mutes=("stream",), **FIXED),
+    # Charges: last, and with any plan, so that the days of all other customers are as they were
+    abuser("spend_limit", play=sessions.spend_limit, when=ONCE, plan=()),
+    look_alike("careful_spender", play=sessions.careful_spender, when=ONCE, plan=()),
 )
 """Abusers are named after the rule that they break; nobody plays two parts."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from schemas.events import Event
-from schemas.units import GB, HOUR_MS, MB, MINUTE_MS, SECOND_MS
+from schemas.units import EURO, GB, HOUR_MS, MB, MINUTE_MS, SECOND_MS
 from streams.synthetic.parts.scene import Scene
 
 MACHINE_STEP_MS = 15 * MINUTE_MS
@@ -26,6 +26,27 @@ def careful_user(scene: Scene) -> list[Event]:
 def roaming_volume(scene: Scene) -> list[Event]:
     """40 GB abroad in one day."""
     return scene.data(scene.at(9) + 90 * MINUTE_MS * np.arange(8), ABROAD_BYTES, HOUR_MS)
+
+
+def spend_limit(scene: Scene) -> list[Event]:
+    """Texts, calls and data for 120 euro in one day."""
+    return _charged(scene, 30 * EURO)
+
+
+def careful_spender(scene: Scene) -> list[Event]:
+    """Texts, calls and data for 76 euro in one day: 76 % of what the plan allows in a month."""
+    return _charged(scene, 19 * EURO)
+
+
+def _charged(scene: Scene, microeur: int) -> list[Event]:
+    """A text, a call and two sessions, each with the same charge."""
+    times = scene.within(12, 6 * HOUR_MS, 4)
+    charge = {"charge_microeur": microeur}
+    return [
+        *scene.sms(times[:1], scene.friends(1), **charge),
+        *scene.voice(times[1:2], scene.friends(1), 10 * MINUTE_MS, **charge),
+        *scene.data(times[2:], 10 * MB, 10 * MINUTE_MS, **charge),
+    ]
 
 
 def sharing(scene: Scene) -> list[Event]:

@@ -80,16 +80,25 @@ def data_bundle(customers, events):
     return _against_plan(customers, only(Data, events), "data_bundle_bytes")
 
 
+def spend_limit(customers, events):
+    """A month's charges against what the plan allows."""
+    return _against_plan(customers, events, "spend_limit_microeur", charge)
+
+
+def charge(event):
+    return event.charge_microeur or 0
+
+
 def roaming_volume(customers, events):
     """A month's bytes abroad against what the plan includes."""
     abroad = [use for use in only(Data, events) if use.visited_plmn is not None]
     return _against_plan(customers, abroad, "roaming_bundle_bytes")
 
 
-def _against_plan(customers, sessions, limit):
+def _against_plan(customers, uses, limit, amount=used_bytes):
     totals = Counter()
-    for use in sessions:
-        totals[use.customer_id, month_of(use.event_time_ms)] += used_bytes(use)
+    for use in uses:
+        totals[use.customer_id, month_of(use.event_time_ms)] += amount(use)
     return largest(
         (customer, total / getattr(customers[customer], limit))
         for (customer, _), total in totals.items()
