@@ -17,6 +17,7 @@ from detectors.rules.overload import Overload
 from detectors.rules.portscan import Portscan
 from detectors.rules.portscan_slow import PortscanSlow
 from detectors.rules.roaming_permanent import RoamingPermanent
+from detectors.rules.roaming_spend import RoamingSpend
 from detectors.rules.roaming_volume import RoamingVolume
 from detectors.rules.sharing import Sharing
 from detectors.rules.sms_bulk import SmsBulk
@@ -81,6 +82,7 @@ RULES: dict[str, type[Rule]] = {
         InboundAbuse,
         MailBomb,
         SpendLimit,
+        RoamingSpend,
     )
 }
 """Every rule by its id, which is its file name, metric label and policy table."""

@@ -190,5 +190,9 @@ PARTS: tuple[Part, ...] = (
     # Charges: last, and with any plan, so that the days of all other customers are as they were
     abuser("spend_limit", play=sessions.spend_limit, when=ONCE, plan=()),
     look_alike("careful_spender", play=sessions.careful_spender, when=ONCE, plan=()),
+    abuser("roaming_spend", play=sessions.roaming_spend, when=ONCE, is_abroad=True, plan=()),
+    look_alike(
+        "careful_tourist", play=sessions.careful_tourist, when=ONCE, is_abroad=True, plan=()
+    ),
 )
 """Abusers are named after the rule that they break; nobody plays two parts."""

@@ -38,6 +38,16 @@ def careful_spender(scene: Scene) -> list[Event]:
     return _charged(scene, 19 * EURO)
 
 
+def roaming_spend(scene: Scene) -> list[Event]:
+    """Texts, calls and data abroad for 60 euro in one day."""
+    return _charged(scene, 15 * EURO)
+
+
+def careful_tourist(scene: Scene) -> list[Event]:
+    """Texts, calls and data abroad for 38 euro in one day, where the plan allows 50 in a month."""
+    return _charged(scene, 19 * EURO // 2)
+
+
 def _charged(scene: Scene, microeur: int) -> list[Event]:
     """A text, a call and two sessions, each with the same charge."""
     times = scene.within(12, 6 * HOUR_MS, 4)

@@ -21,6 +21,7 @@ CLOSE = {
     "careful_user": ("data_bundle", 0.7),
     "traveller": ("roaming_volume", 0.15),
     "careful_spender": ("spend_limit", 0.7),
+    "careful_tourist": ("roaming_spend", 0.7),
     "family": ("sharing", 1.0),
     "probed": ("inbound_abuse", 0.01),
     "club_mail_list": ("mail_spam", 0.7),

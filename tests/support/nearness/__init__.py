@@ -24,6 +24,7 @@ SHARES = {
     "usage_double": data_and_all.usage_double,
     "data_bundle": data_and_all.data_bundle,
     "spend_limit": data_and_all.spend_limit,
+    "roaming_spend": data_and_all.roaming_spend,
     "roaming_volume": data_and_all.roaming_volume,
     "roaming_permanent": data_and_all.roaming_permanent,
     "sharing": data_and_all.sharing,

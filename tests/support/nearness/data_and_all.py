@@ -85,6 +85,12 @@ def spend_limit(customers, events):
     return _against_plan(customers, events, "spend_limit_microeur", charge)
 
 
+def roaming_spend(customers, events):
+    """A month's charges abroad against what the plan allows."""
+    abroad = [use for use in only((Sms, Voice, Data), events) if use.visited_plmn is not None]
+    return _against_plan(customers, abroad, "roaming_spend_limit_microeur", charge)
+
+
 def charge(event):
     return event.charge_microeur or 0
 
