@@ -32,11 +32,6 @@ STRENGTH: dict[ActionKind, int] = {
 }
 """The restrictions that are in force until they are lifted; of a service only the strongest is."""
 
-DONE_ONCE: frozenset[ActionKind] = frozenset(
-    {"deposit", "charge", "delete_storage", "reclaim_number"}
-)
-"""Single acts: there is nothing to lift."""
-
 pack_action = msgspec.msgpack.Encoder().encode
 unpack_action = msgspec.msgpack.Decoder(Action).decode
 

@@ -1,13 +1,13 @@
 """What people decide: about an action that waits for them, a customer, or what the brake holds."""
 
-from detectors.ladder.actions import DONE_ONCE, STRENGTH, renewed, unpack_action
+from detectors.ladder.actions import STRENGTH, renewed, unpack_action
 from detectors.ladder.dossier import KEPT_BACK, Case, Exemption, Order, note_of
 from detectors.ladder.orders import hand_out, wait_turn
 from detectors.ladder.restrictions import apply_strongest
 from detectors.ladder.steps import deliver, end_episode, give_up_notice, relieve
 from detectors.ladder.turn import Turn
 from schemas.records import Decision
-from schemas.safeguards import CUT
+from schemas.safeguards import CUT, DONE_ONCE
 
 
 def decided(turn: Turn, decision: Decision) -> None:

@@ -4,13 +4,14 @@ from typing import Literal
 
 from msgspec import structs
 
-from detectors.ladder.actions import DONE_ONCE, STRENGTH, pack_action, unpack_action
+from detectors.ladder.actions import STRENGTH, pack_action, unpack_action
 from detectors.ladder.brake import HeldAction
 from detectors.ladder.dossier import ENDED_MAX, ORDERS_MAX, InForce, Order
 from detectors.ladder.reasons import CAME_BACK
 from detectors.ladder.turn import Turn
 from schemas import ids as identity
 from schemas.records import Action, ActionKind, Notice
+from schemas.safeguards import DONE_ONCE
 from schemas.units import DAY_MS
 
 GIVES_BACK: frozenset[ActionKind] = frozenset({"release", "withdraw"})

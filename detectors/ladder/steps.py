@@ -4,7 +4,7 @@ The steps of a case; docs/LADDER.md draws them. Beside this file, `timers` has t
 lead to a step, `answers` what enforcement answered, `decisions` what people decided.
 """
 
-from detectors.ladder.actions import DONE_ONCE, build, renewed
+from detectors.ladder.actions import build, renewed
 from detectors.ladder.dossier import KEPT_BACK, Case, Order, lasts, needs_regular, notice_end_ms
 from detectors.ladder.orders import dispatch, hand_out
 from detectors.ladder.restrictions import apply_strongest
@@ -12,6 +12,7 @@ from detectors.ladder.turn import Turn
 from detectors.rules.registry import RULES
 from schemas.policy import RuleParameters
 from schemas.records import Finding
+from schemas.safeguards import DONE_ONCE
 
 CHANNEL = "channel"
 PERSON = "person"
