@@ -124,7 +124,9 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         name=topics.DECISIONS,
         title="Decisions",
-        description="What a person decided: approve, reject, exempt, release the brake.",
+        description=(
+            "What a person decided: approve, reject, exempt, snooze, consent, release the brake."
+        ),
         key=CUSTOMER_KEY,
         cleanup="delete",
         actions=("receive",),

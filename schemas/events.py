@@ -37,6 +37,7 @@ class Event(Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True, tag
 
     `event_id` is unique per `source`: the same id seen again is the same event and counts once.
     `event_time_ms` is the start of the use. `visited_plmn` is absent in the home network.
+    `charge_microeur` is what the use costs the customer before tax, in millionths of a euro.
     `corrects` names the event that this one replaces; with `void` it takes it back.
     """
 
@@ -49,6 +50,7 @@ class Event(Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True, tag
     served_msisdn: Text | None = None
     visited_plmn: Text | None = None
     cell_id: Text | None = None
+    charge_microeur: Amount | None = None
     corrects: Id | None = None
     void: bool = False
 

@@ -93,6 +93,8 @@ class DefaultPlan(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     storage_capacity_bytes: Natural | None = None
     data_bundle_bytes: Natural | None = None
     roaming_bundle_bytes: Natural | None = None
+    spend_limit_microeur: Natural | None = None
+    roaming_spend_limit_microeur: Natural | None = None
     stream_devices: Natural | None = None
     stream_concurrent: Natural | None = None
 

@@ -12,6 +12,7 @@ Service = Literal["mobile", "sms", "voice", "data", "internet", "storage", "tv"]
 ActionKind = Literal[
     "notify",
     "throttle",
+    "cut_data",
     "minimum_service",
     "convert_prepaid",
     "deposit",
@@ -37,7 +38,8 @@ EVERYBODY_PERCENT = 100
 class Customer(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Who has which plan, from the compacted topic `customers`.
 
-    A null (or absent) `storage_capacity_bytes` is an unlimited plan.
+    A null (or absent) `storage_capacity_bytes` is an unlimited plan. Spend limits are before
+    tax, in millionths of a euro a month; null is no limit: the customer gave that protection up.
     """
 
     customer_id: Id
@@ -48,6 +50,8 @@ class Customer(Struct, kw_only=True, frozen=True, omit_defaults=True):
     data_bundle_bytes: Amount | None = None
     roaming_bundle_bytes: Amount | None = None
     storage_capacity_bytes: Amount | None = None
+    spend_limit_microeur: Amount | None = None
+    roaming_spend_limit_microeur: Amount | None = None
     stream_devices: Amount | None = None
     stream_concurrent: Amount | None = None
     access: Literal["mobile", "fixed"] = "mobile"
@@ -156,7 +160,7 @@ class Decision(Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     decision_id: Id
     customer_id: Id
-    kind: Literal["approve", "reject", "exempt", "snooze", "release_brake"]
+    kind: Literal["approve", "reject", "exempt", "snooze", "consent", "release_brake"]
     decided_by: Id
     reason: Text
     time_ms: TimeMs

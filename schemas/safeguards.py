@@ -28,6 +28,9 @@ class Terms:
         plan itself says what happens ("contract"). None where the notice comes first.
     may_suspend_at_once
         Whether that restriction may be more than a lower speed (base-internet/aup 3).
+    warns_early
+        Whether an "early" finding warns the customer, and the breach after it restricts at once.
+        Only for rules whose urgency is "contract".
     is_done_to_customer
         Whether others do it to the customer, who may then not be restricted (base-internet 1.4).
     """
@@ -35,6 +38,7 @@ class Terms:
     services: tuple[Service, ...]
     urgency: Urgency | None = None
     may_suspend_at_once: bool = False
+    warns_early: bool = False
     is_done_to_customer: bool = False
 
 
@@ -49,8 +53,8 @@ LIFTED_AGAIN = frozenset({"throttle", "minimum_service", "suspend"})
 
 RESTRICTIONS = frozenset(
     {
-        *("throttle", "minimum_service", "convert_prepaid", "restrict_storage", "suspend"),
-        *("deposit", "charge", "delete_storage", "reclaim_number", "report_upstream"),
+        *("throttle", "cut_data", "minimum_service", "convert_prepaid", "restrict_storage"),
+        *("suspend", "deposit", "charge", "delete_storage", "reclaim_number", "report_upstream"),
     }
 )
 """Kinds of action that a policy may give a rule; the others are steps of the ladder itself."""
@@ -73,6 +77,7 @@ CALLING = frozenset({"mobile", "sms", "voice"})
 """Services with which a number can be reached."""
 
 REACH = {
+    "cut_data": frozenset({"data"}),
     "restrict_storage": frozenset({"storage"}),
     "delete_storage": frozenset({"storage"}),
     "reclaim_number": frozenset({"mobile"}),
@@ -103,6 +108,9 @@ UNSAYABLE: dict[str, tuple[str, str]] = {
     ),
 }
 """Patterns of keys that would turn a safeguard off: why there is no such key, and the remedy."""
+
+CUT = "cut_data"
+"""What only a rule that warns early may lead to: the law's protection against a high bill."""
 
 REPORTED = "report_upstream"
 """All that a rule about what is done to a customer may lead to (base-internet 1.4)."""
@@ -157,8 +165,15 @@ def _of_rule(
     if isinstance(kind, str) and kind not in RESTRICTIONS:
         allowed = ", ".join(sorted(RESTRICTIONS))
         yield where, "restriction", f"{kind} is no restriction", f"choose from {allowed}"
-    if table.get("at_once"):
+    if table.get("at_once") and kind != CUT:
         yield from _of_urgency(where, kind, terms)
+    if kind == CUT and not terms[name].warns_early:
+        yield (
+            where,
+            "restriction",
+            "data may be cut only by a rule that warns the customer before its limit is reached",
+            'choose another one, such as "throttle"',
+        )
     yield from _of_reporting(where, kind, terms)
     yield from _of_notice(where, table, ladder)
     yield from _of_service(where, table, terms[name].services)

@@ -26,8 +26,9 @@ STRENGTH: dict[ActionKind, int] = {
     "throttle": 1,
     "restrict_storage": 2,
     "convert_prepaid": 3,
-    "minimum_service": 4,
-    "suspend": 5,
+    "cut_data": 4,
+    "minimum_service": 5,
+    "suspend": 6,
 }
 """The restrictions that are in force until they are lifted; of a service only the strongest is."""
 

@@ -1,12 +1,13 @@
 """What people decide: about an action that waits for them, a customer, or what the brake holds."""
 
 from detectors.ladder.actions import DONE_ONCE, STRENGTH, renewed, unpack_action
-from detectors.ladder.dossier import KEPT_BACK, Exemption, Order, note_of
+from detectors.ladder.dossier import KEPT_BACK, Case, Exemption, Order, note_of
 from detectors.ladder.orders import hand_out, wait_turn
 from detectors.ladder.restrictions import apply_strongest
 from detectors.ladder.steps import deliver, end_episode, give_up_notice, relieve
 from detectors.ladder.turn import Turn
 from schemas.records import Decision
+from schemas.safeguards import CUT
 
 
 def decided(turn: Turn, decision: Decision) -> None:
@@ -16,6 +17,7 @@ def decided(turn: Turn, decision: Decision) -> None:
         "reject": _reject,
         "exempt": _exempt,
         "snooze": _snooze,
+        "consent": _consent,
     }[decision.kind](turn, decision)
     if not is_known:
         turn.counts["unmatched"] += 1
@@ -120,6 +122,20 @@ def _exempt(turn: Turn, decision: Decision) -> bool:
             turn.dossier.cases[name].note(decision)
         for name in names:
             end_episode(turn, name)
+    return True
+
+
+def _consent(turn: Turn, decision: Decision) -> bool:
+    """The customer agrees to use beyond the limit, until the window of the decision's time ends."""
+    rule = decision.rule or ""
+    parameters = turn.policy.rules.get(rule)
+    if parameters is None or parameters.restriction != CUT:
+        return False
+    case = turn.dossier.cases.setdefault(rule, Case())
+    case.note(decision)
+    case.consented_ms = max(case.consented_ms, decision.time_ms)
+    if case.stage == "restricted":
+        relieve(turn, rule)
     return True
 
 

@@ -96,6 +96,14 @@ class Case(Struct, array_like=True):
     seen: dict[str, int] = {}
     """Start of the window of each finding that was seen, by finding id, oldest first."""
     decisions: list[Note] = []
+    consented_ms: int = 0
+    """When the customer last consented to use beyond the limit."""
+
+    def has_consent(self, finding: Finding) -> bool:
+        """Whether the customer consented within the window of a finding."""
+        window = finding.window
+        is_open = window.end_ms is None or self.consented_ms < window.end_ms
+        return window.start_ms <= self.consented_ms and is_open
 
     def see(self, finding: Finding, is_lasting: bool) -> None:
         """Note a breach; `is_lasting` tells that it goes on until a finding says "cleared"."""

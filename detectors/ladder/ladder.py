@@ -23,6 +23,7 @@ from detectors.ladder.stored_ladder import StoredLadder
 from detectors.ladder.timers import advance, first_waiting, take
 from detectors.ladder.turn import Turn
 from detectors.policies.editions import Edition
+from detectors.rules.registry import RULES
 from schemas.policy import Policy
 from schemas.records import Action, Decision, EnforcementResult, Finding
 from schemas.topics import DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
@@ -144,9 +145,10 @@ class Ladder:
         return actions
 
     def _find(self, finding: Finding) -> list[Action]:
-        is_idle = finding.shadow or finding.level == "early"
         rule = self.state.timeline.base.rules.get(finding.rule)
-        if is_idle or rule is None:
+        if finding.shadow or rule is None:
+            return []
+        if finding.level == "early" and not RULES[finding.rule].declaration.warns_early:
             return []
         key = key_of(rule.service, finding.customer_id)
         if finding.closed_period:

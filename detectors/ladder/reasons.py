@@ -18,6 +18,7 @@ WHEN = {
 CONSEQUENCE: dict[ActionKind, str] = {
     "notify": "please bring your use back within the fair-use terms",
     "throttle": "your speed is reduced",
+    "cut_data": "your mobile data is stopped until you agree to go on, or until the month ends",
     "minimum_service": "your service is reduced to the minimum service",
     "convert_prepaid": "your subscription becomes a prepaid one",
     "deposit": "we ask for an advance on your next bill",

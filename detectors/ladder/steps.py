@@ -19,7 +19,7 @@ PERSON = "person"
 
 
 def take_finding(turn: Turn, finding: Finding) -> None:
-    """Take in a finding, once; "early" ones and shadow policies' do not come here."""
+    """Apply a finding, unless it was applied before."""
     if finding.level == "cleared":
         _cleared(turn, finding)
         return
@@ -28,20 +28,42 @@ def take_finding(turn: Turn, finding: Finding) -> None:
     if finding.finding_id in case.seen or turn.is_exempt(finding.rule):
         return
     turn.dossier.cases[finding.rule] = case
+    if finding.level == "early":
+        _warn(turn, finding, case)
+        return
     case.see(finding, lasts(finding, rule))
     if rule.restriction == "report_upstream":
         # It was done to the customer, not by them: there is nothing to notify or restrict.
         case.begin(finding)
         dispatch(turn, build(turn, finding.rule, case, "report_upstream"))
+    elif case.has_consent(finding):
+        case.spent_ms = case.window_ms
     elif turn.now_ms >= case.snoozed_until_ms:
         _answer_breach(turn, finding, rule, case)
 
 
+def _warn(turn: Turn, finding: Finding, case: Case) -> None:
+    """Notify the customer, once a window, that the limit is near.
+
+    A window that begins later than the one of a restriction shows that its cause is over.
+    """
+    is_new = finding.window.start_ms > case.window_ms
+    if not is_new or case.has_consent(finding) or turn.now_ms < case.snoozed_until_ms:
+        return
+    if case.stage == "restricted":
+        relieve(turn, finding.rule)
+    turn.drop_where(finding.rule, is_open_matter)
+    case.see(finding, is_lasting=False)
+    _notify(turn, finding, case)
+
+
 def _answer_breach(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
-    """The next step, if the finding leads to one."""
+    """Notify, restrict or suspend, whichever comes next; often nothing does."""
     kept_back = turn.dossier.kept_back(finding.rule)
     is_breach = finding.level == "regular" or not needs_regular(rule)
-    if case.stage in ("open", "notified") and kept_back is None:
+    if _was_warned(turn, finding.rule, case):
+        climb(turn, finding.rule)
+    elif case.stage in ("open", "notified") and kept_back is None:
         if not case.delivered_ms:
             if not turn.dossier.is_notifying(finding.rule):
                 _announce(turn, finding, rule, case)
@@ -56,16 +78,29 @@ def _answer_breach(turn: Turn, finding: Finding, rule: RuleParameters, case: Cas
             apply_strongest(turn, rule.service)
 
 
+def _was_warned(turn: Turn, rule_name: str, case: Case) -> bool:
+    """Whether an early warning has announced what is done at once with the breach."""
+    is_announced = case.stage == "notified" or turn.dossier.is_notifying(rule_name)
+    is_at_once = turn.policy.rules[rule_name].at_once
+    warns = RULES[rule_name].declaration.warns_early
+    return warns and is_at_once and is_announced and case.stage in ("open", "notified")
+
+
 def _announce(turn: Turn, finding: Finding, rule: RuleParameters, case: Case) -> None:
-    """Open an episode with a notice; what is urgent is restricted together with it."""
+    """Open an episode with a notice; a rule with `at_once` restricts together with it."""
+    if _notify(turn, finding, case) and rule.at_once:
+        climb(turn, finding.rule)
+
+
+def _notify(turn: Turn, finding: Finding, case: Case) -> bool:
+    """Open an episode with a notice; False if the brake had no room for it."""
     case.end_episode()
     case.begin(finding)
-    name = finding.rule
     channel = {CHANNEL: turn.policy.ladder.channels[0]}
-    if dispatch(turn, build(turn, name, case, "notify", more=channel)) == "dropped":
-        case.end_episode()
-    elif rule.at_once:
-        climb(turn, name)
+    if dispatch(turn, build(turn, finding.rule, case, "notify", more=channel)) != "dropped":
+        return True
+    case.end_episode()
+    return False
 
 
 def climb(turn: Turn, rule_name: str) -> None:

@@ -145,7 +145,7 @@ def _case_timers(dossier: Dossier, policy: Policy, name: str) -> list[Timer]:
     if case.stage == "acted":
         timers.append((over_ms(case, rule, policy), _end_act, name))
     if case.stage != "open" or kept_back is None:
-        since_ms = max(case.last_breach_ms, case.ended_ms)
+        since_ms = max(case.last_breach_ms, case.ended_ms, case.consented_ms)
         forgotten_ms = max(since_ms + memory_ms, case.snoozed_until_ms)
         timers.append((forgotten_ms, _forget, name))
     else:

@@ -31,6 +31,7 @@ COLUMNS = (
 
 RESTRICTION: dict[ActionKind, str] = {
     "throttle": "throttle to {rate_kbps:,} kbit/s",
+    "cut_data": "no data until the customer consents or the month ends",
     "minimum_service": "minimum service",
     "convert_prepaid": "prepaid subscription",
     "deposit": "deposit",

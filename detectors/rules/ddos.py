@@ -163,7 +163,7 @@ class Ddos(LogsOfRule):
     def _add_victims(self, batch: Batch, pair: Rows, failed: Ints) -> Rows:
         """Add failed flows to their victims' minutes; `row` is then the position in `pair`.
 
-        A customer takes part, and is counted for the victim, once the own failed flows reach
+        A customer takes part, and is counted for the victim, once their failed flows reach
         `part`; those before that flow are added with it.
         """
         amount, total = pair.amount[failed, FAILED], pair.total[failed, FAILED]
@@ -250,7 +250,7 @@ class Ddos(LogsOfRule):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later minutes since a row was written."""
+        """Zero the cells that were reused for later minutes after a row was written."""
         self.watch.catch_up(columns, slots, written_ms)
 
     def standing(

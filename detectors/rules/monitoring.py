@@ -297,7 +297,7 @@ class Monitoring(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written."""
+        """Zero the cells that were reused for later days after a row was written."""
         written = self.days.period_of(written_ms)
         for field in self.fields[:4]:
             self.votes.catch_up(columns[field.name], slots, written)

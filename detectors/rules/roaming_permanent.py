@@ -239,7 +239,7 @@ class RoamingPermanent(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later months since a row was written."""
+        """Zero the cells that were reused for later months after a row was written."""
         self.seen[kind].catch_up(columns, slots, self.months.period_of(written_ms))
 
     def standing(

@@ -194,7 +194,7 @@ class SmsBulk(CorrectableDistinct):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the maps that stand for later halves since a row was written."""
+        """Zero the maps that were reused for later halves after a row was written."""
         cells = columns[self.name].reshape(-1, HALVES, WORDS)
         for word in range(WORDS):
             self.ring.catch_up(cells[:, :, word], slots, self.halves.period_of(written_ms))

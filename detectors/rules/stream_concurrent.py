@@ -293,7 +293,7 @@ class StreamConcurrent:
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written; views stay."""
+        """Zero the cells that were reused for later days after a row was written; views stay."""
         self.ring.catch_up(columns[self.name], slots, self.days.period_of(written_ms))
 
     def standing(

@@ -255,7 +255,7 @@ class StreamElsewhere(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written."""
+        """Zero the cells that were reused for later days after a row was written."""
         self.viewing.catch_up(columns, slots, self.days.period_of(written_ms))
 
     def standing(
@@ -275,7 +275,7 @@ class StreamElsewhere(ClosingRuleBase):
         ]
 
     def remember(self) -> Any:
-        """An `ClosingMemory`; the viewing is in the columns."""
+        """A `ClosingMemory`; the viewing is in the columns."""
         return ClosingMemory(self.viewing.ring.newest, self.closing.remember())
 
     def recall(self, memory: Any) -> None:

@@ -21,6 +21,8 @@ PLAN_NUMBERS = {
     "storage_capacity_bytes": "<i8",
     "data_bundle_bytes": "<i8",
     "roaming_bundle_bytes": "<i8",
+    "spend_limit_microeur": "<i8",
+    "roaming_spend_limit_microeur": "<i8",
     "stream_devices": "<i4",
     "stream_concurrent": "<i4",
 }

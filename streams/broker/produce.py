@@ -34,6 +34,7 @@ FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "reject": OF_ACTION,
     "exempt": (("customer_id",), ("rule", "days")),
     "snooze": (("customer_id", "days"), ("rule", "action_id")),
+    "consent": (("customer_id", "rule"), ()),
     "release_brake": ((), ("rule",)),
 }
 """Fields that each kind of decision must have, and fields that it may have; `reject` may instead

@@ -161,12 +161,6 @@ class Checkpointer(Service):
             or monotonic() - self.last >= self._interval_seconds
         )
 
-    @property
-    def dirty(self) -> bool:
-        """Whether the state holds anything that no checkpoint covers."""
-        shards = (shard for table, _ in self.tables.values() for shard in table.active().values())
-        return any(shard.dirty for shard in shards)
-
     @Service.task
     async def _beat(self) -> None:
         """Checkpoint when no agent does, and notice when this process was paused."""

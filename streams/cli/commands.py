@@ -15,7 +15,7 @@ from schemas.records import EVERYBODY_PERCENT
 from streams.errors import DONE, FAILED, WRONG_USAGE, FairuseError
 from streams.settings import EnforcementSettings, WorkerSettings, load_settings
 
-DECISIONS = ("approve", "reject", "exempt", "snooze", "release_brake")
+DECISIONS = ("approve", "reject", "exempt", "snooze", "consent", "release_brake")
 
 
 def _fail(message: str, code: int = FAILED) -> NoReturn:

@@ -28,7 +28,10 @@ BACKOFF_MS_FIRST = 1_000
 BACKOFF_MS_MAX = 60_000
 
 LASTING: frozenset[ActionKind] = frozenset(
-    {"throttle", "minimum_service", "restrict_storage", "convert_prepaid", "suspend"}
+    {
+        *("throttle", "cut_data", "minimum_service"),
+        *("restrict_storage", "convert_prepaid", "suspend"),
+    }
 )
 """Kinds that stay in force until they are undone; each replaces the action that it supersedes."""
 

@@ -17,7 +17,7 @@ BARS_MAX = 12
 """Most bars of a chart; more are hard to read."""
 
 LASTING: frozenset[ActionKind] = frozenset(
-    {"throttle", "minimum_service", "restrict_storage", "suspend"}
+    {"throttle", "cut_data", "minimum_service", "restrict_storage", "suspend"}
 )
 """Kinds that are in force until they are lifted."""
 

@@ -14,11 +14,7 @@ from detectors.fold.partition import Partition
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
-from schemas.topics import (
-    CUSTOMERS,
-    USAGE_PREFIX,
-    USAGE_TOPICS,
-)
+from schemas.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
 from streams.broker.lane import (
     BatchScheduler,
     LaneConsumer,
@@ -53,7 +49,6 @@ FLOWS = USAGE_PREFIX + "flow"
 
 TRANSPORTS.aliases["lane"] = "streams.broker.lane:LaneTransport"
 STORES.aliases["columns"] = "streams.checkpoints.tables:ColumnStore"
-
 
 READING_ORDER = ReadingOrder(
     leading=frozenset({CUSTOMERS}),
@@ -93,6 +88,7 @@ def create_app(settings: WorkerSettings) -> FairUse:
     metrics, outbox, snapshots = Metrics(), Outbox(wall_clock), Snapshots(settings)
     app.checkpointer = checkpointer = Checkpointer(app, outbox, settings, metrics, snapshots)
 
+    # Called when Faust has recovered a table, and before any usage is read.
     async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
         outbox.producer = cast(LaneProducer, app.producer).batches
         await policies.catch_up()

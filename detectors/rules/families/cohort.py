@@ -234,7 +234,7 @@ class CohortRuleBase(ClosingRuleBase, Generic[M]):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that later periods took over since a row was written."""
+        """Zero the cells that were reused for later periods after a row was written."""
         self.counted[kind].catch_up(columns, slots, self.period_of(written_ms))
 
     def remember(self) -> CohortMemory[M]:

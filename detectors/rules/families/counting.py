@@ -359,7 +359,7 @@ class CountingRule:
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that later periods took over since a row was written."""
+        """Zero the cells that were reused for later periods after a row was written."""
         self.ring.catch_up(columns[self.name], slots, self.periods.period_of(written_ms))
 
     def standing(

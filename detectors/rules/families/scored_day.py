@@ -267,7 +267,7 @@ class ScoredDays(ClosingRuleBase):
         return hits
 
     def _can_recount(self, kind: str, day: int) -> bool:
-        """Whether a kind has cells of a day; if it is scored, no other kind may have lost its."""
+        """Whether a kind has cells of a day; of a scored day no other kind may lack them."""
         kinds = self.reads if day <= self.scored else (kind,)
         rings = [self.rings[each][0].ring for each in kinds]
         return self.rings[kind][0].holds(day) and all(r.newest - r.back <= day for r in rings)
@@ -348,7 +348,7 @@ class ScoredDays(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written."""
+        """Zero the cells that were reused for later days after a row was written."""
         for ring in self.rings[kind]:
             ring.catch_up(columns, slots, self.days.period_of(written_ms))
 

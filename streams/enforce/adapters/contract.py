@@ -6,7 +6,12 @@ from typing import Protocol
 from schemas.records import Action, ActionKind
 from streams.enforce.account import Instruction, Restriction
 
-SEVERITY: dict[ActionKind, int] = {"throttle": 1, "minimum_service": 2, "suspend": 3}
+SEVERITY: dict[ActionKind, int] = {
+    "throttle": 1,
+    "cut_data": 2,
+    "minimum_service": 3,
+    "suspend": 4,
+}
 """Severity of the kinds that a network knows; of two restrictions the more severe one holds."""
 
 
@@ -65,7 +70,7 @@ class Adapter(Protocol):
 
 
 def strictest(restrictions: Iterable[Restriction]) -> Restriction | None:
-    """Choose the restriction that holds: suspension, then minimum service, then the lowest speed.
+    """Choose the restriction that holds: suspension, minimum service, no data, the lowest speed.
 
     Parameters
     ----------

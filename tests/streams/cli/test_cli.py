@@ -371,6 +371,7 @@ def test_a_decision_that_is_none_is_wrong_usage(flags, words):
         ("exempt", None, {}),
         ("exempt", None, {"rule": "voice_daily"}),
         ("exempt", 3, {"rule": "voice_daily"}),
+        ("consent", None, {"rule": "voice_daily"}),
     ],
 )
 def test_a_customer_is_left_alone_in_whole_or_in_part(kind, days, said):
@@ -391,6 +392,7 @@ def test_a_customer_is_left_alone_in_whole_or_in_part(kind, days, said):
         ("snooze --customer c --days 1 --rule voice_daily --action a", ("not both",)),
         ("exempt --customer c --action a", ("exempt takes no --action", "leave it out")),
         ("exempt --rule voice_daily", ("needs --customer",)),
+        ("consent --customer c", ("needs --rule",)),
         ("approve --customer c --action a --days 3", ("takes no --days",)),
         ("approve --customer c", ("needs --action",)),
         ("reject --customer c --rule voice_daily", ("needs --action",)),
