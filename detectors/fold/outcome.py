@@ -8,7 +8,7 @@ from schemas.records import CohortPartial, Finding
 
 TOO_LATE = "older than every rule still takes"
 CLOSED = -1
-"""In place of an offset: a period was closed, before the event that closed it was looked at."""
+"""In place of an offset: the finding is of a period, and comes before those of later events."""
 
 UNCORRECTABLE = "the event it corrects is not remembered, or was corrected before"
 
@@ -33,8 +33,7 @@ class Outcome:
 
     @property
     def findings(self) -> list[Finding]:
-        """What was found, in the order in which it could be known: so it does not depend on where
-        batches end."""
+        """The findings in the order in which they could be known."""
         ordered = sorted(self.placed, key=lambda pair: (pair[1].known_ms, pair[0]))
         return [finding for _, finding in ordered]
 
