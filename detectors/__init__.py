@@ -1,4 +1,4 @@
-"""What the contracts call non-normal use, and what follows from it.
+"""Detects what the contracts call non-normal use, and decides what follows from it.
 
 Nothing here knows Kafka, a clock or a file.
 """

@@ -1,8 +1,8 @@
-"""What no policy may turn off, whatever it says: see docs/LADDER.md.
+"""Safeguards that no policy may turn off: see docs/LADDER.md.
 
-Most of it a policy has no words for: emergency and free numbers, evidence, who decides about a
-termination. Whoever makes one up is told why there is none. What a policy could say against the
-rest is refused here, with the reason.
+For most of them a policy has no key: emergency and free numbers, evidence, who decides about a
+termination. Whoever writes such a key is told why it does not exist. Values of other keys that
+would turn a safeguard off are refused here, with the reason.
 """
 
 import re
@@ -17,7 +17,7 @@ Urgency = Literal["urgency", "fraud", "contract"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the contracts say of a rule, whatever a policy says.
+    """What the contracts allow for a rule; no policy can allow more.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ SUBSCRIPTION: tuple[Service, ...] = (*LINE, "mobile", "sms", "voice")
 """Services of a rule about a whole subscription: storage and television are paid for separately."""
 
 LIFTED_AGAIN = frozenset({"throttle", "minimum_service", "suspend"})
-"""What may come at once: it costs nothing and ends with its cause."""
+"""Restrictions that may come at once: they cost nothing and end with their cause."""
 
 RESTRICTIONS = frozenset(
     {
@@ -57,7 +57,7 @@ RESTRICTIONS = frozenset(
         *("suspend", "deposit", "charge", "delete_storage", "reclaim_number", "report_upstream"),
     }
 )
-"""What a rule may lead to by itself; the other kinds are the ladder's own steps."""
+"""Kinds of action that a policy may give a rule; the others are steps of the ladder itself."""
 
 NOTICE_FIRST = frozenset(
     {
@@ -65,10 +65,10 @@ NOTICE_FIRST = frozenset(
         *("delete_storage", "reclaim_number"),
     }
 )
-"""What must be announced (base-general 12.1, 13.2; base-cloud 3.10)."""
+"""Restrictions that need a notice first (base-general 12.1, 13.2; base-cloud 3.10)."""
 
 REVIEWED = frozenset({"delete_storage", "reclaim_number"})
-"""What can't be undone, so that a person has to decide (GDPR art. 22)."""
+"""Restrictions that can't be undone, so that a person has to decide (GDPR art. 22)."""
 
 NEVER_BARRED = ("emergency", "free")
 """Numbers that no restriction of calls and texts bars (base-general 12.1)."""
@@ -82,7 +82,7 @@ REACH = {
     "delete_storage": frozenset({"storage"}),
     "reclaim_number": frozenset({"mobile"}),
 }
-"""What these restrict, whatever the policy says the service is."""
+"""Services that these restrictions reach; a rule about another service can't have them."""
 
 UNSAYABLE: dict[str, tuple[str, str]] = {
     r"emergency|112|outgoing|free_?(call|number|phone)|(^|_)bar(red|ring|s)?(_|$)": (
@@ -107,8 +107,7 @@ UNSAYABLE: dict[str, tuple[str, str]] = {
         "remove it; `notice_days` says how long before",
     ),
 }
-"""What keys look like that a policy would turn a safeguard off with, why there are none, and what
-to do about one."""
+"""Patterns of keys that would turn a safeguard off: why there is no such key, and the remedy."""
 
 CUT = "cut_data"
 """What only a rule that warns early may lead to: the law's protection against a high bill."""
@@ -121,7 +120,7 @@ Refusal = tuple[tuple[str, ...], str, str, str]
 
 
 def unsayable(key: str) -> tuple[str, str] | None:
-    """Why no policy has a key about a safeguard, and what to do; None for all other keys."""
+    """Why a policy can't have a key about a safeguard, and the remedy; None for other keys."""
     told = (said for look, said in UNSAYABLE.items() if re.search(look, key, re.IGNORECASE))
     return next(told, None)
 
@@ -132,9 +131,9 @@ def refusals(document: dict[str, Any], terms: Mapping[str, Terms]) -> Iterator[R
     Parameters
     ----------
     document
-        The policy as TOML gives it; what is no table is passed over, for it is told elsewhere.
+        The policy as TOML gives it. What is not a table is passed over: `read_policy` reports it.
     terms
-        What the contracts say of each known rule, by rule id.
+        Terms of each known rule, by rule id.
     """
     ladder = document.get("ladder")
     rules = document.get("rules")
@@ -143,7 +142,7 @@ def refusals(document: dict[str, Any], terms: Mapping[str, Terms]) -> Iterator[R
     yield from _of_ladder(ladder)
     for name, table in rules.items():
         if name in terms and isinstance(table, dict):
-            # What is neither text nor a number is a mistake that is told elsewhere.
+            # `read_policy` reports values of other types as mistakes.
             told = {key: value for key, value in table.items() if isinstance(value, (str, int))}
             yield from _of_rule(name, told, ladder, terms)
 

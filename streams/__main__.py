@@ -1,10 +1,10 @@
-"""`python -m streams` is `fairuse`; Ctrl-C is answered even while it is still loading."""
+"""`python -m streams` is `fairuse`; Ctrl-C ends it with a sentence even while modules load."""
 
 import sys
 
 
 def run() -> None:
-    """The `fairuse` command."""
+    """Run the command `fairuse`."""
     try:
         from streams.cli.commands import main  # noqa: PLC0415
 

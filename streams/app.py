@@ -1,4 +1,4 @@
-"""Where `faust -A streams.app worker` finds the app, as `app`."""
+"""The app of `faust -A streams.app worker`, built when its name `app` is asked for."""
 
 from typing import Any
 

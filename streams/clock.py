@@ -1,4 +1,4 @@
-"""The one place that asks what time it is; everything else is told by the events."""
+"""The one place that reads the wall clock; all other times are event times."""
 
 import time
 from collections.abc import Callable
@@ -8,5 +8,10 @@ Clock = Callable[[], int]
 
 
 def wall_clock() -> int:
-    """Milliseconds since the Unix epoch by this machine's clock."""
+    """Read this machine's clock.
+
+    Returns
+    -------
+    Milliseconds since the Unix epoch.
+    """
     return time.time_ns() // 1_000_000

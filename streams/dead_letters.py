@@ -1,11 +1,11 @@
-"""Records that could not be used, kept as they came."""
+"""Dead letters: input records that could not be used, kept with the reason."""
 
 from base64 import b64encode
 
 from schemas.records import DeadLetter
 
 KEPT_BYTES_MAX = 1_450_000
-"""More of a record than this is not kept: in base64 it has to fit into a message itself."""
+"""Bytes of a record that are kept at most: in base64 they have to fit into a message again."""
 
 POLICY_REASON = "policy"
 """Why a policy was refused; the detail names every mistake in it."""
@@ -20,7 +20,23 @@ def dead_letter(
     reason: str,
     detail: str,
 ) -> DeadLetter:
-    """The letter about one record; of an oversized one only the beginning is kept."""
+    """Make the dead letter of one record; of an oversized one it keeps the beginning.
+
+    Parameters
+    ----------
+    topic, partition, offset
+        Where the record stands.
+    key, value
+        The record as it was read.
+    reason
+        One of `streams.metrics.REASONS`.
+    detail
+        What exactly is wrong.
+
+    Returns
+    -------
+    The dead letter.
+    """
     return DeadLetter(
         topic=topic,
         partition=partition,

@@ -1,4 +1,4 @@
-"""What is measured, always: events, not batches, with labels of bounded kinds."""
+"""Prometheus metrics: they count events, not batches, and each label has few possible values."""
 
 from collections.abc import Mapping
 
@@ -26,13 +26,13 @@ REASONS = frozenset(
         "wrong_type",
     }
 )
-"""Every reason of a dead letter: the label's whole set."""
+"""Every reason of a dead letter, and all values of that label."""
 
 LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class Metrics:
-    """One worker's figures, in a registry of their own."""
+    """The metrics of one worker, in their own registry."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -59,11 +59,11 @@ class Metrics:
         self.findings = counter("findings", "Findings written", "rule", "level", "shadow")
         self.policies = gauge(
             "policy_partitions",
-            "Partitions that a policy holds in, for so many customers in a hundred",
+            "Partitions in which a policy is in force, for this percentage of customers",
             *("policy", "version", "share_percent"),
         )
         self.actions = counter("actions", "Actions written", "rule", "kind")
-        self.lag = gauge("lag_events", "Records not taken in yet", "topic", "partition")
+        self.lag = gauge("lag_events", "Records not processed yet", "topic", "partition")
         self.watermark = gauge(
             "watermark_seconds", "Newest event time seen, Unix time", "kind", "partition"
         )
@@ -92,6 +92,12 @@ class Metrics:
         )
 
     def count_rejects(self, reasons: Mapping[str, int]) -> None:
-        """Count dead letters by reason."""
+        """Count dead letters.
+
+        Parameters
+        ----------
+        reasons
+            How many dead letters have each reason; an unknown reason counts as `wrong_type`.
+        """
         for reason, number in reasons.items():
             self.dead_letters.labels(reason if reason in REASONS else "wrong_type").inc(number)

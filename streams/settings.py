@@ -39,6 +39,8 @@ class SharedSettings(Struct, kw_only=True, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 6066
     """Port of /metrics, and of a worker's /customers; processes on one machine need different
     ones."""
+    idempotence: bool = True
+    """Whether producers are idempotent; off only for the embedded broker."""
     data_dir: str = "fairuse-data"
     """Folder of the local snapshots, and of enforcement's state."""
 
@@ -57,8 +59,6 @@ class WorkerSettings(SharedSettings, kw_only=True, frozen=True):
     back at once."""
     standbys: Annotated[int, Meta(ge=0)] = 1
     """Copies of each partition's state that other workers keep up to date."""
-    idempotence: bool = True
-    """Whether the producer is idempotent; off only for the embedded broker."""
     assume_enforcement: bool = False
     """Whether each action counts as carried out at once; only for demos without enforcement."""
     session_timeout_seconds: Seconds = 20

@@ -70,7 +70,8 @@ def seed(request):
     """A new number for each run, or the one of `--seed`; a failure shows it."""
     given = request.config.option.seed
     drawn = random.SystemRandom().randrange(1_000_000) if given is None else given
-    print(f"to play it again: pytest '{request.node.nodeid}' --seed {drawn}")
+    marked = "-m long " if request.node.get_closest_marker("long") else ""
+    print(f"to play it again: pytest {marked}'{request.node.nodeid}' --seed {drawn}")
     return drawn
 
 

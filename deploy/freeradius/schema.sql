@@ -1,4 +1,4 @@
--- What holds for a customer: as the last CoA-Request said.
+-- Each customer's restriction, from the newest CoA-Request.
 CREATE TABLE restrictions (
     user_name TEXT PRIMARY KEY,
     filter TEXT NOT NULL,

@@ -1,4 +1,4 @@
-"""From every partition's share of a closed period to each cohort's mean over all of them."""
+"""Partial sums of closed periods, and the mean of each cohort over all partitions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -7,10 +7,14 @@ from detectors.periods.closing import PERIODS_KEPT
 from schemas.records import CohortAverage, CohortPartial
 
 Period = tuple[str, int]
+"""A rule, and the start of one of its periods in ms."""
 
 
-class Averages:
-    """Partial sums by rule and period; means are frozen once, when every partition's sum is in."""
+class CohortMeans:
+    """The partial sums of periods whose means are not known yet, and the means of the others.
+
+    A mean is frozen when the partial sums of every partition have come; it never changes after.
+    """
 
     def __init__(self) -> None:
         self._frozen: dict[Period, dict[str, CohortAverage]] = {}
@@ -23,14 +27,14 @@ class Averages:
         return [average for period in periods for average in self._frozen[period].values()]
 
     def add(self, partial: CohortPartial) -> None:
-        """Take in one partition's sums."""
+        """Take in one partition's partial sums, unless a mean of the period is frozen already."""
         period = (partial.rule, partial.period_start_ms)
         if period not in self._frozen:
             self._partials.setdefault(period, {})[partial.partition] = partial
             _trim(self._partials, partial.rule)
 
     def complete(self, partitions: int) -> list[CohortAverage]:
-        """Means of the periods that every partition has closed, oldest first."""
+        """The means that can be frozen now, oldest first: every partition closed their periods."""
         whole = [p for p, parts in self._partials.items() if len(parts) >= partitions > 0]
         return [
             average
@@ -40,7 +44,7 @@ class Averages:
         ]
 
     def is_complete(self, rule: str, period_start_ms: int, partitions: int) -> bool:
-        """Whether every mean of a period is frozen; none is where no cohort has a customer."""
+        """Whether every mean of a period is frozen; a period without customers has no means."""
         period = (rule, period_start_ms)
         parts = self._partials.get(period)
         if parts is None:
@@ -48,7 +52,7 @@ class Averages:
         return len(parts) >= partitions > 0 and not _cohorts(parts)
 
     def freeze(self, average: CohortAverage) -> bool:
-        """Take in a frozen mean; tell whether it is news."""
+        """Take in a frozen mean; return whether it was not known before."""
         period = (average.rule, average.period_start_ms)
         cohorts = self._frozen.setdefault(period, {})
         news = average.cohort not in cohorts
@@ -60,12 +64,12 @@ class Averages:
 
 
 def _cohorts(parts: Mapping[int, CohortPartial]) -> set[str]:
-    """Names of the cohorts that have a customer in any of these."""
+    """Names of the cohorts that any of these partial sums is about."""
     return {each.cohort for part in parts.values() for each in part.sums}
 
 
 def _merged(parts: list[CohortPartial]) -> list[CohortAverage]:
-    """One mean a cohort, by name."""
+    """The mean of each cohort, in the order of names."""
     totals: Counter[str] = Counter()
     customers: Counter[str] = Counter()
     histograms: defaultdict[str, Counter[int]] = defaultdict(Counter)

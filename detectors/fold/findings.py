@@ -73,6 +73,11 @@ def finding_of(
     )
 
 
+def wait_ms(hit: Hit, rule: Rule) -> int:
+    """How long after its period was closed a hit counts, because means of the rule may be late."""
+    return MEANS_MS if hit.offset is None and isinstance(rule, CohortRule) else 0
+
+
 def _known_ms(hit: Hit, rule: Rule, batch: Batch | None) -> int:
     """The event time at which a hit could be known.
 
@@ -80,8 +85,7 @@ def _known_ms(hit: Hit, rule: Rule, batch: Batch | None) -> int:
     is when the period was closed and its means, if the rule needs any, were in.
     """
     if hit.offset is None and isinstance(rule, ClosingRule):
-        wait_ms = MEANS_MS if isinstance(rule, CohortRule) else 0
-        return hit.known_ms or rule.known_ms(hit.event_time_ms) + wait_ms
+        return (hit.known_ms or rule.known_ms(hit.event_time_ms)) + wait_ms(hit, rule)
     if hit.offset is None or batch is None:
         return hit.event_time_ms
     row = int(np.searchsorted(batch.offset, hit.offset))

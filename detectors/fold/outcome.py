@@ -1,6 +1,7 @@
 """What a batch of events led to in a partition."""
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from schemas.columns import Columns
 from schemas.decode import Reject
@@ -9,6 +10,11 @@ from schemas.records import CohortPartial, Finding
 TOO_LATE = "older than every rule still takes"
 CLOSED = -1
 """In place of an offset: the finding is of a period, and comes before those of later events."""
+
+Place = tuple[int, int]
+"""The watermark at which something was found, and the offset of the event that crossed a limit, or
+`CLOSED`. A mean that comes before its period is closed leads to findings at the closing, although
+they count only later."""
 
 UNCORRECTABLE = "the event it corrects is not remembered, or was corrected before"
 
@@ -20,8 +26,8 @@ class Outcome:
     An event is uncorrectable when what it corrects is not remembered, or was corrected before.
     """
 
-    placed: list[tuple[int, Finding]] = field(default_factory=list)
-    """Findings, rule by rule, with the offset of the event that crossed, or `CLOSED`."""
+    placed: list[tuple[Place, Finding]] = field(default_factory=list)
+    """Findings, rule by rule, each with where it was found."""
     partials: list[CohortPartial] = field(default_factory=list)
     too_late: list[int] = field(default_factory=list)
     uncorrectable: list[int] = field(default_factory=list)
@@ -33,8 +39,8 @@ class Outcome:
 
     @property
     def findings(self) -> list[Finding]:
-        """The findings in the order in which they could be known."""
-        ordered = sorted(self.placed, key=lambda pair: (pair[1].known_ms, pair[0]))
+        """The findings in an order that does not depend on where batches end."""
+        ordered = sorted(self.placed, key=itemgetter(0))
         return [finding for _, finding in ordered]
 
     def rejects(self, columns: Columns) -> list[Reject]:

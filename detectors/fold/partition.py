@@ -254,15 +254,15 @@ class Partition:
                 self._reporter.report(rules, rules.take_mean(average), None, outcome)
         return outcome.findings
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self, rule: str, period_start_ms: int, given: Mapping[str, Any]
     ) -> list[Finding]:
-        """Judge a closed period by the means in a finding's evidence, to recompute that finding."""
+        """Compute a finding of a closed period again, with the means that its evidence gives."""
         closes_ms = self.state.main.cohort_rules[rule].known_ms(period_start_ms + 1)
         findings = []
         for rules in self.state.trials.rule_sets(closes_ms):
             asked, columns = rules.cohort_rule(rule, closes_ms), rules.columns_of(rule)
-            hits = asked.judge_by_given_means(columns, period_start_ms, given, self.state.customers)
+            hits = asked.recompute_with_means(columns, period_start_ms, given, self.state.customers)
             reported = Reported(rule, closes_ms, RuleOutput(hits=tuple(hits)))
             findings += [finding for _, finding in self._reporter.findings(rules, reported, None)]
         return findings

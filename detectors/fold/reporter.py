@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from detectors.fold.findings import finding_of
-from detectors.fold.outcome import CLOSED, Outcome
+from detectors.fold.findings import finding_of, wait_ms
+from detectors.fold.outcome import CLOSED, Outcome, Place
 from detectors.fold.rule_set import Reported, RuleSet
 from detectors.fold.stored_partition import StoredPartition
 from detectors.rules.contract import Batch, PeriodSums
@@ -39,8 +39,8 @@ class Reporter:
 
     def findings(
         self, rules: RuleSet, reported: Reported, batch: Batch | None
-    ) -> Iterator[tuple[int, Finding]]:
-        """Findings of what a rule saw, each with the offset of the event that crossed, or `CLOSED`.
+    ) -> Iterator[tuple[Place, Finding]]:
+        """Findings of what a rule saw, each with its place.
 
         Those of a trial only while it is under way.
         """
@@ -55,7 +55,8 @@ class Reporter:
             shadow = timeline.acting_trial(time_ms, customer) is not trial
             name = state.directory.name(hit.slot).decode()
             finding = finding_of(hit, rule, batch, name, policy, shadow, state.provenance)
-            yield CLOSED if hit.offset is None else hit.offset, finding
+            found_ms = finding.known_ms - wait_ms(hit, rule)
+            yield (found_ms, CLOSED if hit.offset is None else hit.offset), finding
 
     def _partial(self, rule: str, share: PeriodSums) -> CohortPartial:
         return CohortPartial(

@@ -61,8 +61,8 @@ class Reported(NamedTuple):
 class RuleSet:
     """Rules that read the same events, each under the policy of the event time it is asked for.
 
-    The state of a rule is the same under all policies, so a rule can switch to another and back. That
-    is needed: kinds of event reach the time of a change one after the other, and the mean of
+    The state of a rule is the same under all policies, so a rule can switch to another and back.
+    That is needed: kinds of event reach the time of a change one after the other, and the mean of
     an old period may come after the change. An event is judged under the policy of its watermark, a
     period under the policy of the watermark that closes it. So the ends of batches and the order of
     kinds make no difference.
@@ -237,7 +237,7 @@ class RuleSet:
         A partition that goes back to a checkpoint may hear a mean before it closes the period.
         """
         if self.cohort_rules[average.rule].has_closed(average.period_start_ms):
-            yield self._judged(average)
+            yield self._compare_with_mean(average)
             return
         key = (average.rule, average.cohort, average.period_start_ms)
         self.early.setdefault(key, average)
@@ -249,10 +249,10 @@ class RuleSet:
         for key, average in list(self.early.items()):
             if name == average.rule and rule.has_closed(average.period_start_ms):
                 del self.early[key]
-                yield self._judged(average)
+                yield self._compare_with_mean(average)
 
-    def _judged(self, average: CohortAverage) -> Reported:
-        """Judge a period by its mean, under the policy of the watermark that closed it."""
+    def _compare_with_mean(self, average: CohortAverage) -> Reported:
+        """Compare with a mean under the policy of the moment at which its period closed."""
         closes_ms = self.cohort_rules[average.rule].closes_ms(average.period_end_ms)
         rule = self.cohort_rule(average.rule, closes_ms)
         hits = rule.take_mean(self.columns_of(average.rule), average, self.customers)

@@ -1,4 +1,4 @@
-"""What an action says to the customer: one sentence that a customer-care agent can read out."""
+"""The reason of an action: one sentence that a customer-care agent can read out."""
 
 from detectors.rules.registry import UNITS
 from schemas.amounts import BYTES
@@ -47,7 +47,7 @@ def reason(kind: ActionKind, finding: Finding) -> str:
 
 
 def _amounts(finding: Finding) -> tuple[str, str]:
-    """What was observed, and the limit, as they are told; told apart where both round alike."""
+    """The observed amount and the limit in words, distinguishable where they round to the same."""
     unit = UNITS[finding.unit]
     observed, limit = unit.number(finding.observed), unit.number(finding.limit)
     is_above = finding.observed > finding.limit

@@ -3,15 +3,22 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.records import Window
 from schemas.units import HOUR_MS, Ints
 
 LONGEST_DAY_MS = 25 * HOUR_MS
 """A day on which the clocks go back by an hour."""
+
+SHORTEST_MS = {"day": 23 * HOUR_MS, "week": 167 * HOUR_MS, "month": 671 * HOUR_MS}
+"""The shortest period of each unit: one in which the clocks go an hour forward."""
+
+PeriodUnit = Literal["day", "week", "month"]
 
 FIRST_YEAR, LAST_YEAR = 1999, 2101
 
@@ -45,7 +52,7 @@ class Calendar:
     [82800000]
     """
 
-    unit: str
+    unit: PeriodUnit
     start_ms: Ints
     _latest: list[tuple[Ints, Ints]] = field(default_factory=list, repr=False, compare=False)
 
@@ -90,9 +97,14 @@ class Calendar:
         """First instant of a period and first instant after it."""
         return int(self.start_ms[period]), int(self.start_ms[period + 1])
 
+    def window(self, period: int) -> Window:
+        """A period as the window of a finding."""
+        start_ms, end_ms = self.bounds(period)
+        return Window(kind=self.unit, start_ms=start_ms, end_ms=end_ms)
+
 
 @cache
-def calendar(zone: str, unit: str) -> Calendar:
+def calendar(zone: str, unit: PeriodUnit) -> Calendar:
     """Calendar of a zone by "day", "week" or "month"."""
     starts, dates = _day_starts(zone)
     if unit == "week":

@@ -1,8 +1,9 @@
 """What "regularly" means: a number of the last periods in breach; the policy gives both numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
+from detectors.periods.ring import Periods
 from schemas.policy import LIVE, Positive, RuleParameters
 
 
@@ -25,6 +26,13 @@ class Regularly(NamedTuple):
     periods: int
     window: int
 
+    def completed(
+        self, breaches: Mapping[int, dict[str, Any] | int], this: int, periods: Periods
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The periods that the breach of `this` made regular, oldest first, with their evidence."""
+        for last in self.completed_by(breaches, this):
+            yield last, self._evidence(breaches, last, periods)
+
     def completed_by(self, breaches: Mapping[int, Any], this: int) -> list[int]:
         """The periods in breach that the breach of `this` made regular, oldest first."""
         completed = []
@@ -35,11 +43,8 @@ class Regularly(NamedTuple):
                     completed.append(last)
         return completed
 
-    def evidence(
-        self,
-        breaches: Mapping[int, dict[str, Any] | int],
-        last: int,
-        start_ms: Callable[[int], int],
+    def _evidence(
+        self, breaches: Mapping[int, dict[str, Any] | int], last: int, periods: Periods
     ) -> dict[str, Any]:
         """The breaches that made `last` regular: start of each and what was observed."""
         window = range(last - self.window + 1, last + 1)
@@ -47,7 +52,7 @@ class Regularly(NamedTuple):
         for period in (p for p in window if p in breaches):
             seen = breaches[period]
             more = seen if isinstance(seen, dict) else {"observed": seen}
-            counts.append({"start_ms": start_ms(period), **more})
+            counts.append({"start_ms": periods.bounds(period)[0], **more})
         return {
             "breaches": counts,
             "regular_periods": self.periods,

@@ -1,4 +1,4 @@
-"""Policies: the document in force when none is named, and documents that take its place later."""
+"""Reads policies: the one that a worker starts with, and editions that take effect later."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ KNOWN_RULES = {name: KnownRule(rule.Parameters, rule.declaration) for name, rule
 """What `read_policy` has to know of the rules."""
 
 LIVE_TABLES = frozenset({"name", "version", "ladder", "exempt", "rules"})
-"""What a document may have otherwise than the one that runs, besides its rules' parameters."""
+"""Parts of a document that may differ from the running policy, besides the rules' parameters."""
 
 RESTART = "restart the workers with --policy to change it"
 
@@ -53,14 +53,14 @@ def default_policy_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """A policy that takes effect while events flow, and the record that told of it."""
+    """A policy that takes effect while events flow, and its record on the topic `policies`."""
 
     record: PolicyRecord
     policy: Policy
 
     @property
     def effective_ms(self) -> int:
-        """Event time from which on it holds."""
+        """Event time from which it holds."""
         return self.record.effective_ms
 
     @property
@@ -86,10 +86,10 @@ def decode_edition(value: bytes | None, base: Policy, key: bytes | None = None) 
 
 
 def read_edition(record: PolicyRecord, base: Policy) -> Edition:
-    """Read a policy that is to take effect where `base` was started with.
+    """Read a policy that is to take effect in workers that were started with `base`.
 
-    Raise `PolicyError` with every mistake: in the document, between it and its record, and whatever
-    it changes that can't change while events flow.
+    Raise `PolicyError` with every mistake: in the document, between the document and its record,
+    and every difference from `base` that can't take effect while events flow.
     """
     text = record.document
     policy = read_policy(text, KNOWN_RULES)
@@ -108,7 +108,7 @@ def _misnamed(record: PolicyRecord, policy: Policy) -> Iterator[Mistake]:
 
 
 def _misfits(policy: Policy, base: Policy, text: str) -> Iterator[Mistake]:
-    """Whatever has another shape than what is kept under `base`."""
+    """Every difference from the policy that workers started with that may not be made live."""
     for field in sorted(set(policy.__struct_fields__) - LIVE_TABLES):
         if getattr(policy, field) != getattr(base, field):
             yield Mistake(line_of(text, (), field), field, "can't change live", RESTART)
@@ -125,7 +125,7 @@ def _misfits(policy: Policy, base: Policy, text: str) -> Iterator[Mistake]:
 
 
 def _reshaped(parameters: RuleParameters, base: RuleParameters) -> Iterator[str]:
-    """Names of the parameters that differ and may not."""
+    """Names of the parameters that differ although they are not marked `LIVE`."""
     live = live_parameters(type(base))
     for field in msgspec.structs.fields(type(base)):
         is_same = getattr(parameters, field.name) == getattr(base, field.name)

@@ -77,15 +77,9 @@ class Attack(DistinctRule):
         one = np.ones(len(row), np.uint64)
         # Every attempt is an element of its own: no two events have the same offset.
         attempt = batch.offset[row].astype(np.uint64) + one
-        return Sightings(
-            row=np.r_[row, row],
-            span=np.repeat((0, 1), len(row)),
-            group=np.r_[mix(customer, one, host, port), mix(customer, one + one)],
-            element=np.r_[attempt, host],
-            threshold=np.repeat(
-                (self.parameters.target_attempts, self.parameters.targets), len(row)
-            ),
-        )
+        targets = mix(customer, one, host, port), attempt, self.parameters.target_attempts
+        hosts = mix(customer, one + one), host, self.parameters.targets
+        return Sightings.of_spans(row, targets, hosts)
 
     def _attempts(self, batch: Batch) -> Ints:
         fields, parameters = batch.fields, self.parameters

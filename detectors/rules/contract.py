@@ -1,13 +1,13 @@
-"""What a rule is: a fold over the columns of one partition's events.
+"""The interface of a rule: a fold over the events of one partition.
 
-A rule keeps per-customer numbers in columns of its group, and what belongs to the partition as a
-whole in its `memory`. It knows no clock, no broker and no other partition.
+A rule keeps numbers of each customer in columns, one row a slot. What it keeps of the partition as
+a whole goes through `remember` and `recall`. It knows no clock, no broker and no other partition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,10 @@ NEVER = int(np.iinfo(np.int64).max)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of one kind of one partition that passed the screen, in the partition's order.
+    """Events of one kind of one partition, in the partition's order, without those refused before.
 
-    All columns have shape (n,). `watermark_ms` is the highest event time up to and with each row;
-    `offset` is where the event stood.
+    All columns have shape (n,). `watermark_ms` is the highest event time up to and including each
+    row; `offset` is the event's Kafka offset, or its number in a replay.
     """
 
     kind: str
@@ -46,37 +46,44 @@ class Batch:
         return int(self.watermark_ms[-1])
 
     def cut(self, places: Sequence[int]) -> list["Batch"]:
-        """The parts between these rows, in order; the batch itself where none is inside it."""
+        """Split before each of these rows; the batch itself where no row is inside it."""
         ends = sorted({0, *places, len(self.slot)})
         if len(ends) == 2:
             return [self]
         return [self.part(start, end) for start, end in pairwise(ends)]
 
     def part(self, start: int, end: int) -> "Batch":
-        """The rows from `start` up to `end`, which is left out."""
+        """Rows `start` to `end`, `end` excluded."""
         return self.take(np.arange(start, end))
 
     def take(self, rows: Ints | Mask) -> "Batch":
-        """The given rows, in the given order."""
-        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        """The rows with these numbers, in this order, or those where a mask (n,) is set."""
+        numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else cast("Ints", rows)
         return Batch(
             kind=self.kind,
-            slot=self.slot[rows],
-            time_ms=self.time_ms[rows],
-            watermark_ms=self.watermark_ms[rows],
-            offset=self.offset[rows],
-            fields=self.fields.take(rows),
+            slot=self.slot[numbers],
+            time_ms=self.time_ms[numbers],
+            watermark_ms=self.watermark_ms[numbers],
+            offset=self.offset[numbers],
+            fields=self.fields.take(numbers),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A crossing that a rule saw; the partition makes a finding of it.
+    """What a rule reports of one customer; the partition makes a finding of it.
 
-    `offset` is that of the crossing event; None where the closed period itself was judged.
-    `rests_on_ms` is a time outside of the window whose use it rests on, too. `known_ms` is when a
-    closed period's hit could be known, if that is not when its period was closed. `corrects` is the
-    id of the event that was corrected, where a correction led to the hit.
+    Parameters
+    ----------
+    offset
+        Offset of the event that crossed the limit; None where a closed period was judged.
+    rests_on_ms
+        An earlier instant whose events also decided; the evidence's inputs reach back to it.
+    known_ms
+        Watermark at which a closed period's hit could be known; None if that is when the period
+        was closed.
+    corrects
+        Id of the event that was corrected, where a correction led to the hit.
     """
 
     slot: int
@@ -95,7 +102,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a customer stands now against one limit; a null limit is not known yet, or none."""
+    """A customer's current amount against one limit; None where there is no limit, or not yet."""
 
     window: Window
     observed: int
@@ -105,7 +112,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class PeriodSums:
-    """One partition's part of a closed period: what each cohort's customers used."""
+    """Partial sums of a closed period: what each cohort's customers of this partition used."""
 
     period_start_ms: int
     period_end_ms: int
@@ -114,7 +121,7 @@ class PeriodSums:
 
 @dataclass(frozen=True, slots=True)
 class RuleOutput:
-    """What the closing of periods led to: whom it puts in breach, and shares of cohorts."""
+    """What came of closing periods: hits, and partial sums for the means of cohorts."""
 
     hits: tuple[Hit, ...] = ()
     sums: tuple[PeriodSums, ...] = ()
@@ -152,55 +159,64 @@ class Declaration(Terms):
 
 
 class Rule(Protocol):
-    """A behaviour that the contract names. One instance serves one partition."""
+    """A behaviour that the contracts name. One instance serves one partition."""
 
     name: ClassVar[str]
+    """The rule's id."""
+
     declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
+    """Kinds of event that it folds."""
+
     Parameters: ClassVar[type[RuleParameters]]
     longest_ms: ClassVar[int]
-    """How far one event's use may reach past its start."""
+    """How long after its start one event's use may end, at most."""
 
-    parameters: RuleParameters
     fields: tuple[Field, ...]
+    """The columns that it keeps."""
 
     def __init__(self, parameters: Any, policy: Policy) -> None: ...
 
+    @property
+    def parameters(self) -> RuleParameters:
+        """The rule's table in the policy."""
+        ...
+
     def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Which events are not too late for this rule, shape (n,)."""
+        """Mask of the events that are not too late for this rule, shape (n,)."""
         ...
 
     def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Fold a batch into the columns and report what crossed a limit, in the order of rows."""
+        """Fold a batch into the columns; the hits come in the order of the batch's rows."""
         ...
 
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Bring rows of a kind, written under an older watermark, to the one `memory` holds."""
+        """Bring columns of a kind up to the newest watermark, in rows written at `written_ms`."""
         ...
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
-        """One customer's current numbers against the rule's limits."""
+        """A customer's current amounts against the rule's limits."""
         ...
 
     def remember(self) -> Any:
-        """What belongs to the partition as a whole, as plain data."""
+        """What the rule keeps of the partition as a whole, as plain data."""
         ...
 
     def recall(self, memory: Any) -> None:
-        """Take back what `remember` gave."""
+        """Go on from what `remember` returned."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Siblings:
-    """The events of a kind and customer that counted until now, as far as they are remembered.
+    """A customer's counted events of one kind, as far as they are remembered.
 
-    `events` are in the order they came, each with the watermark it came at; the one that is taken
-    back is row `place`. None whose time is `complete_ms` or later is missing.
+    `events` are in order of arrival, each with the watermark at its arrival; row `place` is the one
+    that is taken back. From event time `complete_ms` on no event is missing.
     """
 
     events: Batch
@@ -209,20 +225,21 @@ class Siblings:
 
     @property
     def event(self) -> Batch:
-        """The one that is taken back, as it came."""
+        """The event that is taken back."""
         return self.events.part(self.place, self.place + 1)
 
     @property
     def others(self) -> Batch:
-        """Those that still count."""
+        """The events that still count."""
         return self.events.take(np.delete(np.arange(len(self.events.slot)), self.place))
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The event that takes another one back: when it is about and where it stood.
+    """An event that takes another one back.
 
-    `corrects` is the other one's id; its siblings are there where a rule asks for them.
+    `event_time_ms` and `offset` are its own; `corrects` is the id of the event that is taken back,
+    and `siblings` are that event's, where the rule asks for them.
     """
 
     event_time_ms: int
@@ -230,8 +247,8 @@ class Correction:
     corrects: str
     siblings: Siblings
 
-    def told(self, hit: Hit) -> Hit:
-        """A hit as this correction led to it."""
+    def caused(self, hit: Hit) -> Hit:
+        """The hit with this correction as its cause."""
         return replace(
             hit,
             event_time_ms=self.event_time_ms,
@@ -242,17 +259,17 @@ class Correction:
 
 @runtime_checkable
 class CorrectableRule(Rule, Protocol):
-    """A rule whose counters go back when an event is corrected or taken back.
+    """A rule that takes a corrected event out of its counts.
 
-    One that can't subtract looks at the event's siblings. Where they are not complete it keeps what
-    it counted, for it would have to guess, and says how often that was (`kept`).
+    A rule that can't subtract counts the event's siblings again. Where some of them are no longer
+    remembered, the event stays counted, and the rule's attribute `kept` counts that.
     """
 
     remembers: ClassVar[Mapping[str, tuple[str, ...]]]
-    """What it reads of an event that is taken back, and of its siblings, by kind."""
+    """By kind of event, the fields that have to be remembered of each event for `take_back`."""
 
     siblings_ms: int
-    """How long before and up to an event its siblings matter; 0 for one that subtracts."""
+    """How long before the event its earliest sibling that matters may be; 0 if it subtracts."""
 
     def take_back(
         self,
@@ -261,10 +278,10 @@ class CorrectableRule(Rule, Protocol):
         correction: Correction,
         customers: Customers,
     ) -> list[Hit]:
-        """Take what these events counted off their own periods; a breach that is gone is "cleared".
+        """Take events out of the counts of their own periods; a breach that is gone is "cleared".
 
-        The batch has the watermark and offset of the correction, and of the events' fields those
-        that rules of the policy remember.
+        The batch's watermarks and offsets are the correction's. Of the events' fields it has those
+        that the policy's rules remember.
         """
         ...
 
@@ -274,44 +291,45 @@ class CusumRule(Rule, Protocol):
     """A rule whose windows start where the CUSUM last stood at its lower bound."""
 
     def start_cusum(self, start_ms: int) -> None:
-        """Leave every CUSUM at its lower bound until an event time, to recompute a window."""
+        """Hold every CUSUM at its lower bound until an event time, to recompute a window."""
         ...
 
 
 @runtime_checkable
 class ClosingRule(Rule, Protocol):
-    """A rule that looks at whole periods once they are closed.
+    """A rule that judges whole periods once they are closed.
 
-    A period is closed when every kind that the rule reads has passed it, so that the order in which
-    kinds come makes no difference: what a kind counted is final when its own watermark is past it.
+    A period is closed when the watermark of every kind that the rule reads has passed it, so the
+    order in which kinds arrive has no effect. What one kind counted in a period is final once that
+    kind's own watermark has passed it.
     """
 
     def period_of(self, time_ms: Ints) -> Ints:
-        """The period that each time is in, shape (n,)."""
+        """Number of the period that holds each time, shape (n,)."""
         ...
 
     def closing_period(self, watermark_ms: Ints) -> Ints:
-        """The last period closed at each watermark, shape (n,)."""
+        """Number of the last period that is closed at each watermark, shape (n,)."""
         ...
 
     def may_close(self, watermark_ms: int) -> bool:
-        """Whether a watermark may close another period."""
+        """Whether this watermark may close a period; may be true where it closes none."""
         ...
 
     def has_closed(self, period_start_ms: int) -> bool:
-        """Whether a period is closed, so that nothing more is added to it."""
+        """Whether the period is closed: nothing more is added to it."""
         ...
 
     def closes_ms(self, period_end_ms: int) -> int:
-        """The watermark that closes a period."""
+        """The watermark that closes the period with this end."""
         ...
 
     def closed_between(self, after_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
-        """Start of each period that a watermark closes on its way, and the watermark that does."""
+        """Periods that close while the watermark goes on: the start of each, and what closes it."""
         ...
 
     def known_ms(self, time_ms: int) -> int:
-        """The watermark that closes the period which holds a time, or ends with it."""
+        """The watermark that closes the period which holds this time, or ends at it."""
         ...
 
     def pass_time(
@@ -321,45 +339,45 @@ class ClosingRule(Rule, Protocol):
         watermark_ms: int,
         customers: Customers,
     ) -> None:
-        """Settle what a kind closes by itself up to a watermark: other parameters come next."""
+        """Finish one kind's periods up to a watermark, before other parameters take effect."""
         ...
 
     def close(
         self, columns: Mapping[str, NDArray], watermark_ms: int, customers: Customers
     ) -> RuleOutput:
-        """What every period leads to that the watermark closes now.
+        """Judge every period that this watermark closes.
 
-        It writes no columns but those of the customers whom it reports.
+        Of the columns it writes only the rows of customers in its hits.
         """
         ...
 
     def close_ended(
         self, columns: Mapping[str, NDArray], last_event_ms: int, customers: Customers
     ) -> RuleOutput:
-        """The same for every period that ended before the last event: the input is at its end."""
+        """At the end of the input, judge every period that ended before the last event."""
         ...
 
 
 @runtime_checkable
 class CohortRule(ClosingRule, Protocol):
-    """A rule that compares customers with others, across all partitions.
+    """A rule that compares customers with their cohort, across all partitions.
 
-    A partition hands out its share of each period that it closes; the mean of each cohort over all
-    shares comes back to `judge`.
+    Each partition hands out its partial sums of a period that it closes. The mean over all
+    partitions comes back to `take_mean`.
     """
 
     def take_mean(
         self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
     ) -> list[Hit]:
-        """Take in a period's mean, and report whom it puts in breach."""
+        """Judge a period by its mean."""
         ...
 
-    def judge_by_given_means(
+    def recompute_with_means(
         self,
         columns: Mapping[str, NDArray],
         period_start_ms: int,
         given: Mapping[str, Any],
         customers: Customers,
     ) -> list[Hit]:
-        """Judge a closed period by the means that a finding's evidence gives for it."""
+        """Find the breaches of a closed period again, with the means of a finding's evidence."""
         ...

@@ -26,7 +26,6 @@ from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.amounts import BYTES
 from schemas.policy import LIVE, Policy, RuleParameters
-from schemas.records import Window
 from schemas.safeguards import LINE
 from schemas.units import Ints, Mask
 
@@ -167,12 +166,11 @@ class DataBundle(ClosingRuleBase, BundleRule):
         return RuleOutput(hits=tuple(hits))
 
     def _cleared(self, month: int, slot: int, observed: int, limit: int) -> Hit:
-        start_ms, end_ms = self.periods.bounds(month)
         return Hit(
             slot=slot,
-            event_time_ms=end_ms,
+            event_time_ms=self.periods.bounds(month)[1],
             level="cleared",
-            window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
+            window=self._window(month),
             observed=observed,
             limit=NONE if limit == NEVER else limit,
             unit=BYTES.name,

@@ -150,7 +150,7 @@ class Ddos(LogsOfRule):
         floods += self._victim_floods(pair, victim)
         hits = []
         for flood in sorted(floods):
-            customer = int(customers.directory.hashes(batch.slot[flood.row : flood.row + 1])[0])
+            customer = customers.directory.hash(batch.slot[flood.row])
             if self._record_report(customer, flood.end):
                 hits.append(self._hit(batch, pair, victim, flood))
         self._forget(batch.newest_ms // MINUTE_MS)
@@ -163,7 +163,7 @@ class Ddos(LogsOfRule):
     def _add_victims(self, batch: Batch, pair: Rows, failed: Ints) -> Rows:
         """Add failed flows to their victims' minutes; `row` is then the position in `pair`.
 
-        A customer takes part, and is counted for the victim, once the own failed flows reach
+        A customer takes part, and is counted for the victim, once their failed flows reach
         `part`; those before that flow are added with it.
         """
         amount, total = pair.amount[failed, FAILED], pair.total[failed, FAILED]
@@ -250,14 +250,14 @@ class Ddos(LogsOfRule):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later minutes since a row was written."""
+        """Zero the cells that were reused for later minutes after a row was written."""
         self.watch.catch_up(columns, slots, written_ms)
 
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
         """The customer's latest flood that is still remembered; nothing without a flood."""
-        customer = int(customers.directory.hashes(np.array([slot]))[0])
+        customer = customers.directory.hash(slot)
         return [
             Standing(window=window_of(end), observed=1, limit=0, unit="floods")
             for end in sorted(self.reported.get(customer, []))[-1:]

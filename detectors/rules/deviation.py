@@ -3,26 +3,22 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
+import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.kernels.running import group_starts
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
-from detectors.rules.contract import (
-    Batch,
-    Correction,
-    Customers,
-    Declaration,
-    Hit,
-    Level,
-    PeriodSums,
-    RuleOutput,
-    Standing,
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, Level, Standing
+from detectors.rules.families.cohort import (
+    CohortMemory,
+    CohortRuleBase,
+    PeriodView,
+    by_cohort,
+    slots_of,
 )
-from detectors.rules.families.closing import ClosingRuleBase
 from detectors.rules.families.cohort_spread import (
     FEATURES,
     KINDS,
@@ -32,20 +28,20 @@ from detectors.rules.families.cohort_spread import (
     spread_of,
     sum_of,
 )
-from detectors.state.columns import Field
-from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
-from schemas.policy import LIVE, Policy, Positive
-from schemas.records import CohortAverage, Window
+from schemas.policy import LIVE, Policy, Positive, RuleParameters
+from schemas.records import CohortAverage, CohortSum
 from schemas.safeguards import SUBSCRIPTION
-from schemas.units import HOUR_MS, Ints, Mask
+from schemas.units import HOUR_MS, Ints
 
 WEEKS_MAX = 52
-"""Weeks whose cohorts are remembered, and how far behind a kind or a cohort's sum may be."""
+"""Weeks whose means are kept, and the most that a kind of event or a mean may be behind."""
+
+CONNECTED = ("data", "voice")
+"""Kinds of event that last."""
 
 SCALE, SCALE_UNIT = 14_826, 10_000
 """1.4826 median absolute deviations are a standard deviation of the normal distribution."""
-
 
 Z_SCORE = Unit(
     "deviation per mille",
@@ -57,13 +53,13 @@ Z_SCORE = Unit(
 
 
 class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
-    """A robust z-score of `z_min` or more counts; a smaller cohort than `cohort_min` has none.
+    """A robust z-score of `z_min` or more is a breach; cohorts under `cohort_min` are left out.
 
-    Cohorts whose customers are nearly alike are taken to differ by the least deviations:
-    `eighths_deviation_min` (of a doubling of events or seconds), `share_deviation_min` (per mille).
-    The mix of fewer than `mix_events_min` events a week says nothing.
-    A week closes `lateness_hours` past its end; `retention_periods` is how many weeks a kind may be
-    ahead of the others, or a cohort's sum may take to come.
+    In cohorts whose customers are nearly alike the deviation is taken to be at least
+    `eighths_deviation_min` (eighths of a doubling of events or seconds) or `share_deviation_min`
+    (per mille). Shares are not compared for weeks of fewer than `mix_events_min` events. A week
+    closes when every kind's watermark is `lateness_hours` past its end. `retention_periods` is how
+    many weeks one kind of event may be ahead of the others, or a mean may take to come.
     """
 
     z_min: Annotated[int, Meta(ge=1, le=1000), LIVE]
@@ -75,28 +71,36 @@ class DeviationParameters(RegularParameters, kw_only=True, frozen=True):
     retention_periods: Annotated[int, Meta(ge=1, le=WEEKS_MAX)]
 
     def __post_init__(self) -> None:
-        """Refuse what would not fit."""
+        """Refuse more weeks than can be kept."""
         super().__post_init__()
         if self.regular_window > WEEKS_MAX:
             raise ValueError(f"more than {WEEKS_MAX} weeks can't be kept")
 
 
-class Deviation(ClosingRuleBase):
-    """Hold each customer's calendar week against the others' of the same cohort.
+class DeviationMemory(CohortMemory[Spread]):
+    """What the family remembers, and the weeks in breach with their evidence by customer."""
+
+    breaches: dict[str, dict[int, dict[str, Any]]]
+
+
+class Deviation(CohortRuleBase[Spread]):
+    """Compare each customer's calendar week with those of the others of the same cohort.
 
     Robust z-score: (value - median) / (1.4826 x median absolute deviation), over the customers of
-    all partitions who used anything in the week. Values: the logarithms of events (own calls and
-    texts, data sessions) and of seconds of calls and sessions, in eighths of a doubling, for use is
-    spread by factors; and each kind's share of the events.
-    What it catches: weeks with a score of `z_min` or more in any of them, and those that make it
+    all partitions who used anything in the week. The values are the logarithm of the number of
+    events (own calls and texts, data sessions), the logarithm of the seconds of calls and sessions,
+    and each kind's share of the events. Logarithms, in eighths of a doubling, because customers'
+    use differs by factors.
+    What it catches: weeks with a score of `z_min` or more in any value, and weeks that make this
     "regularly".
-    What it misses: use far below the others'; cohorts in which most are alike in their abuse, or
-    differ as much as the students below, where 6 is a thousand times the median's events;
-    a kind that is ahead of the others by more than `retention_periods` weeks when they close;
-    corrections of events of a closed week. A call or session counts in the week in which it starts.
-    Delay: the week's end plus `lateness_hours`, and until every partition has closed it.
-    False alarms: customers of a cohort who live otherwise than the others, as one who never calls
-    among callers. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) nobody was wrongly
+    What it misses: use far below the others'; cohorts in which most customers abuse the service
+    alike, or differ as much as the students below, among whom a score of 6 means a thousand times
+    the median's events; a kind of event that is more than `retention_periods` weeks ahead when the
+    others close a week; corrections of events of a closed week. A call or session counts in the
+    week in which it starts.
+    Delay: the week's end plus `lateness_hours`, and until every partition has closed the week.
+    False alarms: customers who live otherwise than their cohort, such as one who never calls among
+    callers. Of 9,000 generated customers (docs/CURVES.md, seeds 1 to 3) nobody was wrongly
     found, nor of 579 students of the Copenhagen Networks Study, eight of whom reach 4 in a week.
     Bins of 9 % (events, seconds) and of one per cent (shares) move the median by up to half a bin.
 
@@ -124,174 +128,115 @@ class Deviation(ClosingRuleBase):
         "voice": ("is_originated", "is_first_part", "duration_ms"),
     }
     siblings_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[DeviationParameters]] = DeviationParameters
+    Parameters: ClassVar[type[RuleParameters]] = DeviationParameters
+    parts: ClassVar[tuple[str, ...]] = FEATURES
+    means_kept: ClassVar[int] = WEEKS_MAX
+    Memory: ClassVar[Any] = CohortMemory[Spread]
 
     def __init__(self, parameters: DeviationParameters, policy: Policy) -> None:
         self.parameters = parameters
-        self.weeks = calendar(policy.timezone, "week")
-        # One more week than kinds may be ahead: late events reach into the last one.
+        # One week more than kinds may be ahead, because late events reach into the last one.
         back = parameters.retention_periods + 1
-        self.closing = PeriodCloser(self.weeks, parameters.lateness_hours * HOUR_MS, back)
-        self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
+        lateness_ms = parameters.lateness_hours * HOUR_MS
+        closing = PeriodCloser(calendar(policy.timezone, "week"), lateness_ms, back)
         connected = {"events": "<u2", "connected_ms": "<u4"}
         cells = {"data": connected, "sms": {"events": "<u2"}, "voice": connected}
-        self.counted = {k: PeriodColumns(self.name, k, back, cells[k]) for k in self.reads}
-        self.fields: tuple[Field, ...] = tuple(
-            field for ring in self.counted.values() for field in ring.fields
-        )
+        super().__init__(closing, back, cells)
+        self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         share = parameters.share_deviation_min
         self.deviation_min = dict.fromkeys(FEATURES, share) | dict.fromkeys(
             LOGARITHMIC, parameters.eighths_deviation_min
         )
         self.limit = parameters.z_min * 1000
-        self.spreads: dict[int, dict[str, dict[str, Spread]]] = {}
         self.breaches: dict[str, dict[int, dict[str, Any]]] = {}
 
-    # -- events ---------------------------------------------------------------------------------
-
-    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Whether the event's week is not closed for its kind."""
-        return self.weeks.period_of(time_ms) > self.closing_period(watermark_ms)
-
-    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Add a batch to the weeks' events and connection times."""
-        counted = self.counted[batch.kind]
-        if counted.ring.newest < 0:
-            self.closing.begin(batch.kind, batch.watermark_ms)
-        counted.turn(columns, int(self.weeks.period_of(batch.watermark_ms[-1:])[0]))
-        slot, week, amounts = self._amounts(batch)
-        for name, amount in amounts.items():
-            counted.add(columns, name, slot, week, amount)
-        return []
-
-    def _amounts(self, batch: Batch) -> tuple[Ints, Ints, dict[str, Ints]]:
-        """Slot and week of what counts in weeks that are not closed, and what it adds to each."""
-        fields, week = batch.fields, self.weeks.period_of(batch.time_ms)
-        counts = self.accepts(batch.time_ms, batch.watermark_ms) & (week > self.closing.closed)
+    def amounts(self, batch: Batch) -> dict[str, Ints]:
+        """Events that the customer began, and how long the connections lasted, shape (n,)."""
+        fields = batch.fields
         if batch.kind == "sms":
-            counts &= fields["is_sent"]
-        elif batch.kind == "voice":
-            counts &= fields["is_originated"]
-        row = np.flatnonzero(counts)
-        amounts = {"events": np.ones(len(row), np.int64)}
-        if batch.kind != "sms":
-            amounts["connected_ms"] = np.maximum(fields["duration_ms"][row], 0)
-        if batch.kind == "voice":
-            amounts["events"] = fields["is_first_part"][row].astype(np.int64)
-        return batch.slot[row], week[row], amounts
-
-    def take_back(
-        self,
-        columns: Mapping[str, NDArray],
-        batch: Batch,
-        correction: Correction,
-        customers: Customers,
-    ) -> list[Hit]:
-        """Take events off their weeks, unless these are closed; a full cell stays."""
-        slot, week, amounts = self._amounts(batch)
-        for name, amount in amounts.items():
-            self.counted[batch.kind].take_off(columns, name, slot, week, amount)
-        return []
+            return {"events": fields["is_sent"].astype(np.int64)}
+        if batch.kind == "data":
+            return {
+                "events": np.ones(len(batch.slot), np.int64),
+                "connected_ms": fields["duration_ms"],
+            }
+        own = fields["is_originated"]
+        return {
+            "events": (own & fields["is_first_part"]).astype(np.int64),
+            "connected_ms": np.where(own, fields["duration_ms"], 0),
+        }
 
     # -- closed weeks ---------------------------------------------------------------------------
 
-    def close_periods(
-        self, columns: Mapping[str, NDArray], weeks: range, customers: Customers
-    ) -> RuleOutput:
-        """This partition's share of every week that all kinds have passed."""
-        return RuleOutput(sums=tuple(self._share(columns, week, customers) for week in weeks))
-
-    def _share(self, columns: Mapping[str, NDArray], week: int, customers: Customers) -> PeriodSums:
-        slot, values = self._values(columns, week, np.arange(customers.directory.size))
-        cohort = customers.cohort(slot)
-        order = np.argsort(cohort, kind="stable")
-        sums = []
-        for rows in np.split(order, group_starts(cohort[order])[1:]) if len(order) else ():
-            name = customers.cohort_name(int(cohort[rows[0]]))
-            sums += [sum_of(name, feature, values[feature][rows]) for feature in FEATURES]
-        return PeriodSums(*self.weeks.bounds(week), tuple(sums))
+    def cohort_sums(self, closed: PeriodView) -> list[CohortSum]:
+        """Each feature of each cohort, over the customers who used anything in the week."""
+        everybody = np.arange(closed.customers.directory.size)
+        slot, values = self._values(closed.columns, closed.period, everybody)
+        return [
+            sum_of(cohort, feature, values[feature][rows])
+            for cohort, rows in by_cohort(slot, closed.customers)
+            for feature in FEATURES
+        ]
 
     def _values(
         self, columns: Mapping[str, NDArray], week: int, slot: Ints
     ) -> tuple[Ints, dict[str, Ints]]:
-        """Those of the customers who used anything in a week, and each feature of theirs."""
-        nothing = np.zeros(len(slot), np.int64)
-        events, connected = {}, nothing
-        for kind, counted in self.counted.items():
-            cells = counted.at(columns, week) if counted.holds(week) else {}
-            events[kind] = cells["events"][slot].astype(np.int64) if cells else nothing
-            if "connected_ms" in cells:
-                connected = connected + cells["connected_ms"][slot]
-        total = sum(events.values(), nothing)
+        """The customers who used anything in a week, and each feature of their use."""
+        counted = self.counted
+        events = {k: each.amounts_in(columns, "events", week, slot) for k, each in counted.items()}
+        lasted = [counted[k].amounts_in(columns, "connected_ms", week, slot) for k in CONNECTED]
+        connected, total = np.sum(lasted, axis=0), np.sum(list(events.values()), axis=0)
         used = np.flatnonzero(total)
         total = total[used]
         shares = {f"{kind}_share": count[used] * 1000 // total for kind, count in events.items()}
         return slot[used], {"frequency": total, "connection": connected[used] // 1000} | shares
 
-    def take_mean(
-        self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
-    ) -> list[Hit]:
-        """Take in how one feature lies in a cohort; with the last one, judge its customers."""
-        week = int(self.weeks.period_of(np.array([average.period_start_ms]))[0])
-        cohort, _, feature = average.cohort.rpartition("/")
-        known = self.spreads.setdefault(week, {}).setdefault(cohort, {})
-        if feature in known or feature not in FEATURES:
-            return []
-        known[feature] = spread_of(feature, average)
-        hits = []
-        if len(known) == len(FEATURES):
-            hits = list(self._judged(columns, week, cohort, known, customers))
-        newest = max(self.spreads)
-        self.spreads = {w: kept for w, kept in self.spreads.items() if w > newest - WEEKS_MAX}
-        self._forget(newest - WEEKS_MAX - self.regularly.window)
-        return hits
+    def split(self, cohort: str) -> tuple[str, str]:
+        """The cohort's name and the feature."""
+        name, _, feature = cohort.rpartition("/")
+        return name, feature
 
-    def judge_by_given_means(
-        self,
-        columns: Mapping[str, NDArray],
-        period_start_ms: int,
-        given: Mapping[str, Any],
-        customers: Customers,
-    ) -> list[Hit]:
-        """Judge a closed week by how a finding's evidence says that the cohort lies."""
-        week = int(self.weeks.period_of(np.array([period_start_ms]))[0])
+    def mean_of(self, part: str, average: CohortAverage) -> Spread:
+        """Median and deviation of the feature."""
+        return spread_of(part, average)
+
+    def means_in(self, given: Mapping[str, Any]) -> tuple[str, dict[str, Spread]]:
+        """The cohort, and how its features are spread."""
         spreads = {
             name: Spread(given["cohort_customers"], feature["median"], feature["deviation"])
             for name, feature in given["features"].items()
         }
-        return list(self._judged(columns, week, given["cohort"], spreads, customers))
+        return given["cohort"], spreads
 
-    def _judged(
-        self,
-        columns: Mapping[str, NDArray],
-        week: int,
-        cohort: str,
-        spreads: Mapping[str, Spread],
-        customers: Customers,
-    ) -> Iterator[Hit]:
-        """The customers of a cohort whose week is far from the others'."""
-        if min(spread.customers for spread in spreads.values()) < self.parameters.cohort_min:
-            return
-        slot = np.arange(customers.directory.size)
-        of_each = customers.cohort(slot)
-        names = {each: customers.cohort_name(each) for each in np.unique(of_each).tolist()}
-        named = np.array([each for each, name in names.items() if name == cohort], np.uint64)
-        slot, values = self._values(columns, week, slot[np.isin(of_each, named)])
-        scores = {name: self._scores(name, values, spreads[name]) for name in FEATURES}
+    def find_breaches(
+        self, closed: PeriodView, cohort: str, means: Mapping[str, Spread]
+    ) -> list[Hit]:
+        """The customers of a cohort whose week is far above the others', in the order of slots."""
+        self._forget(max(self.means) - WEEKS_MAX - self.regularly.window)
+        if min(spread.customers for spread in means.values()) < self.parameters.cohort_min:
+            return []
+        members = slots_of(cohort, closed.customers)
+        slot, values = self._values(closed.columns, closed.period, members)
+        scores = {name: self._scores(name, values, means[name]) for name in FEATURES}
         highest = np.max(list(scores.values()), axis=0, initial=0)
+        hits = []
         for at in np.flatnonzero(highest >= self.limit).tolist():
             features = {
                 name: {
                     "value": int(values[name][at]),
-                    "median": spreads[name].median,
-                    "deviation": self._deviation(name, spreads[name]),
+                    "median": means[name].median,
+                    "deviation": self._deviation(name, means[name]),
                     "z_per_mille": int(scores[name][at]),
                 }
                 for name in FEATURES
             }
-            size = spreads[FEATURES[0]].customers
+            size = means[FEATURES[0]].customers
             more = {"cohort": cohort, "cohort_customers": size, "features": features}
-            yield from self._hits(int(slot[at]), week, int(highest[at]), more, customers)
+            who = closed.customers.directory.name(int(slot[at])).decode()
+            breaches = self.breaches.setdefault(who, {})
+            breaches[closed.period] = {"observed": int(highest[at]), **more}
+            hits += self._hits(int(slot[at]), closed.period, breaches)
+        return hits
 
     def _deviation(self, feature: str, spread: Spread) -> int:
         return max(spread.deviation, self.deviation_min[feature])
@@ -305,32 +250,15 @@ class Deviation(ClosingRuleBase):
             return scores
         return np.where(values["frequency"] < self.parameters.mix_events_min, 0, scores)
 
-    def _hits(
-        self, slot: int, week: int, score: int, more: dict[str, Any], customers: Customers
-    ) -> Iterator[Hit]:
+    def _hits(self, slot: int, week: int, breaches: Mapping[int, dict[str, Any]]) -> Iterator[Hit]:
         """The breach, with every week it makes regular."""
-        breaches = self.breaches.setdefault(customers.directory.name(slot).decode(), {})
-        breaches[week] = {"observed": score, **more}
-        yield self._hit(slot, "breach", week, week, breaches[week])
-        for last in self.regularly.completed_by(breaches, week):
-            counts = self.regularly.evidence(breaches, last, lambda w: self.weeks.bounds(w)[0])
-            yield self._hit(slot, "regular", last, week, breaches[last] | counts)
+        yield self._hit(slot, week, breaches[week], "breach")
+        for last, counts in self.regularly.completed(breaches, week, self.periods):
+            yield self._hit(slot, last, breaches[last] | counts, "regular")
 
-    def _hit(
-        self, slot: int, level: Level, week: int, judged: int, evidence: dict[str, Any]
-    ) -> Hit:
-        start_ms, end_ms = self.weeks.bounds(week)
-        return Hit(
-            slot=slot,
-            event_time_ms=max(end_ms, self.weeks.bounds(judged)[1]),
-            level=level,
-            window=Window(kind="week", start_ms=start_ms, end_ms=end_ms),
-            observed=evidence["observed"],
-            limit=self.limit,
-            unit=f"{self.name} per mille",
-            offset=None,
-            evidence=evidence,
-        )
+    def _hit(self, slot: int, week: int, evidence: dict[str, Any], level: Level) -> Hit:
+        score = evidence["observed"]
+        return self.closed_hit(slot, week, score, self.limit, Z_SCORE, evidence, level)
 
     def _forget(self, first: int) -> None:
         """Drop breaches before a week."""
@@ -342,12 +270,6 @@ class Deviation(ClosingRuleBase):
 
     # -- state ----------------------------------------------------------------------------------
 
-    def catch_up(
-        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
-    ) -> None:
-        """Empty the cells that later weeks took over since a row was written."""
-        self.counted[kind].catch_up(columns, slots, self.weeks.period_of(written_ms))
-
     def standing(
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
@@ -356,31 +278,17 @@ class Deviation(ClosingRuleBase):
         if week < 0:
             return []
         _, values = self._values(columns, week, np.array([slot]))
-        start_ms, end_ms = self.weeks.bounds(week)
-        window = Window(kind="week", start_ms=start_ms, end_ms=end_ms)
         observed = int(values["frequency"].sum())
-        return [Standing(window=window, observed=observed, limit=None, unit="events")]
-
-    def remember(self) -> Any:
-        """How far weeks are closed, what is known of cohorts, and the latest breaches."""
-        newest = {kind: counted.ring.newest for kind, counted in self.counted.items()}
-        breaches = [[name, list(weeks.items())] for name, weeks in self.breaches.items()]
-        spreads = [
-            [week, cohort, feature, *spread]
-            for week, cohorts in self.spreads.items()
-            for cohort, features in cohorts.items()
-            for feature, spread in features.items()
+        return [
+            Standing(window=self.periods.window(week), observed=observed, limit=None, unit="events")
         ]
-        return [newest, self.closing.remember(), spreads, breaches]
+
+    def remember(self) -> DeviationMemory:
+        """What the family remembers, and the latest breaches."""
+        kept = super().remember()
+        return DeviationMemory(kept.newest, kept.closing, kept.means, self.breaches)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        newest, closing, spreads, breaches = memory
-        for kind, week in newest.items():
-            self.counted[kind].ring.newest = week
-        self.closing.recall(closing)
-        self.spreads = {}
-        for week, cohort, feature, *spread in spreads:
-            known = self.spreads.setdefault(week, {}).setdefault(cohort, {})
-            known[feature] = Spread(*spread)
-        self.breaches = {name: dict(weeks) for name, weeks in breaches}
+        super().recall(memory)
+        self.breaches = msgspec.convert(memory, DeviationMemory).breaches

@@ -20,7 +20,6 @@ from detectors.rules.families.scored_day import (
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Positive, RuleParameters
-from schemas.records import Window
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints
 
@@ -215,12 +214,8 @@ class Gateway(ScoredDays):
             return []
         (calls,) = self._features(columns, day, np.array([slot]))
         score, _ = self.score(columns, day, slot, {"voice": calls})
-        start_ms, end_ms = self.days.bounds(day)
-        window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
-        observed = score if calls["calls"] >= self.parameters.calls_min else 0
-        unit = SCORE.name
-        limit = self.parameters.score_min
-        return [Standing(window=window, observed=observed, limit=limit, unit=unit)]
+        is_scored = calls["calls"] >= self.parameters.calls_min
+        return [self.standing_on(day, score if is_scored else 0)]
 
 
 def _keep_first(cells: NDArray, slot: Ints, place: Ints, hashes: NDArray[np.uint64]) -> None:

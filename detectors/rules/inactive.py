@@ -213,7 +213,7 @@ class Inactive(ClosingRuleBase):
                 yield from ((int(slot[0]), start) for start in starts if first <= start <= last)
 
     def _is_quiet(self, columns: Mapping[str, NDArray], slot: Ints, start: Ints) -> Mask:
-        """Whether no kind's first or last use lies in a silence that starts so, shape (n,)."""
+        """Whether no kind's first or last use contradicts a silence from `start` on, shape (n,)."""
         end = self.last_silent_day[start]
         quiet = np.ones(len(slot), bool)
         for kind in self.reads:

@@ -46,7 +46,7 @@ class InboundAbuseParameters(FloodParameters, kw_only=True, frozen=True):
     contacts_max: Positive
 
     def __post_init__(self) -> None:
-        """Refuse a step of which windows or minutes are no multiple."""
+        """Refuse a step that does not divide the window and the minute."""
         super().__post_init__()
         if self.length_seconds % self.step_seconds or 60 % self.step_seconds:
             raise ValueError("`length_seconds`, and 60, have to be multiples of `step_seconds`")
@@ -118,12 +118,9 @@ class InboundAbuse(DistinctRule):
         row = np.flatnonzero(
             fields["is_failed"] & ~fields["is_outbound"] & (fields["destination_port"] >= 0)
         )
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=self._pairs(batch, customers, row),
-            element=fields["destination_port"][row].astype(np.uint64) + np.uint64(1),
-            threshold=np.full(len(row), self.parameters.ports),
+        port = fields["destination_port"][row].astype(np.uint64) + np.uint64(1)
+        return Sightings.of_spans(
+            row, (self._pairs(batch, customers, row), port, self.parameters.ports)
         )
 
     def _pairs(self, batch: Batch, customers: Customers, row: Ints) -> Hashes:
@@ -163,7 +160,7 @@ class InboundAbuse(DistinctRule):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later minutes since a row was written."""
+        """Zero the cells that were reused for later minutes after a row was written."""
         self.watch.catch_up(columns, slots, written_ms)
 
     def remember(self) -> Any:

@@ -23,7 +23,6 @@ from detectors.rules.families.scored_day import (
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
-from schemas.records import Window
 from schemas.safeguards import SUBSCRIPTION
 from schemas.units import Ints, Mask
 
@@ -254,8 +253,7 @@ class Machine(ScoredDays):
         breaches = self.breaches.setdefault(name, {})
         breaches[day] = score
         hits = [self.hit(slot, "breach", day, day, score, evidence)]
-        for last in self.regularly.completed_by(breaches, day):
-            more = self.regularly.evidence(breaches, last, lambda d: self.days.bounds(d)[0])
+        for last, more in self.regularly.completed(breaches, day, self.days):
             hits.append(self.hit(slot, "regular", last, day, breaches[last], evidence | more))
         return hits
 
@@ -288,10 +286,7 @@ class Machine(ScoredDays):
             ring.at(columns, day)["signs"][slot] for ring in self.signs.values() if ring.holds(day)
         ]
         scores = [int(self.scores[signs]) for signs in of_day if signs & PRESENT]
-        start_ms, end_ms = self.days.bounds(day)
-        window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
-        unit, limit = SCORE.name, self.parameters.score_min
-        return [Standing(window=window, observed=min(scores, default=0), limit=limit, unit=unit)]
+        return [self.standing_on(day, min(scores, default=0))]
 
     def remember(self) -> Any:
         """A `MachineMemory`; the sums and signs are in the columns."""

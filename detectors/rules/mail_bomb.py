@@ -65,14 +65,10 @@ class MailBomb(DistinctRule):
             & (scaled >= self.parameters.large_bytes)
         )
         customer = customers.directory.hashes(batch.slot[row])
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=mix(customer, fields["destination_address"][row]),
-            # No two events have the same offset.
-            element=batch.offset[row].astype(np.uint64) + np.uint64(1),
-            threshold=np.full(len(row), self.parameters.transfers),
-        )
+        server = mix(customer, fields["destination_address"][row])
+        # Every transfer is an element of its own: no two events have the same offset.
+        transfer = batch.offset[row].astype(np.uint64) + np.uint64(1)
+        return Sightings.of_spans(row, (server, transfer, self.parameters.transfers))
 
     def evidence(self, batch: Batch, crossing: Crossing) -> dict[str, Any]:
         """The mail server."""

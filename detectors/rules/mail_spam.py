@@ -83,15 +83,10 @@ class MailSpam(DistinctRule):
             & np.isin(fields["destination_port"], MAIL_PORTS)
         )
         customer = customers.directory.hashes(batch.slot[row])
-        span = np.repeat((0, 1), len(row))
-        limits = (self.parameters.minute_servers, self.parameters.hour_servers)
-        return Sightings(
-            row=np.r_[row, row],
-            span=span,
-            group=mix(np.r_[customer, customer], span + 1),
-            element=np.tile(fields["destination_address"][row], 2),
-            threshold=np.take(limits, span),
-        )
+        server, one = fields["destination_address"][row], np.ones(len(row), np.uint64)
+        minute = mix(customer, one), server, self.parameters.minute_servers
+        hour = mix(customer, one + one), server, self.parameters.hour_servers
+        return Sightings.of_spans(row, minute, hour)
 
     def evidence(self, batch: Batch, crossing: Crossing) -> dict[str, Any]:
         """Which of the two windows it is."""

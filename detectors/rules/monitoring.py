@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta, Struct, convert
+from msgspec import Meta, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.chains import rounds
 from detectors.kernels.majority import Votes, vote
-from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosedPeriods, PeriodCloser
+from detectors.periods.calendar import LONGEST_DAY_MS, SHORTEST_MS, calendar
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.periods.ring import PeriodRing
 from detectors.rules.contract import (
@@ -24,13 +24,13 @@ from detectors.rules.contract import (
     Standing,
 )
 from detectors.rules.families.calls import split
-from detectors.rules.families.closing import ClosingRuleBase
-from detectors.rules.families.counting import CELL, SHORTEST_MS
+from detectors.rules.families.closing import ClosingMemory, ClosingRuleBase
+from detectors.rules.families.counting import CELL
 from detectors.state.columns import Field
 from schemas.amounts import Unit
 from schemas.events import CALL_MS_MAX
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
-from schemas.records import Level, Window
+from schemas.records import Level
 from schemas.units import HOUR_MS, Ints, Mask
 
 AHEAD = 1
@@ -70,13 +70,6 @@ class MonitoringParameters(RegularParameters, kw_only=True, frozen=True):
         super().__post_init__()
         if self.lateness_hours // 23 + self.regular_window > DAYS_MAX:
             raise ValueError(f"more than {DAYS_MAX} days can't be kept")
-
-
-class MonitoringMemory(Struct, frozen=True):
-    """The newest day, and which days are closed."""
-
-    newest: int
-    closing: ClosedPeriods
 
 
 class Monitoring(ClosingRuleBase):
@@ -194,7 +187,7 @@ class Monitoring(ClosingRuleBase):
         days = self._parts(siblings.event, self._was_open(siblings.event))[1]
         slot = int(batch.slot[0])
         return [
-            correction.told(hit)
+            correction.caused(hit)
             for day in days[self.votes.holds(days, self.votes.newest)].tolist()
             for hit in self._vote_again(columns, slot, day, siblings)
         ]
@@ -267,12 +260,8 @@ class Monitoring(ClosingRuleBase):
             if d <= day and share >= self.parameters.share_per_mille
         }
         yield self._hit(columns, slot, day, "breach", {})
-        for regular in self.regularly.completed_by(breaches, day):
-            more = self.regularly.evidence(breaches, regular, self._start_ms)
+        for _, more in self.regularly.completed(breaches, day, self.days):
             yield self._hit(columns, slot, day, "regular", more)
-
-    def _start_ms(self, day: int) -> int:
-        return self.days.bounds(day)[0]
 
     def _hit(
         self,
@@ -282,15 +271,14 @@ class Monitoring(ClosingRuleBase):
         level: Level,
         more: dict[str, Any],
     ) -> Hit:
-        start_ms, end_ms = self.days.bounds(day)
         partner, _, own, total = (
             int(columns[field.name][slot, day % self.votes.width]) for field in self.fields[:4]
         )
         return Hit(
             slot=slot,
-            event_time_ms=end_ms,
+            event_time_ms=self.days.bounds(day)[1],
             level=level,
-            window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+            window=self.days.window(day),
             observed=int(columns["monitoring_share"][slot, day % self.shares.width]),
             limit=self.parameters.share_per_mille,
             unit=ONE_NUMBER.name,
@@ -309,7 +297,7 @@ class Monitoring(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written."""
+        """Zero the cells that were reused for later days after a row was written."""
         written = self.days.period_of(written_ms)
         for field in self.fields[:4]:
             self.votes.catch_up(columns[field.name], slots, written)
@@ -321,11 +309,10 @@ class Monitoring(ClosingRuleBase):
         """The leading partner's share of the newest day, zero below `talk_ms_min` of calls."""
         if self.shares.newest < 0:
             return []
-        start_ms, end_ms = self.days.bounds(self.shares.newest)
         share = self.shares.history(columns["monitoring_share"][slot]).get(self.shares.newest, 0)
         return [
             Standing(
-                window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+                window=self.days.window(self.shares.newest),
                 observed=share,
                 limit=self.parameters.share_per_mille,
                 unit=ONE_NUMBER.name,
@@ -333,11 +320,11 @@ class Monitoring(ClosingRuleBase):
         ]
 
     def remember(self) -> Any:
-        """A `MonitoringMemory`; votes and shares are in the columns."""
-        return MonitoringMemory(self.votes.newest, self.closing.remember())
+        """A `ClosingMemory`; votes and shares are in the columns."""
+        return ClosingMemory(self.votes.newest, self.closing.remember())
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        kept = convert(memory, MonitoringMemory)
+        kept = convert(memory, ClosingMemory)
         self.votes.newest = self.shares.newest = kept.newest
         self.closing.recall(kept.closing)

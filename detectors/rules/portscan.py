@@ -70,14 +70,9 @@ class Portscan(DistinctRule):
         host = fields["destination_address"][row]
         port = fields["destination_port"][row].astype(np.uint64)
         one = np.ones(len(row), np.uint64)
-        limits = (self.parameters.vertical_ports, self.parameters.horizontal_hosts)
-        return Sightings(
-            row=np.r_[row, row],
-            span=np.repeat((0, 1), len(row)),
-            group=np.r_[mix(customer, one, host), mix(customer, one + one, port)],
-            element=np.r_[port + one, host],
-            threshold=np.repeat(limits, len(row)),
-        )
+        ports = mix(customer, one, host), port + one, self.parameters.vertical_ports
+        hosts = mix(customer, one + one, port), host, self.parameters.horizontal_hosts
+        return Sightings.of_spans(row, ports, hosts)
 
     def evidence(self, batch: Batch, crossing: Crossing) -> dict[str, Any]:
         """What all flows of the scan have in common: the host, or the port."""

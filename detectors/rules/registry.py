@@ -1,4 +1,4 @@
-"""The rules: one file each, folds over columns. They know no Kafka, no Faust and no clock."""
+"""All rules, each from its own file, in the order in which they run."""
 
 from detectors.rules.attack import Attack
 from detectors.rules.contract import Rule

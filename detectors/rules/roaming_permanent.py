@@ -24,7 +24,6 @@ from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Natural, Policy, Positive, RuleParameters
-from schemas.records import Window
 from schemas.units import HOUR_MS, Ints, Mask
 
 KINDS = ("sms", "voice", "data")
@@ -196,12 +195,11 @@ class RoamingPermanent(ClosingRuleBase):
             yield self._hit(int(slots[at]), last, int(lowest[at]), breaches)
 
     def _hit(self, slot: int, month: int, observed: int, breaches: list[dict[str, int]]) -> Hit:
-        start_ms, end_ms = self.months.bounds(month)
         return Hit(
             slot=slot,
-            event_time_ms=end_ms,
+            event_time_ms=self.months.bounds(month)[1],
             level="breach",
-            window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
+            window=self.months.window(month),
             observed=observed,
             limit=self.parameters.share_per_mille,
             unit=ABROAD.name,
@@ -241,7 +239,7 @@ class RoamingPermanent(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later months since a row was written."""
+        """Zero the cells that were reused for later months after a row was written."""
         self.seen[kind].catch_up(columns, slots, self.months.period_of(written_ms))
 
     def standing(
@@ -253,10 +251,9 @@ class RoamingPermanent(ClosingRuleBase):
             return []
         counts = self._counts(columns, month, np.array([slot]))
         home, abroad = (int(counts[f"days_{place}"][0]) for place in PLACES)
-        start_ms, end_ms = self.months.bounds(month)
         return [
             Standing(
-                window=Window(kind="month", start_ms=start_ms, end_ms=end_ms),
+                window=self.months.window(month),
                 observed=-(-1000 * abroad // max(home + abroad, 1)),
                 limit=self.parameters.share_per_mille,
                 unit=ABROAD.name,

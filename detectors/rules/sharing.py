@@ -79,22 +79,13 @@ class Sharing(CorrectableDistinct):
         fingerprint = batch.fields["device_fingerprint"]
         device = np.where(fingerprint != 0, fingerprint, batch.fields["served_imei"])
         row = np.flatnonzero(device != 0)
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=customers.directory.hashes(batch.slot[row]),
-            element=device[row],
-            threshold=np.full(len(row), self.parameters.devices),
-        )
+        customer = customers.directory.hashes(batch.slot[row])
+        return Sightings.of_spans(row, (customer, device[row], self.parameters.devices))
 
     def hits_of(self, batch: Batch, customer: int, crossing: Crossing) -> Iterator[Hit]:
         """The day's breach, and every day that it makes regular."""
         yield from super().hits_of(batch, customer, crossing)
         breaches = {report.first: report.observed for report in self.reported[customer]}
-        for last in self.regularly.completed_by(breaches, crossing.end):
-            more = self.regularly.evidence(breaches, last, self._start_ms)
+        for last, more in self.regularly.completed(breaches, crossing.end, self.periods):
             regular = crossing._replace(end=last, observed=breaches[last])
             yield self.hit(batch, regular, "regular", more)
-
-    def _start_ms(self, day: int) -> int:
-        return self.periods.bounds(day)[0]

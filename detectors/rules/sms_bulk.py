@@ -158,13 +158,9 @@ class SmsBulk(CorrectableDistinct):
     def sightings(self, batch: Batch, customers: Customers) -> Sightings:
         """Each recipient, as an element of the sender."""
         row = np.flatnonzero(batch.fields["is_originated"])
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=customers.directory.hashes(batch.slot[row]),
-            element=batch.fields["recipient"][row],
-            threshold=np.full(len(row), self.parameters.recipients + 1),
-        )
+        customer = customers.directory.hashes(batch.slot[row])
+        recipient = batch.fields["recipient"][row]
+        return Sightings.of_spans(row, (customer, recipient, self.parameters.recipients + 1))
 
     def is_breach(self, batch: Batch, row: int) -> bool:
         """Whether too few of the recipients have answered up to this row."""
@@ -198,7 +194,7 @@ class SmsBulk(CorrectableDistinct):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the maps that stand for later halves since a row was written."""
+        """Zero the maps that were reused for later halves after a row was written."""
         cells = columns[self.name].reshape(-1, HALVES, WORDS)
         for word in range(WORDS):
             self.ring.catch_up(cells[:, :, word], slots, self.halves.period_of(written_ms))

@@ -1,7 +1,8 @@
 """More text messages sent in a day than the unlimited offer allows."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from detectors.periods.calendar import PeriodUnit
 from detectors.rules.contract import Declaration
 from detectors.rules.families.messages import Messages
 from schemas.amounts import MESSAGES
@@ -31,4 +32,4 @@ class SmsDaily(Messages):
         limit="{limit:,} messages",
         misses="the same number spread over midnight; a message whose first segment never came",
     )
-    calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"
+    calendar_unit: ClassVar[PeriodUnit] = "day"

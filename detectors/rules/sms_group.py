@@ -58,13 +58,8 @@ class SmsGroup(CorrectableDistinct):
         reference = batch.fields["message_reference"]
         row = np.flatnonzero(batch.fields["is_originated"] & (reference != 0))
         customer = customers.directory.hashes(batch.slot[row])
-        return Sightings(
-            row=row,
-            span=np.zeros(len(row), np.int64),
-            group=mix(customer, reference[row]),
-            element=batch.fields["recipient"][row],
-            threshold=np.full(len(row), self.parameters.recipients + 1),
-        )
+        message, recipient = mix(customer, reference[row]), batch.fields["recipient"][row]
+        return Sightings.of_spans(row, (message, recipient, self.parameters.recipients + 1))
 
     def evidence(self, batch: Batch, crossing: Crossing) -> dict[str, Any]:
         """Which message it is."""

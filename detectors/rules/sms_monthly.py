@@ -1,7 +1,8 @@
 """More text messages sent in a month than the unlimited offer allows."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from detectors.periods.calendar import PeriodUnit
 from detectors.rules.contract import Declaration
 from detectors.rules.families.messages import Messages
 from schemas.amounts import MESSAGES
@@ -30,4 +31,4 @@ class SmsMonthly(Messages):
         limit="{limit:,} messages",
         misses="the same number spread over two months",
     )
-    calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"
+    calendar_unit: ClassVar[PeriodUnit] = "month"

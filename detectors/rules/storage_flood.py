@@ -1,46 +1,55 @@
 """Many times the bytes that the others of a cohort write to their storage in a day."""
 
-from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any, ClassVar
 
+import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from detectors.periods.calendar import calendar
 from detectors.periods.closing import PERIODS_KEPT, PeriodCloser
-from detectors.periods.ring import PeriodRing
-from detectors.rules.contract import (
-    Batch,
-    Customers,
-    Declaration,
-    Hit,
-    PeriodSums,
-    RuleOutput,
-    Standing,
+from detectors.rules.contract import Batch, Customers, Declaration, Hit, RuleOutput
+from detectors.rules.families.cohort import (
+    USED,
+    CohortMemory,
+    Mean,
+    MeanRule,
+    PeriodView,
+    by_cohort,
 )
-from detectors.rules.families.closing import ClosingRuleBase
-from detectors.state.columns import Field
 from schemas.amounts import BYTES
-from schemas.hashing import Hashes, hash_strings
+from schemas.hashing import hash_strings
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
-from schemas.records import CohortAverage, CohortSum, Window
-from schemas.units import HOUR_MS, Ints, Mask
+from schemas.records import CohortSum
+from schemas.units import HOUR_MS, Ints
 
 SHORTEST_DAY_HOURS = 23
+"""A day on which the clocks go an hour forward."""
 
-Candidate = tuple[str, int, int]
-"""A customer, the hash of the cohort, and what was written in a day."""
+
+class Candidate(Struct, frozen=True):
+    """A customer who may be above the limit of a day, and the hash of the cohort."""
+
+    customer_id: str
+    cohort: int
+    written: int
+
+
+class FloodMemory(CohortMemory[Mean]):
+    """What the family remembers, and the candidates of each closed day whose mean has not come."""
+
+    candidates: dict[int, list[Candidate]]
 
 
 class FloodParameters(RuleParameters, kw_only=True, frozen=True):
-    """`ratio` times the mean or more counts, but never less than `at_least_bytes`.
+    """`ratio` times the mean or more is a breach, but never less than `at_least_bytes`.
 
-    A smaller cohort than `cohort_min` has no mean. A day closes when the watermark is
-    `lateness_hours` past its end; until its mean comes a partition remembers the `candidates_max`
-    customers who wrote most, of those who wrote `at_least_bytes`.
+    The mean of fewer customers than `cohort_min` is not used. A day closes when the watermark is
+    `lateness_hours` past its end. Until the mean comes, a partition remembers the customers who
+    wrote `at_least_bytes` or more: of more than `candidates_max`, those who wrote most.
     """
 
     ratio: Annotated[float, Meta(gt=0), LIVE]
@@ -50,22 +59,22 @@ class FloodParameters(RuleParameters, kw_only=True, frozen=True):
     candidates_max: Positive
 
     def __post_init__(self) -> None:
-        """Refuse what is no number."""
+        """Refuse a ratio that is no number."""
         super().__post_init__()
         if not isfinite(self.ratio):
             raise ValueError("`ratio` has to be a finite number")
 
 
-class StorageFlood(ClosingRuleBase):
+class StorageFlood(MeanRule):
     """Compare what each customer writes in a local day with the mean of the same cohort.
 
     The mean is over all customers of the cohort who are announced and under contract that day,
-    whether they wrote or not; of customers never announced, over those who wrote.
+    whether they wrote or not. Customers who were never announced are in it if they wrote.
 
-    What it catches: days of `ratio` times the mean or more, `at_least_bytes` at least.
+    What it catches: days of `ratio` times the mean or more, and of `at_least_bytes` or more.
     What it misses: a flood spread over several days; a cohort that is too small for a mean, or
-    floods together; past `candidates_max` in one partition and day, those who wrote least.
-    Delay: the day's end plus the lateness, and until the last partition has closed it.
+    whose customers all flood; past `candidates_max` in one partition and day, those who wrote less.
+    Delay: the day's end plus the lateness, and until the last partition has closed the day.
     False alarms: the first upload of a backup client is as large as a flood and quite innocent: it
     comes once, and what is stored grows by as much as was written. The notice harms nobody. Of
     9,000 generated customers (62 days, seeds 1 to 3) nobody was wrongly found; no real data was at
@@ -88,178 +97,98 @@ class StorageFlood(ClosingRuleBase):
     )
     reads: ClassVar[tuple[str, ...]] = ("storage",)
     longest_ms: ClassVar[int] = 0
-    Parameters: ClassVar[type[FloodParameters]] = FloodParameters
+    Parameters: ClassVar[type[RuleParameters]] = FloodParameters
 
     def __init__(self, parameters: FloodParameters, policy: Policy) -> None:
-        self.parameters = parameters
-        self.days = calendar(policy.timezone, "day")
-        # A mean of earlier days than these never comes.
-        self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, PERIODS_KEPT)
-        # Days that are not closed yet; the one before the newest always may be.
-        self.ring = PeriodRing(parameters.lateness_hours // SHORTEST_DAY_HOURS + 1)
-        self.ratio = Fraction(str(parameters.ratio))
+        lateness_ms = parameters.lateness_hours * HOUR_MS
+        # No mean comes for days that are further back.
+        closing = PeriodCloser(calendar(policy.timezone, "day"), lateness_ms, PERIODS_KEPT)
+        # Every day that may still be open; the day before the newest always may.
+        back = parameters.lateness_hours // SHORTEST_DAY_HOURS + 1
+        super().__init__(parameters, closing, back, {"storage": "<i8"})
         self.candidates: dict[int, list[Candidate]] = {}
-        self.fields = (Field(self.name, "<i8", self.ring.width),)
 
-    def accepts(self, time_ms: Ints, watermark_ms: Ints) -> Mask:
-        """Whether the event's day is not closed yet: what was judged stays as it is."""
-        return self.days.period_of(time_ms) > self.closing_period(watermark_ms)
-
-    def fold(self, columns: Mapping[str, NDArray], batch: Batch, customers: Customers) -> list[Hit]:
-        """Add a batch to the days' bytes; nobody is judged before the day is closed."""
-        cells = columns[self.name]
-        row = np.flatnonzero(batch.fields["written_bytes"] > 0)
-        row = row[self.accepts(batch.time_ms[row], batch.watermark_ms[row])]
-        slot, day = batch.slot[row], self.days.period_of(batch.time_ms[row])
-        total = self.ring.totals(cells, slot, day, batch.fields["written_bytes"][row])
-        newest = int(self.days.period_of(np.array([batch.newest_ms]))[0])
-        self.ring.write(cells, slot, day, total, newest)
-        return []
+    def amounts(self, batch: Batch) -> dict[str, Ints]:
+        """The bytes that each event says were written, shape (n,)."""
+        return {USED: batch.fields["written_bytes"]}
 
     # -- closed days ----------------------------------------------------------------------------
 
     def close_periods(
-        self, columns: Mapping[str, NDArray], days: range, customers: Customers
+        self, columns: Mapping[str, NDArray], periods: range, customers: Customers
     ) -> RuleOutput:
-        """This partition's share of every day that is closed now."""
-        slot = np.arange(customers.directory.size)
-        cohort = customers.cohort(slot)
-        shares = []
-        for day in days[-PERIODS_KEPT:]:
-            written = self._day(columns, day)[: len(slot)]
-            shares.append(self._share(day, written, cohort, customers))
-            self._remember_candidates(day, written, cohort, customers)
-        kept = range(days.stop - PERIODS_KEPT, days.stop)
+        """This partition's partial sums of the newest days that are closed now."""
+        newest = periods[-PERIODS_KEPT:]
+        for day in newest:
+            self._remember_candidates(PeriodView(columns, day, customers))
+        kept = range(periods.stop - PERIODS_KEPT, periods.stop)
         self.candidates = {day: c for day, c in self.candidates.items() if day in kept}
-        return RuleOutput(sums=tuple(shares))
+        return super().close_periods(columns, newest, customers)
 
-    def _day(self, columns: Mapping[str, NDArray], day: int) -> Ints:
-        cells = columns[self.name]
-        if self.ring.newest < 0 or not self.ring.holds(np.array([day]), self.ring.newest)[0]:
-            return np.zeros(len(cells), np.int64)
-        return cells[:, day % self.ring.width]
+    def _remember_candidates(self, closed: PeriodView) -> None:
+        """Keep who may be above the limit: when the mean comes, other days have taken the cells."""
+        written, customers = self.used(closed, "storage"), closed.customers
+        slot = np.flatnonzero(written >= self.parameters.at_least_bytes)
+        who = [name.decode() for name in customers.directory.names(slot)]
+        cohort = customers.cohort(slot).tolist()
+        found = map(Candidate, who, cohort, written[slot].tolist())
+        most_first = sorted(found, key=lambda each: (-each.written, each.customer_id))
+        if most_first:
+            self.candidates[closed.period] = most_first[: self.parameters.candidates_max]
 
-    def _share(self, day: int, written: Ints, cohort: Hashes, customers: Customers) -> PeriodSums:
-        start_ms, end_ms = self.days.bounds(day)
+    def cohort_sums(self, closed: PeriodView) -> list[CohortSum]:
+        """What each cohort's customers wrote, over those who were there that day."""
+        start_ms, end_ms = self.periods.bounds(closed.period)
+        written, customers = self.used(closed, "storage"), closed.customers
         slot = np.arange(len(written))
         since_ms = customers.valid_from_ms(slot)
         there = np.where(customers.has_ended(slot), since_ms > start_ms, since_ms < end_ms)
-        # Who was never announced is only known by use.
-        counted = np.where(customers.is_announced(slot), there, written > 0)
-        hashes, member = np.unique(cohort[counted], return_inverse=True)
-        totals = np.zeros(len(hashes), np.int64)
-        np.add.at(totals, member, written[counted])
-        counts = np.bincount(member, minlength=len(hashes))
+        # A customer who was never announced is only known by use.
+        counted = np.flatnonzero(np.where(customers.is_announced(slot), there, written > 0))
         sums = [
-            CohortSum(cohort=customers.cohort_name(key), total=total, customers=count)
-            for key, total, count in zip(
-                hashes.tolist(), totals.tolist(), counts.tolist(), strict=True
-            )
+            CohortSum(cohort=name, total=int(written[counted[rows]].sum()), customers=len(rows))
+            for name, rows in by_cohort(counted, customers)
         ]
-        return PeriodSums(start_ms, end_ms, tuple(sorted(sums, key=lambda each: each.cohort)))
+        return sorted(sums, key=lambda each: each.cohort)
 
-    def _remember_candidates(
-        self, day: int, written: Ints, cohort: Hashes, customers: Customers
-    ) -> None:
-        """Keep who may turn out to flood; the cells are needed for other days by then."""
-        slot = np.flatnonzero(written >= self.parameters.at_least_bytes)
-        who = [name.decode() for name in customers.directory.names(slot)]
-        found = zip(who, cohort[slot].tolist(), written[slot].tolist(), strict=True)
-        most_first = sorted(found, key=lambda candidate: (-candidate[2], candidate[0]))
-        if most_first:
-            self.candidates[day] = most_first[: self.parameters.candidates_max]
+    def means_in(self, given: Mapping[str, Any]) -> tuple[str, dict[str, Mean]]:
+        """The mean of the cohort that the evidence names."""
+        return given["cohort"], {"": Mean(given["cohort_bytes"], given["cohort_customers"])}
 
-    def take_mean(
-        self, columns: Mapping[str, NDArray], average: CohortAverage, customers: Customers
+    def find_breaches(
+        self, closed: PeriodView, cohort: str, means: Mapping[str, Mean]
     ) -> list[Hit]:
-        """Take in a day's mean, and report which of its candidates flooded."""
-        day = int(self.days.period_of(np.array([average.period_start_ms]))[0])
-        return list(self._hits(average, day, int(_hash(average.cohort)), customers))
-
-    def judge_by_given_means(
-        self,
-        columns: Mapping[str, NDArray],
-        period_start_ms: int,
-        given: Mapping[str, Any],
-        customers: Customers,
-    ) -> list[Hit]:
-        """Judge a closed day by the mean that a finding's evidence gives for it."""
-        day = int(self.days.period_of(np.array([period_start_ms]))[0])
-        average = CohortAverage(
-            rule=self.name,
-            cohort=given["cohort"],
-            period_start_ms=period_start_ms,
-            period_end_ms=self.days.bounds(day)[1],
-            total=given["cohort_bytes"],
-            customers=given["cohort_customers"],
-        )
-        return self.take_mean(columns, average, customers)
-
-    def _hits(
-        self, average: CohortAverage, day: int, cohort: int, customers: Customers
-    ) -> Iterator[Hit]:
-        """The breaches of a cohort's day, each once: whoever is judged is no candidate any more."""
+        """The breaches of a cohort's day, each once: its candidates are forgotten."""
+        mean, day, key = means[""], closed.period, int(hash_strings([cohort])[0])
         candidates = self.candidates.pop(day, [])
-        if others := [each for each in candidates if each[1] != cohort]:
+        if others := [each for each in candidates if each.cohort != key]:
             self.candidates[day] = others
-        limit = self._limit(average)
-        start_ms, end_ms = self.days.bounds(day)
-        for who, of_cohort, written in candidates:
-            if of_cohort == cohort and limit is not None and written >= limit:
-                yield Hit(
-                    slot=int(customers.directory.find([who.encode()])[0]),
-                    event_time_ms=end_ms,
-                    level="breach",
-                    window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
-                    observed=written,
-                    limit=limit,
-                    unit="bytes",
-                    offset=None,
-                    evidence={
-                        "ratio": self.parameters.ratio,
-                        "at_least_bytes": self.parameters.at_least_bytes,
-                        "cohort": average.cohort,
-                        "cohort_bytes": average.total,
-                        "cohort_customers": average.customers,
-                    },
-                )
-
-    def _limit(self, average: CohortAverage) -> int | None:
-        """Fewest bytes that are a flood; None without a mean."""
-        if average.customers < self.parameters.cohort_min or average.total == 0:
-            return None
-        times_mean = -((-self.ratio * average.total) // average.customers)
-        return max(times_mean, self.parameters.at_least_bytes)
+        times_mean = self.times_mean(mean)
+        if times_mean is None:
+            return []
+        limit = max(times_mean, self.parameters.at_least_bytes)
+        evidence = {
+            "ratio": self.parameters.ratio,
+            "at_least_bytes": self.parameters.at_least_bytes,
+            "cohort": cohort,
+            "cohort_bytes": mean.total,
+            "cohort_customers": mean.customers,
+        }
+        found = [each for each in candidates if each.cohort == key and each.written >= limit]
+        slots = closed.customers.directory.find([each.customer_id.encode() for each in found])
+        return [
+            self.closed_hit(slot, day, each.written, limit, BYTES, evidence)
+            for slot, each in zip(slots.tolist(), found, strict=True)
+        ]
 
     # -- state ----------------------------------------------------------------------------------
 
-    def catch_up(
-        self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
-    ) -> None:
-        """Empty the cells that later days took over since a row was written."""
-        self.ring.catch_up(columns[self.name], slots, self.days.period_of(written_ms))
-
-    def standing(
-        self, columns: Mapping[str, NDArray], slot: int, customers: Customers
-    ) -> list[Standing]:
-        """What was written on the newest day, whose mean is not known yet."""
-        if self.ring.newest < 0:
-            return []
-        start_ms, end_ms = self.days.bounds(self.ring.newest)
-        window = Window(kind="day", start_ms=start_ms, end_ms=end_ms)
-        written = int(self._day(columns, self.ring.newest)[slot])
-        return [Standing(window=window, observed=written, limit=None, unit="bytes")]
-
-    def remember(self) -> Any:
-        """The newest day, the last closed one, and who may have flooded."""
-        return [self.ring.newest, self.closing.remember(), list(self.candidates.items())]
+    def remember(self) -> FloodMemory:
+        """What the family remembers, and the candidates of each day."""
+        kept = super().remember()
+        return FloodMemory(kept.newest, kept.closing, kept.means, self.candidates)
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        self.ring.newest, closing, candidates = memory
-        self.closing.recall(closing)
-        self.candidates = {day: [tuple(each) for each in found] for day, found in candidates}
-
-
-def _hash(cohort: str) -> np.uint64:
-    return hash_strings([cohort])[0]
+        super().recall(memory)
+        self.candidates = msgspec.convert(memory, FloodMemory).candidates

@@ -18,7 +18,7 @@ from detectors.state.columns import Field
 from detectors.state.customers import NONE
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Policy, RuleParameters
-from schemas.records import Level, Window
+from schemas.records import Level
 from schemas.units import Ints, Mask
 
 VIEW_SECONDS_MAX = 64_800
@@ -177,7 +177,7 @@ class StreamConcurrent:
             return []
         (view,) = _views(gone, 0)
         days = self._days_of(view)
-        if self._start_ms(days[0]) - self.longest_ms < correction.siblings.complete_ms:
+        if self.days.bounds(days[0])[0] - self.longest_ms < correction.siblings.complete_ms:
             self.kept += 1
             return []
         _, _, others = self._counted(correction.siblings.others)
@@ -192,7 +192,7 @@ class StreamConcurrent:
             if devices <= limit:
                 cells[slot, day % self.ring.width] = 0
                 hits.append(self._hit(batch, 0, "cleared", day, devices, limit, {}))
-        return [correction.told(hit) for hit in sorted(hits, key=lambda hit: hit.window.start_ms)]
+        return [correction.caused(hit) for hit in sorted(hits, key=lambda hit: hit.window.start_ms)]
 
     def _store_breaches(self, cells: NDArray, hits: list[Hit], newest: int) -> None:
         """Store the devices of the days that these hits put in breach."""
@@ -253,8 +253,7 @@ class StreamConcurrent:
             return []
         breaches[day] = devices
         hits = [self._hit(batch, row, "breach", day, devices, limit, {"at_ms": at_s * 1000})]
-        for last in self.regularly.completed_by(breaches, day):
-            more = self.regularly.evidence(breaches, last, self._start_ms)
+        for last, more in self.regularly.completed(breaches, day, self.days):
             hits.append(self._hit(batch, row, "regular", last, breaches[last], limit, more))
         return hits
 
@@ -269,9 +268,6 @@ class StreamConcurrent:
         most = max(devices, key=lambda at_s: devices[at_s], default=0)
         return min(DEVICES_MAX + 1, devices.get(most, 0)), most
 
-    def _start_ms(self, day: int) -> int:
-        return self.days.bounds(day)[0]
-
     def _hit(
         self,
         batch: Batch,
@@ -282,12 +278,11 @@ class StreamConcurrent:
         limit: int,
         more: dict[str, Any],
     ) -> Hit:
-        start_ms, end_ms = self.days.bounds(day)
         return Hit(
             slot=int(batch.slot[row]),
             event_time_ms=int(batch.time_ms[row]),
             level=level,
-            window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+            window=self.days.window(day),
             observed=devices,
             limit=int(limit),
             unit=AT_ONCE.name,
@@ -298,7 +293,7 @@ class StreamConcurrent:
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written; views stay."""
+        """Zero the cells that were reused for later days after a row was written; views stay."""
         self.ring.catch_up(columns[self.name], slots, self.days.period_of(written_ms))
 
     def standing(
@@ -309,10 +304,9 @@ class StreamConcurrent:
         if day < 0:
             return []
         slots = np.array([slot])
-        start_ms, end_ms = self.days.bounds(day)
         return [
             Standing(
-                window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+                window=self.days.window(day),
                 observed=self._most_devices(_views(self._kept_views(columns, slots), 0), day)[0],
                 limit=int(self._limit(customers, slots)[0]),
                 unit=AT_ONCE.name,

@@ -68,10 +68,5 @@ class StreamDevices(CorrectableDistinct):
         """The device of each view; the threshold depends on the customer's plan."""
         number = customers.number("stream_devices", batch.slot)
         limit = np.where(number == NONE, self.parameters.devices, number)
-        return Sightings(
-            row=np.arange(len(batch.slot)),
-            span=np.zeros(len(batch.slot), np.int64),
-            group=customers.directory.hashes(batch.slot),
-            element=batch.fields["device_id"],
-            threshold=limit + 1,
-        )
+        row, customer = np.arange(len(batch.slot)), customers.directory.hashes(batch.slot)
+        return Sightings.of_spans(row, (customer, batch.fields["device_id"], limit + 1))

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from msgspec import Meta, Struct, convert
+from msgspec import Meta, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.running import group_sizes, group_starts
-from detectors.periods.calendar import LONGEST_DAY_MS, calendar
-from detectors.periods.closing import ClosedPeriods, PeriodCloser
+from detectors.periods.calendar import LONGEST_DAY_MS, SHORTEST_MS, calendar
+from detectors.periods.closing import PeriodCloser
 from detectors.periods.regular import Regularly, RegularParameters
 from detectors.rules.contract import (
     Batch,
@@ -20,14 +20,13 @@ from detectors.rules.contract import (
     RuleOutput,
     Standing,
 )
-from detectors.rules.families.closing import ClosingRuleBase
+from detectors.rules.families.closing import ClosingMemory, ClosingRuleBase
 from detectors.state.period_columns import PeriodColumns
 from schemas.amounts import Unit
 from schemas.policy import LIVE, Policy, RuleParameters
-from schemas.records import Level, Window
+from schemas.records import Level
 from schemas.units import HOUR_MS, MINUTE_MS, Ints, Mask
 
-SHORTEST_DAY_HOURS = 23
 VIEW_MINUTES_MAX = 1_440
 CODES = (1 << 16) - 1
 """Places are told apart by codes of 16 bits; zero is no place."""
@@ -52,13 +51,6 @@ class ElsewhereParameters(RegularParameters, kw_only=True, frozen=True):
     places: Annotated[int, Meta(ge=1, le=8)]
     lateness_hours: Annotated[int, Meta(ge=0, le=14 * 24)]
     regular_window: Annotated[int, Meta(ge=1, le=366)]
-
-
-class ElsewhereMemory(Struct, frozen=True):
-    """The newest day, and which days are closed."""
-
-    newest: int
-    closing: ClosedPeriods
 
 
 class StreamElsewhere(ClosingRuleBase):
@@ -101,8 +93,9 @@ class StreamElsewhere(ClosingRuleBase):
         self.parameters = parameters
         self.days = calendar(policy.timezone, "day")
         # Days before the newest that may still be open.
-        self.late_days = -(-parameters.lateness_hours // SHORTEST_DAY_HOURS)
-        self.closing = PeriodCloser(self.days, parameters.lateness_hours * HOUR_MS, self.late_days)
+        lateness_ms = parameters.lateness_hours * HOUR_MS
+        self.late_days = -(-lateness_ms // SHORTEST_MS["day"])
+        self.closing = PeriodCloser(self.days, lateness_ms, self.late_days)
         self.regularly = Regularly(parameters.regular_periods, parameters.regular_window)
         self.limit = parameters.share_percent * 10
         self.places = [f"place_{number}" for number in range(parameters.places)]
@@ -169,7 +162,7 @@ class StreamElsewhere(ClosingRuleBase):
             hits = self._breach(columns, slot, day)
         else:
             hits = [self._hit(columns, slot, "cleared", day, after, {})]
-        return [correction.told(hit) for hit in hits]
+        return [correction.caused(hit) for hit in hits]
 
     def _share(self, columns: Mapping[str, NDArray], day: int, slot: int) -> int:
         """A customer's share of viewing away on a day, per mille."""
@@ -217,8 +210,7 @@ class StreamElsewhere(ClosingRuleBase):
         shares = {d: self._share(columns, d, slot) for d in window}
         breaches = {d: share for d, share in shares.items() if share >= self.limit}
         hits = [self._hit(columns, slot, "breach", day, breaches[day], {})]
-        for regular in self.regularly.completed_by(breaches, day):
-            more = self.regularly.evidence(breaches, regular, self._start_ms)
+        for regular, more in self.regularly.completed(breaches, day, self.days):
             hits.append(self._hit(columns, slot, "regular", regular, breaches[regular], more))
         return hits
 
@@ -233,9 +225,6 @@ class StreamElsewhere(ClosingRuleBase):
             return np.zeros(len(home), np.int64)
         return np.where(last_place > 0, away * 1000 // np.maximum(1, home + away), 0)
 
-    def _start_ms(self, day: int) -> int:
-        return self.days.bounds(day)[0]
-
     def _hit(
         self,
         columns: Mapping[str, NDArray],
@@ -245,13 +234,12 @@ class StreamElsewhere(ClosingRuleBase):
         observed: int,
         more: dict[str, Any],
     ) -> Hit:
-        start_ms, end_ms = self.days.bounds(day)
         of_day = self.viewing.at(columns, day)
         return Hit(
             slot=slot,
-            event_time_ms=end_ms,
+            event_time_ms=self.days.bounds(day)[1],
             level=level,
-            window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+            window=self.days.window(day),
             observed=observed,
             limit=self.limit,
             unit=AWAY.name,
@@ -267,7 +255,7 @@ class StreamElsewhere(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written."""
+        """Zero the cells that were reused for later days after a row was written."""
         self.viewing.catch_up(columns, slots, self.days.period_of(written_ms))
 
     def standing(
@@ -277,10 +265,9 @@ class StreamElsewhere(ClosingRuleBase):
         newest = self.viewing.ring.newest
         if newest < 0:
             return []
-        start_ms, end_ms = self.days.bounds(newest)
         return [
             Standing(
-                window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+                window=self.days.window(newest),
                 observed=self._share(columns, newest, slot),
                 limit=self.limit,
                 unit=AWAY.name,
@@ -288,11 +275,11 @@ class StreamElsewhere(ClosingRuleBase):
         ]
 
     def remember(self) -> Any:
-        """An `ElsewhereMemory`; the viewing is in the columns."""
-        return ElsewhereMemory(self.viewing.ring.newest, self.closing.remember())
+        """A `ClosingMemory`; the viewing is in the columns."""
+        return ClosingMemory(self.viewing.ring.newest, self.closing.remember())
 
     def recall(self, memory: Any) -> None:
         """Take back what `remember` gave."""
-        kept = convert(memory, ElsewhereMemory)
+        kept = convert(memory, ClosingMemory)
         self.viewing.ring.newest = kept.newest
         self.closing.recall(kept.closing)

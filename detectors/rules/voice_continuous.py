@@ -1,6 +1,7 @@
 """Calls of hours without a break, or with calls resumed at once, and regularly so."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ class VoiceContinuous:
         hits = self._cleared(columns, batch, slot, gone, chains)
         for each in new:
             hits += self._hits(columns, batch, ChainCrossing(0, slot, *each))
-        return [correction.told(hit) for hit in hits]
+        return [correction.caused(hit) for hit in hits]
 
     def _chained(self, calls: Batch, row: Ints) -> tuple[list[Chain], dict[int, Chain]]:
         """The chains that calls make, and by start those that crossed, as they were then."""
@@ -267,8 +268,7 @@ class VoiceContinuous:
         self._add_day(columns, crossing.slot, day)
         days = self._breach_days(columns, crossing.slot)
         if day in days and day not in before:
-            for last in self.regularly.completed_by(days, day)[:1]:
-                more = self.regularly.evidence(days, last, self._start_ms)
+            for _, more in islice(self.regularly.completed(days, day, self.days), 1):
                 yield self._hit(batch, crossing, "regular", more)
 
     def _breach_days(self, columns: Mapping[str, NDArray], slot: int) -> dict[int, dict[str, Any]]:
@@ -284,9 +284,6 @@ class VoiceContinuous:
         bits <<= newest - int(columns["chain_breach_day"][slot, 0])
         columns["chain_breach_day"][slot, 0] = newest
         columns["chain_breach_days"][slot, 0] = (bits | 1 << newest - day) & DAY_BITS
-
-    def _start_ms(self, day: int) -> int:
-        return self.days.bounds(day)[0]
 
     def _hit(
         self, batch: Batch, crossing: ChainCrossing, level: Level, more: dict[str, Any]

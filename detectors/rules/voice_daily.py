@@ -1,7 +1,8 @@
 """More calling in a day than the contract allows, and regularly so."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from detectors.periods.calendar import PeriodUnit
 from detectors.rules.contract import Declaration
 from detectors.rules.families.calls import CallTime
 from schemas.amounts import CALL_TIME
@@ -33,4 +34,4 @@ class VoiceDaily(CallTime):
         limit="{limit_ms:ms}",
         misses="a call counts when its record comes, not while it goes on",
     )
-    calendar_unit: ClassVar[Literal["day", "week", "month"]] = "day"
+    calendar_unit: ClassVar[PeriodUnit] = "day"

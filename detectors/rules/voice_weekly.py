@@ -1,7 +1,8 @@
 """More calling in a week than the contract allows, and regularly so."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from detectors.periods.calendar import PeriodUnit
 from detectors.rules.contract import Declaration
 from detectors.rules.families.calls import CallTime
 from schemas.amounts import CALL_TIME
@@ -34,4 +35,4 @@ class VoiceWeekly(CallTime):
         limit="{limit_ms:ms}",
         misses="the same hours spread over two weeks; a call counts when its record comes",
     )
-    calendar_unit: ClassVar[Literal["day", "week", "month"]] = "week"
+    calendar_unit: ClassVar[PeriodUnit] = "week"

@@ -50,6 +50,10 @@ class Directory:
         """Hash of the customer in each slot, shape (n,)."""
         return self._hashes[slots]
 
+    def hash(self, slot: int) -> int:
+        """Hash of the customer in a slot."""
+        return int(self._hashes[slot])
+
     def arrays(self) -> dict[str, NDArray]:
         """All slots and customer ids, for a snapshot."""
         names = np.frombuffer(bytes(self._names), np.uint8)

@@ -43,7 +43,17 @@ class PeriodColumns:
 
     def holds(self, period: int) -> bool:
         """Whether a period has cells now."""
-        return 0 <= self.ring.newest - self.ring.back <= period <= self.ring.newest
+        newest = self.ring.newest
+        return newest >= 0 and newest - self.ring.back <= period <= newest
+
+    def amounts_in(
+        self, columns: Mapping[str, NDArray], name: str, period: int, slot: Ints
+    ) -> Ints:
+        """What customers have in a column for a period, 0 where it is not held, shape (n,)."""
+        if not self.holds(period):
+            return np.zeros(len(slot), np.int64)
+        cells = columns[self._stored[name]]
+        return cells[slot, period % self.ring.width].astype(np.int64)
 
     def turn(self, columns: Mapping[str, NDArray], newest: int) -> None:
         """Move on to `newest`: zero the cells that now hold later periods."""

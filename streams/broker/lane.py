@@ -187,7 +187,8 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         self, consumer: Any, active_partitions: Any, *args: Any, **options: Any
     ) -> Any:
         if active_partitions is None:
-            return await super()._fetch_records(consumer, active_partitions, *args, **options)
+            every: Any = None
+            return await super()._fetch_records(consumer, every, *args, **options)
         fetched = [tp for tp in consumer._fetcher._records if tp in active_partitions]
         urgent = {tp for tp in fetched if tp.topic in self.order.urgent}
         parts = self._in_step(consumer, set(fetched), active_partitions)
@@ -216,7 +217,8 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         for tp in fetched & paced:
             result = consumer._fetcher._records[tp]
             if isinstance(result, fetcher.FetchResult) and result.has_more():
-                at_hand[tp] = result._partition_records.to_come()
+                records: Any = result._partition_records
+                at_hand[tp] = records.to_come()
         at_hand = {tp: records for tp, records in at_hand.items() if records}
         awaited = {tp for tp in paced - fetched if _has_more(consumer, tp)}
         self._is_behind = bool(awaited)

@@ -4,7 +4,7 @@ Any failure on the way ends the worker; it restarts from its last checkpoint.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
@@ -137,6 +137,18 @@ class Checkpointer(Service):
         self._events.append(event)
         self._counted += records
 
+    def positions(self) -> Iterator[tuple[TP, int]]:
+        """Iterate over the inputs of all partitions that this worker writes.
+
+        Yields
+        ------
+        Topic and partition of an input, and its next offset.
+        """
+        for table, topics in self.tables.values():
+            for number, shard in table.active().items():
+                for kind, topic in topics.items():
+                    yield TP(topic, number), shard.next_offset(kind)
+
     @property
     def _column_tables(self) -> dict[str, ColumnTable]:
         return {name: table for name, (table, _) in self.tables.items()}
@@ -148,12 +160,6 @@ class Checkpointer(Service):
             self._counted >= self.settings.checkpoint_events_max
             or monotonic() - self.last >= self._interval_seconds
         )
-
-    @property
-    def dirty(self) -> bool:
-        """Whether the state holds anything that no checkpoint covers."""
-        shards = (shard for table, _ in self.tables.values() for shard in table.active().values())
-        return any(shard.dirty for shard in shards)
 
     @Service.task
     async def _beat(self) -> None:

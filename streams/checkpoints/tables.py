@@ -1,5 +1,5 @@
-"""Column tables: partitions of state behind Faust's Table and Store, so that Faust assigns,
-recovers and keeps standbys of them.
+"""Column tables: the state of partitions behind Faust's `Table` and `Store`, so that Faust assigns
+the partitions, recovers their state and keeps standbys.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,90 +17,149 @@ from streams.checkpoints.changelog import Changelog, ChangelogError, Held
 from streams.errors import end_worker
 
 BATCHES_BUFFERED = 2
-"""Changelog batches Faust gathers before it applies them; 1 has another meaning in Faust."""
+"""Changelog batches that Faust collects before it applies them; 1 has another meaning in Faust."""
 
 
 class ShardState(Held, Protocol):
-    """State of one partition that can be checkpointed."""
+    """State of one partition that checkpoints and snapshots store."""
 
     next_offset: dict[str, int]
+    """Next offset to read of each input."""
 
     def passed(self, kind: str, offset: int) -> None:
-        """Everything of a kind up to this offset was seen."""
+        """Note that an input was read, usable or not.
+
+        Parameters
+        ----------
+        kind
+            The input.
+        offset
+            Last offset that was read.
+        """
         ...
 
     def changes(self, everything: bool = False) -> Iterable[tuple[list[bytes], list[bytes]]]:
-        """Keys and values of every row touched since the last call."""
+        """Pack the rows that were touched since the last call.
+
+        Parameters
+        ----------
+        everything
+            Whether to pack all rows.
+
+        Returns
+        -------
+        Keys and values, in parts.
+        """
         ...
 
     def remember(self) -> bytes:
-        """What belongs to the partition as a whole."""
+        """Pack what belongs to the partition as a whole.
+
+        Returns
+        -------
+        What `recall` takes.
+        """
         ...
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything that rows hold, for a snapshot."""
+        """Name the columns of all rows, for a snapshot.
+
+        Returns
+        -------
+        The columns, by name.
+        """
         ...
 
     def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave."""
+        """Put the columns of a snapshot back.
+
+        Parameters
+        ----------
+        arrays
+            What `arrays` gave.
+        """
         ...
 
     def set_aside(self) -> None:
-        """Stand as at the last checkpoint, ready for rows that another writer wrote after it."""
+        """Prepare to restore rows that another writer writes from now on."""
         ...
 
 
 @dataclass(slots=True)
 class Shard:
-    """One partition of a table: its state, its changelog, and what its last checkpoint covered.
-
-    `processor` is the partition or the ladder whose state it is. `touched` tells that the state
-    changed without input, as by a cohort's mean.
-    """
+    """One partition of a table."""
 
     processor: Any
+    """The detector partition or the ladder whose state this is."""
     changelog: Changelog
     active: bool = False
+    """Whether this worker writes it; else it is a standby."""
     covered: dict[str, int] | None = None
+    """Next offset of each input at the last checkpoint."""
     touched: bool = False
+    """Whether the state changed since the last checkpoint without input, as by a mean."""
 
     @property
     def state(self) -> ShardState:
-        """What the processor keeps."""
+        """The state of the processor."""
         return self.processor.state
 
+    def next_offset(self, kind: str) -> int:
+        """Tell where to go on reading an input.
+
+        Parameters
+        ----------
+        kind
+            The input.
+
+        Returns
+        -------
+        Its next offset, 0 if nothing was read.
+        """
+        return self.state.next_offset.get(kind, 0)
+
     def set_aside(self) -> None:
-        """Go on as a copy of what another worker writes from now on."""
+        """Become a standby, which follows what another worker writes."""
         self.active = False
         self.changelog.release()
         self.state.set_aside()
 
     @property
     def dirty(self) -> bool:
-        """Whether anything was taken in since the last checkpoint."""
+        """Whether the state changed since the last checkpoint."""
         return self.touched or self.covered != self.state.next_offset
 
 
 class ColumnStore(Store):
-    """The partitions that Faust gave this worker, as actives or standbys."""
+    """Faust's view of a column table: which changelog records it holds, and which it needs.
 
-    def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
+    Parameters
+    ----------
+    url, app, kwargs
+        The parameters of the base class.
+    table
+        The column table.
+    """
+
+    table: Any
+
+    def __init__(self, url: Any, app: Any, table: "ColumnTable", **kwargs: Any) -> None:
         super().__init__(url, app, table, **kwargs)
-        self.data: Mapping[Any, Any] = {}
+        self.data = {}
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Last changelog offset that is already here."""
+        """Last changelog offset that was applied; None if there is none."""
         shard = self.table.shards.get(tp.partition)
         return None if shard is None or shard.changelog.position < 0 else shard.changelog.position
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """Nothing to do: the changelog keeps its own position."""
+        """Do nothing: the changelog keeps its own position."""
 
-    async def backup_partition(self, tp: Any, **options: Any) -> None:
+    async def backup_partition(self, tp: Any, *args: Any, **options: Any) -> None:
         """Not used: snapshots and the changelog do this work."""
         raise NotImplementedError("column tables are backed up by their changelog")
 
-    def restore_backup(self, tp: Any, **options: Any) -> None:
+    def restore_backup(self, tp: Any, *args: Any, **options: Any) -> None:
         """Not used: snapshots and the changelog do this work."""
         raise NotImplementedError("column tables are restored from their changelog")
 
@@ -109,7 +168,7 @@ class ColumnStore(Store):
         self.table.shards.clear()
 
     def apply_changelog_batch(self, batch: Any, to_key: Any, to_value: Any) -> None:
-        """Take in changelog batches; a fault ends the worker, for Faust would only log it."""
+        """Apply changelog batches; an error ends the worker, as Faust would only log it."""
         try:
             for event in batch:
                 shard = self.table.hold(event.message.tp.partition)
@@ -124,7 +183,7 @@ class ColumnStore(Store):
         newly_assigned: set[TP],
         generation_id: int = 0,
     ) -> None:
-        """Forget the partitions that went elsewhere, and only follow those others write now."""
+        """Drop partitions that other workers hold, and become standby of those they write."""
         name = self.table.changelog_topic_name
         kept = {tp.partition for tp in assigned if tp.topic == name}
         actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == name}
@@ -139,7 +198,7 @@ class ColumnStore(Store):
                     end_worker(error)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Begin to write where this worker is the holder; keep standbys as they are."""
+        """Begin to write the active partitions; standbys stay as they are."""
         try:
             await self.table.take_over([tp.partition for tp in active_tps])
         except Exception as error:
@@ -147,18 +206,22 @@ class ColumnStore(Store):
 
 
 class ColumnTable(Table):
-    """A table whose partitions are shards of columns.
+    """A Faust table whose partitions are shards of columns.
 
     Parameters
     ----------
     app
         The Faust app.
     new_processor
-        Makes the partition or ladder of a number, with an empty state.
+        Makes the detector partition or ladder of a number, with an empty state.
     writer
         A number this process drew at its start.
     on_take_over
-        Called with the partitions that this worker begins to hold, before their input flows.
+        Called with the partitions that this worker begins to write, before their input is read.
+    load_snapshot
+        Loads the shard of a partition from its local snapshot; None if there is none.
+    kwargs
+        Other parameters of the base class.
     """
 
     def __init__(
@@ -186,7 +249,17 @@ class ColumnTable(Table):
         )
 
     def hold(self, partition: int) -> Shard:
-        """The shard of a partition; begun from the local snapshot, or empty."""
+        """Get the shard of a partition; a new one begins at the local snapshot, or empty.
+
+        Parameters
+        ----------
+        partition
+            Its number.
+
+        Returns
+        -------
+        The shard.
+        """
         shard = self.shards.get(partition)
         if shard is None:
             shard = self.load_snapshot(self, partition) or self.new_shard(partition)
@@ -194,22 +267,48 @@ class ColumnTable(Table):
         return shard
 
     def new_shard(self, partition: int) -> Shard:
-        """An empty shard."""
+        """Make an empty shard.
+
+        Parameters
+        ----------
+        partition
+            Number of its partition.
+
+        Returns
+        -------
+        The shard; the table does not hold it.
+        """
         processor = self.new_processor(partition)
         return Shard(processor, Changelog(processor.state, self.writer))
 
     def active(self) -> dict[int, Shard]:
-        """The shards that this worker writes."""
+        """Select the shards that this worker writes.
+
+        Returns
+        -------
+        The shards, by the number of their partition.
+        """
         return {number: shard for number, shard in self.shards.items() if shard.active}
 
     def partition_count(self) -> int:
-        """How many partitions the table has over all workers."""
+        """Count the partitions of the table over all workers.
+
+        Returns
+        -------
+        The count, as far as the group's assignment tells; at least 1.
+        """
         name = self.changelog_topic_name
         held = self.app.assignor.tables_metadata().values()
         return 1 + max((n for topics in held for n in topics.get(name, ())), default=0)
 
     async def take_over(self, partitions: list[int]) -> None:
-        """Begin to write these partitions, and say so in their changelogs."""
+        """Begin to write partitions.
+
+        Parameters
+        ----------
+        partitions
+            Their numbers.
+        """
         for partition in partitions:
             shard = self.hold(partition)
             shard.changelog.take_over()

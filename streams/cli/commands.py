@@ -1,4 +1,4 @@
-"""The command line: `fairuse`."""
+"""The command line, `fairuse`: arguments, help, and how a command ends."""
 
 import sys
 from collections.abc import Callable
@@ -18,32 +18,15 @@ from streams.settings import EnforcementSettings, WorkerSettings, load_settings
 DECISIONS = ("approve", "reject", "exempt", "snooze", "consent", "release_brake")
 
 
-def fail(message: str, code: int = FAILED) -> NoReturn:
-    """Print one sentence on standard error, and end the process.
-
-    Parameters
-    ----------
-    message
-        What went wrong and what to do about it.
-    code
-        Exit code.
-    """
+def _fail(message: str, code: int = FAILED) -> NoReturn:
+    """Print one sentence on standard error, and end the process."""
     click.echo(f"fairuse: {message}", err=True)
     sys.exit(code)
 
 
-def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command end with a sentence on standard error, where a person can mend the error.
-
-    Parameters
-    ----------
-    command
-        The function behind a command.
-
-    Returns
-    -------
-    The same function; such errors end the process with their exit code instead.
-    """
+def _report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the function of a command: an error that a person can mend is printed as one sentence,
+    and ends the process with its exit code."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -54,36 +37,38 @@ def for_people(command: Callable[..., Any]) -> Callable[..., Any]:
                 click.echo(f"fairuse: {mistake}", err=True)
             sys.exit(WRONG_USAGE)
         except FairuseError as error:
-            fail(str(error), error.exit_code)
+            _fail(str(error), error.exit_code)
         except LayoutError as error:
-            fail(str(error))
+            _fail(str(error))
         except BrokenPipeError:
             sys.exit(DONE)
         except KeyboardInterrupt:
-            fail("stopped")
+            _fail("stopped")
 
     return run
 
 
-def setting(name: str, text: str, kind: Any = str) -> Callable[..., Any]:
-    """A flag that overrides a setting of the same name."""
+def _setting(name: str, text: str, kind: Any = str) -> Callable[..., Any]:
+    """Declare a flag that overrides the setting of the same name."""
     return click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text, default=None)
 
 
-def output(context: click.Context, parameter: click.Parameter, told: str | None) -> str | None:
-    """A name to write records to, whose ending says how."""
+def _output(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    """Check that the ending of a file's name says how to write records to it."""
     from streams.files.sinks import ENDINGS, is_output  # noqa: PLC0415
 
-    if told is not None and not is_output(told):
-        raise click.BadParameter(f"{told} does not say how to write it: end it in {ENDINGS}")
-    return told
+    if given is not None and not is_output(given):
+        raise click.BadParameter(f"{given} does not say how to write it: end it in {ENDINGS}")
+    return given
 
 
-def json_output(context: click.Context, parameter: click.Parameter, told: str | None) -> str | None:
-    """A name to write one JSON document to."""
-    if told is not None and not told.endswith(".json"):
-        raise click.BadParameter(f"{told} would hold JSON: end it in .json")
-    return told
+def _json_output(
+    context: click.Context, parameter: click.Parameter, given: str | None
+) -> str | None:
+    """Check that a file's name ends in .json."""
+    if given is not None and not given.endswith(".json"):
+        raise click.BadParameter(f"{given} would hold JSON: end it in .json")
+    return given
 
 
 LOG_LEVEL = click.option(
@@ -103,15 +88,15 @@ def main() -> None:
 
 
 @main.command()
-@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
-@setting("app_id", "Consumer group and first part of the changelog topics' names.")
-@setting("policy", "Policy file; the default policy if absent.", POLICY)
-@setting("host", "Address of the HTTP server, as other workers reach it.")
-@setting("port", "Port of /metrics and /customers.", int)
-@setting("data_dir", "Folder for local snapshots.", click.Path(file_okay=False))
-@setting("instance_id", "Static membership: a restart takes its partitions back at once.")
+@_setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@_setting("app_id", "Consumer group and first part of the changelog topics' names.")
+@_setting("policy", "Policy file; the default policy if absent.", POLICY)
+@_setting("host", "Address of the HTTP server; other workers redirect to it.")
+@_setting("port", "Port of /metrics and /customers.", int)
+@_setting("data_dir", "Folder for local snapshots.", click.Path(file_okay=False))
+@_setting("instance_id", "Static membership: a restart gets its partitions back at once.")
 @LOG_LEVEL
-@for_people
+@_report_errors
 def worker(log_level: str, **flags: Any) -> None:
     """Run a worker until it is stopped."""
     from streams.cli.run import run_worker  # noqa: PLC0415
@@ -120,22 +105,22 @@ def worker(log_level: str, **flags: Any) -> None:
 
 
 @main.command()
-@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
-@setting("app_id", "First part of the consumer group's name.")
-@setting(
+@_setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@_setting("app_id", "First part of the consumer group's name.")
+@_setting(
     "adapter", "What carries actions out.", click.Choice(["webhook", "radius", "policy-counter"])
 )
-@setting("kinds", "Kinds of action to see to, comma-separated; all the adapter can do if absent.")
-@setting("webhook_url", "Where the webhook adapter posts actions.")
-@setting("radius_host", "RADIUS server that the radius adapter tells.")
-@setting("radius_port", "Its port for CoA-Request and Disconnect-Request.", int)
-@setting("policy_counter_url", "Notification URI of the policy control function.")
-@setting("host", "Address of /metrics.")
-@setting("port", "Port of /metrics.", int)
-@setting("data_dir", "Folder of the state file.", click.Path(file_okay=False))
-@click.option("--dry-run", is_flag=True, help="Say what would be done; do and report nothing.")
+@_setting("kinds", "Kinds of action to carry out, comma-separated; all the adapter can if absent.")
+@_setting("webhook_url", "Where the webhook adapter posts actions.")
+@_setting("radius_host", "RADIUS server of the radius adapter.")
+@_setting("radius_port", "Its port for CoA-Request and Disconnect-Request.", int)
+@_setting("policy_counter_url", "Notification URI of the policy control function.")
+@_setting("host", "Address of /metrics.")
+@_setting("port", "Port of /metrics.", int)
+@_setting("data_dir", "Folder of the state file.", click.Path(file_okay=False))
+@click.option("--dry-run", is_flag=True, help="Print what would be done; do and report nothing.")
 @LOG_LEVEL
-@for_people
+@_report_errors
 def enforce(dry_run: bool, log_level: str, **flags: Any) -> None:
     """Carry out actions in a network or another system, and report what became of them."""
     from streams.cli.run import run_enforcement  # noqa: PLC0415
@@ -144,14 +129,14 @@ def enforce(dry_run: bool, log_level: str, **flags: Any) -> None:
 
 
 @main.command()
-@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
-@setting("app_id", "First part of the changelog topics' names.")
-@setting("partitions", "Partitions of the topics to create.", int)
-@setting("replication", "Copies of each partition.", int)
-@click.option("--check", is_flag=True, help="Only look whether the topics there fit.")
-@for_people
+@_setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@_setting("app_id", "First part of the changelog topics' names.")
+@_setting("partitions", "Partitions of the topics to create.", int)
+@_setting("replication", "Copies of each partition.", int)
+@click.option("--check", is_flag=True, help="Only check whether the existing topics fit.")
+@_report_errors
 def topics(check: bool, **flags: Any) -> None:
-    """Create the topics, or check that those there fit."""
+    """Create the topics, or check that the existing ones fit."""
     from streams.broker.topics import check_topics, create_topics  # noqa: PLC0415
 
     settings = load_settings(WorkerSettings, flags)
@@ -159,7 +144,7 @@ def topics(check: bool, **flags: Any) -> None:
         made = create_topics(
             settings.broker, settings.partitions, settings.replication, settings.app_id
         )
-        click.echo(f"{len(made)} topics created" if made else "all topics were there")
+        click.echo(f"{len(made)} topics created" if made else "all topics exist")
     problems = check_topics(settings.broker, settings.app_id)
     for problem in problems:
         click.echo(f"fairuse: {problem}", err=True)
@@ -170,13 +155,13 @@ def topics(check: bool, **flags: Any) -> None:
 
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@setting("policy", "Policy file; the default policy if absent.", POLICY)
+@_setting("policy", "Policy file; the default policy if absent.", POLICY)
 @click.option(
     "--customers",
     type=click.Path(path_type=Path, exists=True),
     help="Customers, NDJSON or Parquet.",
 )
-@click.option("--policies", type=FILE, help="Policies that take effect on the way, NDJSON.")
+@click.option("--policies", type=FILE, help="Policies that take effect during the input, NDJSON.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path, exists=True),
@@ -185,18 +170,18 @@ def topics(check: bool, **flags: Any) -> None:
 @click.option(
     "--decisions", type=click.Path(path_type=Path, exists=True), help="What people decided."
 )
-@click.option("--findings", callback=output, help="Where findings go: .ndjson, .parquet or -.")
-@click.option("--actions", callback=output, help="Where actions go: .ndjson, .parquet or -.")
+@click.option("--findings", callback=_output, help="Where findings go: .ndjson, .parquet or -.")
+@click.option("--actions", callback=_output, help="Where actions go: .ndjson, .parquet or -.")
 @click.option(
-    "--dead-letters", callback=output, help="Where unusable records go: .ndjson, .parquet or -."
+    "--dead-letters", callback=_output, help="Where unusable records go: .ndjson, .parquet or -."
 )
 @click.option(
     "--planted",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Who should be found, of `fairuse generate`.",
 )
-@setting("partitions", "Partitions that the topics have.", int)
-@for_people
+@_setting("partitions", "Partitions that the topics have.", int)
+@_report_errors
 def replay(
     inputs: tuple[Path, ...],
     customers: Path | None,
@@ -221,18 +206,18 @@ def replay(
 @main.command()
 @click.argument("action_id")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
-@setting("broker", "Where the topics are, unless --actions names a file: host:port.")
+@_setting("broker", "Where the topics are, unless --actions names a file: host:port.")
 @click.option(
     "--actions", type=FILE, help="Actions of a replay, NDJSON or Parquet; else the topic."
 )
 @click.option("--findings", type=FILE, help="Findings of the same replay, NDJSON or Parquet.")
 @click.option("--customers", type=FILE, help="Customers, NDJSON or Parquet.")
-@click.option("--policies", type=FILE, help="Policies that took effect on the way, NDJSON.")
-@setting("policy", "Policy file; the default policy if absent.", POLICY)
-@setting("partitions", "Partitions that the topics have, or that the replay had.", int)
+@click.option("--policies", type=FILE, help="Policies that took effect during the input, NDJSON.")
+@_setting("policy", "Policy file; the default policy if absent.", POLICY)
+@_setting("partitions", "Partitions that the topics have, or that the replay had.", int)
 @click.option("--language", default="en", type=click.Choice(["en", "nl", "fr"]), show_default=True)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page, too.")
-@for_people
+@_report_errors
 def explain(
     action_id: str,
     inputs: tuple[Path, ...],
@@ -255,7 +240,7 @@ def explain(
     elif actions is findings is customers is policies is None:
         records = Topics(settings.broker)
     else:
-        fail("name --actions and --findings, or none of the files", WRONG_USAGE)
+        _fail("name --actions and --findings, or none of the files", WRONG_USAGE)
     run_explain(action_id, list(inputs), records, language, html, settings)
 
 
@@ -266,20 +251,20 @@ def explain(
 @click.option(
     "--events",
     default="-",
-    callback=output,
+    callback=_output,
     help="Where usage goes: .ndjson, .parquet or - (standard output).",
 )
 @click.option(
     "--customers-out",
-    callback=output,
+    callback=_output,
     help="Where the customers' plans go: .ndjson, .parquet or -.",
 )
 @click.option(
     "--planted-out",
-    callback=json_output,
+    callback=_json_output,
     help="Where parts, and whom each rule must find, go: .json.",
 )
-@for_people
+@_report_errors
 def generate(
     customer_count: int,
     days: int,
@@ -294,7 +279,7 @@ def generate(
     try:
         run_generate(customer_count, days, seed, events, customers_out, planted_out)
     except ValueError as error:
-        fail(str(error), WRONG_USAGE)
+        _fail(str(error), WRONG_USAGE)
 
 
 @main.command()
@@ -313,8 +298,8 @@ def generate(
 )
 @click.option("--reason", required=True, help="Why: it is kept with the decision.")
 @click.option("--by", "decided_by", required=True, help="Who decided.")
-@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
-@for_people
+@_setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@_report_errors
 def decide(days: float | None, broker: str | None, **fields: str | None) -> None:
     """Put what a person decided on the topic `decisions`."""
     from streams.broker.produce import decision_of, send_decision  # noqa: PLC0415
@@ -332,7 +317,7 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@for_people
+@_report_errors
 def check(file: Path) -> None:
     """Report every mistake in a policy, with its line and remedy."""
     from detectors.policies.editions import load_policy  # noqa: PLC0415
@@ -346,10 +331,10 @@ def check(file: Path) -> None:
     click.echo(f"{file}: {found.name} {found.version}, {len(found.rules)} rules, no mistakes")
 
 
-def instant(context: click.Context, parameter: click.Parameter, told: str) -> datetime:
-    """A time as people write it."""
+def _instant(context: click.Context, parameter: click.Parameter, given: str) -> datetime:
+    """Read an ISO 8601 time."""
     try:
-        return datetime.fromisoformat(told)
+        return datetime.fromisoformat(given)
     except ValueError:
         raise click.BadParameter("write 2026-07-01T00:00 or 2026-07-01T00:00+02:00") from None
 
@@ -360,7 +345,7 @@ def instant(context: click.Context, parameter: click.Parameter, told: str) -> da
     "--from",
     "begins",
     required=True,
-    callback=instant,
+    callback=_instant,
     help="Event time from which on it holds; in the policy's time zone if it names none.",
 )
 @click.option(
@@ -370,9 +355,9 @@ def instant(context: click.Context, parameter: click.Parameter, told: str) -> da
     type=click.IntRange(0, EVERYBODY_PERCENT),
     help="For how many customers in a hundred; 0 only shows what it would find.",
 )
-@setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
-@setting("policy", "Policy file the workers were started with; the default if absent.", POLICY)
-@for_people
+@_setting("broker", "Kafka bootstrap addresses, host:port, comma-separated.")
+@_setting("policy", "Policy file the workers were started with; the default if absent.", POLICY)
+@_report_errors
 def publish(file: Path, begins: datetime, share: int, **flags: Any) -> None:
     """Have a policy take effect at a time, without a restart."""
     from streams.cli.run import run_publish  # noqa: PLC0415
@@ -386,7 +371,7 @@ def publish(file: Path, begins: datetime, share: int, **flags: Any) -> None:
 @click.option("--seed", default=7, help="The same seed gives the same operator.")
 @click.option("--port", default=6066, help="Port of /metrics and /customers.")
 @click.option("--broker-port", default=None, type=int, help="Port of the embedded broker.")
-@for_people
+@_report_errors
 def demo(customer_count: int, days: int, seed: int, port: int, broker_port: int | None) -> None:
     """Play two months of an operator in fast motion, everything on this machine."""
     from streams.demo.play import run_demo  # noqa: PLC0415

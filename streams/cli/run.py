@@ -1,4 +1,4 @@
-"""What the commands do, once the command line is read."""
+"""What the commands do after their arguments were read."""
 
 import logging
 import socket
@@ -30,11 +30,32 @@ from streams.synthetic.generator import Operator, OperatorShape
 from streams.synthetic.scoreboard import Scoreboard, read_planted
 from streams.worker.collector import calm_collector
 
-EVENTS_AT_ONCE = 131_072
-
 
 def run_worker(settings: WorkerSettings, log_level: str) -> int:
-    """Run a worker until it is stopped; its exit code."""
+    """Run a worker until it is stopped.
+
+    Parameters
+    ----------
+    settings
+        The worker's settings.
+    log_level
+        Name of a level of `logging`.
+
+    Returns
+    -------
+    Exit code of the process.
+
+    Raises
+    ------
+    PolicyError
+        The policy file cannot be used.
+    SettingsError
+        The port is taken.
+    TopicsError
+        No broker answers, or the topics do not fit.
+    StartError
+        The worker could not start for another reason.
+    """
     from streams.broker.topics import TopicsError, check_topics  # noqa: PLC0415
     from streams.worker.app import create_app  # noqa: PLC0415
     from streams.worker.process import Worker  # noqa: PLC0415
@@ -45,11 +66,11 @@ def run_worker(settings: WorkerSettings, log_level: str) -> int:
     if problems:
         raise TopicsError("; ".join(problems))
     app = create_app(settings)
-    return Worker(app, loglevel=log_level.upper(), console_port=None, quiet=True).run()
+    return Worker(app, loglevel=log_level.upper(), quiet=True).run()
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """A worker finds out only after its start, and would end with a traceback."""
+    """Raise `SettingsError` if the port is taken; a worker would find out only after its start."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -59,17 +80,27 @@ def _refuse_taken(host: str, port: int) -> None:
 
 
 def run_enforcement(settings: EnforcementSettings, dry_run: bool, log_level: str) -> None:
-    """Carry out actions until stopped."""
+    """Carry out actions until the process is stopped.
+
+    Parameters
+    ----------
+    settings
+        Enforcement's settings.
+    dry_run
+        Whether to print what would be done, and do nothing.
+    log_level
+        Name of a level of `logging`.
+    """
     from streams.enforce.consumer import run_enforce  # noqa: PLC0415
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    # What its errors mean for the user is said in a sentence of ours.
+    # What its errors mean for the user is said in our own sentences.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     run_enforce(settings, dry_run)
 
 
-def progress(title: str) -> Progress:
-    """A progress bar on a terminal, silence in a pipe."""
+def _progress(title: str) -> Progress:
+    """Make a progress bar that shows on a terminal only."""
     return Progress(
         TextColumn(title),
         BarColumn(),
@@ -83,13 +114,16 @@ def progress(title: str) -> Progress:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Files, besides usage, that a replay is told; `planted` says who should be found."""
+    """Files that a replay reads besides usage; each may be None."""
 
     customers: Path | None
     policies: Path | None
+    """Policies that take effect during the input."""
     results: Path | None
+    """What became of actions; without it every action counts as carried out at once."""
     decisions: Path | None
     planted: Path | None
+    """Whom each rule should find."""
 
 
 def run_replay(
@@ -100,7 +134,19 @@ def run_replay(
     dead_letters: str | None,
     settings: WorkerSettings,
 ) -> None:
-    """Replay files and write what was asked for."""
+    """Replay files, write what follows, and print a summary on standard error.
+
+    Parameters
+    ----------
+    inputs
+        Files and folders of usage.
+    known
+        The other files.
+    findings, actions, dead_letters
+        Files to write to, `-` for standard output; None to write none.
+    settings
+        Policy, partitions and limits.
+    """
     planted = known.planted
     scores = Scoreboard(read_planted(planted) if planted else {})
     policy = load_policy(Path(settings.policy) if settings.policy else None)
@@ -110,12 +156,12 @@ def run_replay(
     found = decided = 0
     with ExitStack() as stack:
         sinks = [stack.enter_context(Sink(path)) for path in (findings, actions, dead_letters)]
-        bar = stack.enter_context(progress("replay"))
+        bar = stack.enter_context(_progress("replay"))
         task = bar.add_task("", total=sum(file.stat().st_size for file in files))
-        told = [replay.hear_files(_answers(known))]
+        before = [replay.hear_files(_answers(known))]
         if known.policies:
-            told.append(replay.announce_policies(known.policies))
-        for results in chain(told, replay.run(files)):
+            before.append(replay.announce_policies(known.policies))
+        for results in chain(before, replay.run(files)):
             for sink, records in zip(
                 sinks, (results.findings, results.actions, results.dead_letters), strict=True
             ):
@@ -142,7 +188,19 @@ def run_replay(
 
 
 def run_publish(file: Path, begins: datetime, share_percent: int, settings: WorkerSettings) -> None:
-    """Check a policy and put it on its topic."""
+    """Check a policy and put it on its topic.
+
+    Parameters
+    ----------
+    file
+        The policy document.
+    begins
+        Event time from which it holds; in the policy's time zone if it names none.
+    share_percent
+        How many customers in a hundred it is for.
+    settings
+        The broker, and the policy that the workers were started with.
+    """
     from streams.broker.produce import policy_record, send_policy  # noqa: PLC0415
 
     base = load_policy(Path(settings.policy) if settings.policy else None)
@@ -156,7 +214,7 @@ def run_publish(file: Path, begins: datetime, share_percent: int, settings: Work
 
 
 def _replay_of(policy: Policy, known: Known, settings: WorkerSettings) -> Replay:
-    """A replay that knows plans; without a file of results, enforcement is assumed to obey."""
+    """Make a replay that knows the customers' plans."""
     enforcement = ASSUMED if known.results is None else None
     replay = Replay(policy, settings.partitions, settings.dedup_entries_max, enforcement)
     if known.customers is not None:
@@ -165,7 +223,7 @@ def _replay_of(policy: Policy, known: Known, settings: WorkerSettings) -> Replay
 
 
 def _answers(known: Known) -> Iterator[tuple[Path, Any]]:
-    """The files of results and of decisions, and what decodes each."""
+    """Yield the files of results and of decisions, with a decoder for each."""
     for path, record in ((known.results, EnforcementResult), (known.decisions, Decision)):
         if path is not None:
             yield path, msgspec.json.Decoder(record)
@@ -179,7 +237,30 @@ def run_generate(
     customers_out: str | None,
     planted_out: str | None,
 ) -> None:
-    """Write a synthetic operator."""
+    """Write a synthetic operator: usage, customers, and whom each rule should find.
+
+    Parameters
+    ----------
+    customers
+        How many customers.
+    days
+        How many days.
+    seed
+        Seed of all random draws.
+    events
+        File for usage, `-` for standard output.
+    customers_out
+        File for customers, `-` for standard output; None to write none.
+    planted_out
+        File for whom each rule should find; None to write none.
+
+    Raises
+    ------
+    ValueError
+        The operator cannot have that shape.
+    SinkError
+        A file cannot be written.
+    """
     operator = Operator(OperatorShape(customers=customers, days=days, seed=seed))
     with Sink(customers_out) as sink:
         sink.write(operator.customers())
@@ -187,7 +268,7 @@ def run_generate(
         planted = {"parts": operator.cast, "rules": operator.expected}
         with writable(planted_out):
             Path(planted_out).write_bytes(msgspec.json.encode(planted, order="sorted") + b"\n")
-    with progress("generate") as bar:
+    with _progress("generate") as bar:
         stream = _counted(operator, bar, bar.add_task("", total=operator.event_count_estimate))
         if Path(events).suffix == ".parquet":
             with writable(events), pq.ParquetWriter(events, arrow_schema()) as writer:

@@ -19,8 +19,8 @@ from streams.enforce.adapters.dry_run import DryRun
 from streams.enforce.adapters.registry import adapter_of
 from streams.enforce.enforcer import Enforcer
 from streams.enforce.errors import EnforceError
-from streams.enforce.figures import Figures
 from streams.enforce.member import Member
+from streams.enforce.metrics import EnforcementMetrics
 from streams.enforce.reports import KafkaReports, NoReports, Reports
 from streams.enforce.store import Store
 from streams.settings import EnforcementSettings
@@ -154,7 +154,7 @@ def run_enforce(settings: EnforcementSettings, dry_run: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     path = Path(settings.data_dir) / f"enforce-{settings.adapter}.sqlite"
-    figures = Figures()
+    metrics = EnforcementMetrics()
     try:
         with _opened(path, dry_run) as store:
             enforcer = Enforcer(
@@ -163,12 +163,12 @@ def run_enforce(settings: EnforcementSettings, dry_run: bool) -> None:
                 wall_clock,
                 attempts_max=settings.enforce_attempts_max,
                 customers_max=settings.enforce_customers_max,
-                figures=figures,
+                metrics=metrics,
             )
             if dry_run:
                 _rehearse(settings, enforcer, stop)
             else:
-                serve_figures(figures, settings)
+                serve_metrics(metrics, settings)
                 _enforce(settings, enforcer, stop)
     except sqlite3.Error as error:
         raise EnforceError(
@@ -194,12 +194,12 @@ def _opened(path: Path, dry_run: bool) -> Store:
         return store.copy()
 
 
-def serve_figures(figures: Figures, settings: EnforcementSettings) -> None:
+def serve_metrics(metrics: EnforcementMetrics, settings: EnforcementSettings) -> None:
     """Answer `/metrics`.
 
     Parameters
     ----------
-    figures
+    metrics
         The metrics.
     settings
         Host and port.
@@ -210,7 +210,7 @@ def serve_figures(figures: Figures, settings: EnforcementSettings) -> None:
         The port is taken.
     """
     try:
-        figures.serve(settings.host, settings.port)
+        metrics.serve(settings.host, settings.port)
     except OSError as error:
         raise EnforceError(
             f"port {settings.port} of {settings.host} can't be used for /metrics "
@@ -224,7 +224,8 @@ def _enforce(settings: EnforcementSettings, enforcer: Enforcer, stop: threading.
     consumer = Member(
         bootstrap_servers=settings.broker,
         group_id=name,
-        # A restart gets the partitions back at once, and a second process takes them away.
+        # With a fixed instance id a restart gets its partitions back at once; a second process with
+        # the same id takes them over, and the first one learns it at its next commit.
         group_instance_id=name,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

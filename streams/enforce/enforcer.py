@@ -12,7 +12,7 @@ from schemas.records import Action, EnforcementResult
 from streams.clock import Clock
 from streams.enforce.account import Instruction, Outcome, accept, begin, finish, pass_over
 from streams.enforce.adapters.contract import Adapter, AdapterError, Unavailable
-from streams.enforce.figures import Figures
+from streams.enforce.metrics import EnforcementMetrics
 from streams.enforce.store import Store
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Enforcer:
         How often an instruction is tried before it has failed.
     customers_max
         Customers remembered though none of their actions waits or is in force.
-    figures
+    metrics
         What is measured.
     """
 
@@ -61,10 +61,10 @@ class Enforcer:
         *,
         attempts_max: int,
         customers_max: int,
-        figures: Figures,
+        metrics: EnforcementMetrics,
     ) -> None:
         self.store = store
-        self.figures = figures
+        self.metrics = metrics
         self._adapter = adapter
         self._clock = clock
         self._attempts_max = attempts_max
@@ -87,7 +87,7 @@ class Enforcer:
                 try:
                     self._accept(usable_action(record), record)
                 except BadRecord as error:
-                    self.figures.bad_records.inc()
+                    self.metrics.bad_records.inc()
                     logger.warning(
                         "record %d of partition %d of actions is skipped: %s",
                         record.offset,
@@ -106,18 +106,18 @@ class Enforcer:
         with self.store.transaction():
             self.store.forget_idle(self._customers_max)
         waiting, in_force = self.store.held()
-        self.figures.waiting.set(waiting)
-        self.figures.in_force.set(in_force)
+        self.metrics.waiting.set(waiting)
+        self.metrics.in_force.set(in_force)
         return waiting
 
     def _accept(self, action: Action, record: Record) -> None:
         now_ms = self._clock()
         account = self.store.account(action.customer_id)
         if not self._adapter.handles(action):
-            self.figures.passed_over.inc()
+            self.metrics.passed_over.inc()
             account, results = pass_over(account, action), []
         else:
-            self.figures.held.inc(action.human_review)
+            self.metrics.held.inc(action.human_review)
             account, results = accept(
                 account, action, record.offset, now_ms, announce=self._adapter.announces
             )
@@ -165,15 +165,15 @@ class Enforcer:
             return Outcome(self._adapter.carry_out(instruction))
         except AdapterError as error:
             passing = isinstance(error, Unavailable)
-            self.figures.retries.inc(passing)
+            self.metrics.retries.inc(passing)
             logger.warning("action %s was not done: %s", instruction.action.action_id, error)
             return Outcome(str(error), "passing" if passing else "lasting")
         finally:
-            self.figures.attempt.observe(perf_counter() - started)
+            self.metrics.attempt.observe(perf_counter() - started)
 
     def _report(self, results: list[EnforcementResult]) -> None:
         for result in results:
-            self.figures.results.labels(result.status).inc()
+            self.metrics.results.labels(result.status).inc()
         self.store.queue(results)
 
 

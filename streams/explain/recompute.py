@@ -235,7 +235,7 @@ class GivenMeans:
             if partial.rule == self._rule and given is not None:
                 yield (
                     0,
-                    partitions[0].judge_by_given_means(
+                    partitions[0].recompute_with_means(
                         partial.rule, partial.period_start_ms, given
                     ),
                 )

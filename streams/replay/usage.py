@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.outcome import Outcome
 from detectors.fold.partition import Partition
 from detectors.fold.provenance import Origin
@@ -53,7 +53,7 @@ class MeansOfPartitions:
     """Means over all partitions; each is frozen once every partition has closed its period."""
 
     def __init__(self) -> None:
-        self._means = Averages()
+        self._means = CohortMeans()
 
     def findings(
         self, partials: Sequence[CohortPartial], partitions: Sequence[Partition]

@@ -1,5 +1,6 @@
-"""The two agents: one turns usage into findings, the other findings, answers and decisions into
-actions."""
+"""The two agents: the detect agent makes findings of usage; the ladder agent makes actions of
+findings, enforcement results and decisions.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -41,9 +42,14 @@ from streams.metrics import Metrics
 logger = get_logger(__name__)
 
 CUSTOMERS_KIND = "customers"
+"""The name under which a partition keeps its next offset of the topic of customers."""
+
+VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
+"""What the ladder agent reads."""
+
 encoder = msgspec.json.Encoder()
 customer_decoder = msgspec.json.Decoder(Customer)
-VERDICT_DECODERS: dict[str, msgspec.json.Decoder] = {
+LADDER_DECODERS: dict[str, msgspec.json.Decoder] = {
     FINDINGS: msgspec.json.Decoder(Finding),
     ENFORCEMENT_RESULTS: msgspec.json.Decoder(EnforcementResult),
     DECISIONS: msgspec.json.Decoder(Decision),
@@ -51,8 +57,21 @@ VERDICT_DECODERS: dict[str, msgspec.json.Decoder] = {
 
 
 class BatchAgent:
-    """What both agents do with a batch: take turns with checkpoints, and end the worker on a
-    fault."""
+    """An agent that folds batches, never while a checkpoint is cut; an error ends the worker.
+
+    Parameters
+    ----------
+    table
+        The shards that the batches are folded into.
+    checkpointer
+        Acknowledges folded batches.
+    outbox
+        Takes the records that result.
+    metrics
+        Counts what happens.
+    clock
+        The current time.
+    """
 
     def __init__(
         self,
@@ -69,7 +88,13 @@ class BatchAgent:
         self.clock = clock
 
     async def run(self, stream: Any) -> None:
-        """Fold the batches of a stream; each is let go of by a checkpoint."""
+        """Fold the batches of a stream; a checkpoint acknowledges them.
+
+        Parameters
+        ----------
+        stream
+            Faust's stream of fetched batches.
+        """
         async for event in stream.noack().events():
             async with self.checkpointer.busy:
                 if self.checkpointer.closed or not stream.app.flow_control.is_active():
@@ -88,13 +113,33 @@ class BatchAgent:
                     end_worker(error)
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
-        """Fold one fetched batch into a shard."""
+        """Fold one fetched batch into a shard; records that the shard knows are left out.
+
+        Parameters
+        ----------
+        shard
+            The shard of the batch's partition.
+        topic, partition
+            Where the records come from.
+        records
+            At least one record, in the order of their offsets.
+        """
         raise NotImplementedError
 
     def refuse(
         self, topic: str, partition: int, records: Sequence[Any], rejects: Sequence[Reject]
     ) -> None:
-        """Keep the records that can't be used, and count them."""
+        """Write dead letters.
+
+        Parameters
+        ----------
+        topic, partition
+            Where the records come from.
+        records
+            A batch.
+        rejects
+            Which of its records cannot be used, and why.
+        """
         for reject in rejects:
             record = records[reject.record]
             letter = dead_letter(
@@ -111,12 +156,12 @@ class BatchAgent:
 
 
 class DetectAgent(BatchAgent):
-    """Usage and customers in, findings out."""
+    """Reads usage and customers; writes findings, and partial sums of cohorts."""
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
-        """Fold a batch of one topic, leaving out what the shard already holds."""
+        """Fold a batch of usage or of customers."""
         kind = CUSTOMERS_KIND if topic == CUSTOMERS else topic.removeprefix(USAGE_PREFIX)
-        expected = shard.state.next_offset.get(kind, 0)
+        expected = shard.next_offset(kind)
         if records[0].offset < expected:
             fresh = [record for record in records if record.offset >= expected]
             self.metrics.redelivered.labels(kind).inc(len(records) - len(fresh))
@@ -134,9 +179,9 @@ class DetectAgent(BatchAgent):
     ) -> None:
         missing = records[0].offset - shard.state.next_offset.get(kind, records[0].offset)
         if missing > 0:
-            # A transaction's markers, or records that retention took before they were read.
+            # Markers of transactions, or records that retention removed before they were read.
             self.metrics.missing.labels(kind).inc(missing)
-            logger.warning("%s-%d: %d offsets are not there", topic, partition, missing)
+            logger.warning("%s-%d: %d offsets are missing", topic, partition, missing)
         columns, rejects = decode(
             [record.value for record in records],
             np.array([record.offset for record in records], np.int64),
@@ -157,9 +202,17 @@ class DetectAgent(BatchAgent):
             self.refuse(topic, partition, records, rejects)
 
     def publish(self, partition: int, outcome: Outcome, came_ms: int | None = None) -> None:
-        """Put findings on their topic, beside their customer's usage, and shares on theirs.
+        """Put findings and partial sums on their topics.
 
-        `came_ms`, when the oldest record of the batch came, dates them: so latency can be measured.
+        Parameters
+        ----------
+        partition
+            The usage partition; findings go to the same number.
+        outcome
+            What a batch led to.
+        came_ms
+            Unix time of the batch's oldest record; now if absent. It dates the findings, so that
+            latency can be measured.
         """
         self.report(partition, outcome.findings, came_ms)
         for partial in outcome.partials:
@@ -168,7 +221,17 @@ class DetectAgent(BatchAgent):
     def report(
         self, partition: int, findings: Sequence[Finding], came_ms: int | None = None
     ) -> None:
-        """Put findings on their topic."""
+        """Put findings on their topic.
+
+        Parameters
+        ----------
+        partition
+            The usage partition; findings go to the same number.
+        findings
+            The findings.
+        came_ms
+            Unix time that dates them; now if absent.
+        """
         for finding in findings:
             key = finding.customer_id.encode()
             self.outbox.put(FINDINGS, partition, key, encoder.encode(finding), came_ms)
@@ -187,30 +250,30 @@ class DetectAgent(BatchAgent):
 
 
 class LadderAgent(BatchAgent):
-    """Findings, what became of actions, and what people decided in; actions out."""
+    """Reads findings, enforcement results and decisions; writes actions."""
 
     def take(self, shard: Shard, topic: str, partition: int, records: list[Any]) -> None:
-        """Answer a batch of one topic, leaving out what the shard already answered."""
-        expected = shard.state.next_offset.get(topic, 0)
+        """Hand a batch of one topic to the ladder."""
+        expected = shard.next_offset(topic)
         records = [record for record in records if record.offset >= expected]
         taken, offsets, rejects = [], [], []
         for number, record in enumerate(records):
             try:
-                told = VERDICT_DECODERS[topic].decode(record.value or b"")
+                read = LADDER_DECODERS[topic].decode(record.value or b"")
             except (ValueError, UnicodeError) as error:
                 rejects.append(Reject(number, "wrong_type", str(error)))
                 continue
-            if topic != FINDINGS and told.time_ms > record.timestamp + AHEAD_MS_MAX:
-                # It would move the customer's clock, and later findings count as of then.
+            if topic != FINDINGS and read.time_ms > record.timestamp + AHEAD_MS_MAX:
+                # It would advance the customer's clock, past findings that are still to come.
                 rejects.append(Reject(number, *AHEAD))
                 continue
-            taken.append(told)
+            taken.append(read)
             offsets.append(record.offset)
-        verdicts = shard.processor
+        ladder = shard.processor
         take = {
-            FINDINGS: verdicts.fold,
-            ENFORCEMENT_RESULTS: verdicts.result,
-            DECISIONS: verdicts.decided,
+            FINDINGS: ladder.fold,
+            ENFORCEMENT_RESULTS: ladder.result,
+            DECISIONS: ladder.decided,
         }[topic]
         self.publish(partition, take(taken, offsets))
         if topic == FINDINGS:
@@ -222,14 +285,32 @@ class LadderAgent(BatchAgent):
             shard.state.passed(topic, records[-1].offset)
 
     def tick(self, shard: Shard, partition: int, now_ms: int) -> None:
-        """Do what is due by now."""
+        """Let the ladder of a partition do what is due.
+
+        Parameters
+        ----------
+        shard
+            The ladder's shard.
+        partition
+            Number of the partition.
+        now_ms
+            Event time that the partition has reached.
+        """
         actions = shard.processor.tick(now_ms)
         self.publish(partition, actions)
         if actions:
             shard.touched = True
 
     def publish(self, partition: int, actions: Sequence[Action]) -> None:
-        """Put actions on their topic."""
+        """Put actions on their topic.
+
+        Parameters
+        ----------
+        partition
+            The partition of the findings; actions go to the same number.
+        actions
+            The actions.
+        """
         for action in actions:
             self.outbox.put(ACTIONS, partition, action.customer_id.encode(), encoder.encode(action))
         for labels, count in Counter((action.rule, action.kind) for action in actions).items():
@@ -237,6 +318,16 @@ class LadderAgent(BatchAgent):
 
 
 def encode_partial(partial: CohortPartial) -> tuple[bytes, bytes]:
-    """Key and value of a partition's share of a closed period."""
+    """Encode one partition's sums of a closed period.
+
+    Parameters
+    ----------
+    partial
+        The sums.
+
+    Returns
+    -------
+    Key and value of a record of `cohort-averages`.
+    """
     key = f"{partial.rule}|{partial.period_start_ms}|{partial.partition}"
     return key.encode(), encoder.encode(partial)

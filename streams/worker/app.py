@@ -1,12 +1,9 @@
-"""The Faust app: topics, tables, agents, and the services beside them.
-
-`create_app` builds it for a worker; `streams/app.py` does for `faust -A streams.app worker`.
-"""
+"""The Faust app of a worker: its topics, tables, agents and services."""
 
 import secrets
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.stores import STORES
@@ -17,17 +14,15 @@ from detectors.fold.partition import Partition
 from detectors.ladder.assumed_enforcement import AssumedEnforcement
 from detectors.ladder.ladder import Ladder
 from detectors.policies.editions import load_policy
-from schemas.topics import (
-    CUSTOMERS,
-    DECISIONS,
-    ENFORCEMENT_RESULTS,
-    FINDINGS,
-    USAGE_PREFIX,
-    USAGE_TOPICS,
+from schemas.topics import CUSTOMERS, USAGE_PREFIX, USAGE_TOPICS
+from streams.broker.lane import (
+    BatchScheduler,
+    LaneConsumer,
+    LaneProducer,
+    ReadingOrder,
+    lane_topic,
 )
-from streams.broker.lane import BatchScheduler, ReadingOrder, lane_topic
 from streams.broker.outbox import Outbox
-from streams.broker.partitioner import partition_of
 from streams.broker.topics import CHANGELOG_BYTES_MAX
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.snapshots import Snapshots
@@ -35,7 +30,13 @@ from streams.checkpoints.tables import ColumnTable
 from streams.clock import wall_clock
 from streams.metrics import Metrics
 from streams.settings import WorkerSettings
-from streams.worker.agents import CUSTOMERS_KIND, DetectAgent, LadderAgent
+from streams.worker.agents import (
+    CUSTOMERS_KIND,
+    VERDICT_TOPICS,
+    BatchAgent,
+    DetectAgent,
+    LadderAgent,
+)
 from streams.worker.cohort_feed import CohortFeed
 from streams.worker.collector import calm_collector
 from streams.worker.http import HttpServer
@@ -44,12 +45,10 @@ from streams.worker.ladder_clock import LadderClock
 from streams.worker.policy_feed import PolicyFeed
 from streams.worker.status import WorkerStatus
 
-VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
 FLOWS = USAGE_PREFIX + "flow"
 
 TRANSPORTS.aliases["lane"] = "streams.broker.lane:LaneTransport"
 STORES.aliases["columns"] = "streams.checkpoints.tables:ColumnStore"
-
 
 READING_ORDER = ReadingOrder(
     leading=frozenset({CUSTOMERS}),
@@ -86,63 +85,60 @@ def create_app(settings: WorkerSettings) -> FairUse:
     """
     policy = load_policy(Path(settings.policy) if settings.policy else None)
     app = _faust_app(settings)
-    metrics, outbox = Metrics(), Outbox(wall_clock)
-    snapshots = Snapshots(settings)
-    checkpointer = Checkpointer(app, outbox, settings, metrics, snapshots)
-    writer = secrets.randbits(32)
+    metrics, outbox, snapshots = Metrics(), Outbox(wall_clock), Snapshots(settings)
+    app.checkpointer = checkpointer = Checkpointer(app, outbox, settings, metrics, snapshots)
 
+    # Called when Faust has recovered a table, and before any usage is read.
     async def taken_over(table: ColumnTable, partitions: list[int]) -> None:
-        outbox.producer = app.producer.batches
+        outbox.producer = cast(LaneProducer, app.producer).batches
         await policies.catch_up()
         policies.hand_over(table, partitions)
         if table is detect_table:
-            cohorts.partitions = table.partition_count()
-            cohorts.hand_over(partitions)
+            cohorts.hand_over(partitions, table.partition_count())
 
-    def table(name: str, new_processor: Any) -> ColumnTable:
-        return app.Table(
-            name,
-            new_processor=new_processor,
-            writer=writer,
-            on_take_over=taken_over,
-            load_snapshot=snapshots.load,
-        )
+    def new_partition(number: int) -> Partition:
+        return Partition(number, policy, settings.dedup_entries_max)
 
-    detect_table = table(
-        "detect", lambda number: Partition(number, policy, settings.dedup_entries_max)
-    )
+    def new_ladder(number: int) -> Ladder:
+        return Ladder(number, policy, enforcement)
+
     enforcement = AssumedEnforcement() if settings.assume_enforcement else None
-    verdict_table = table("verdict", lambda number: Ladder(number, policy, enforcement))
+    common = {
+        "writer": secrets.randbits(32),
+        "on_take_over": taken_over,
+        "load_snapshot": snapshots.load,
+    }
+    make_table: Any = app.Table
+    detect_table = make_table("detect", new_processor=new_partition, **common)
+    verdict_table = make_table("verdict", new_processor=new_ladder, **common)
     usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
     checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
     checkpointer.add_table(verdict_table, {topic: topic for topic in VERDICT_TOPICS})
 
-    parts = (checkpointer, outbox, metrics, wall_clock)
-    detect = DetectAgent(detect_table, *parts)
-    judge = LadderAgent(verdict_table, *parts)
+    detect = DetectAgent(detect_table, checkpointer, outbox, metrics, wall_clock)
+    ladder = LadderAgent(verdict_table, checkpointer, outbox, metrics, wall_clock)
+    _add_agent(app, "detect", detect, *USAGE_TOPICS, CUSTOMERS)
+    _add_agent(app, "verdict", ladder, *VERDICT_TOPICS)
 
-    @app.agent(lane_topic(app, *USAGE_TOPICS, CUSTOMERS), name="detect")
-    async def detect_agent(stream: Any) -> None:
-        await detect.run(stream)
-
-    @app.agent(lane_topic(app, *VERDICT_TOPICS), name="verdict")
-    async def verdict_agent(stream: Any) -> None:
-        await judge.run(stream)
-
+    tables = (detect_table, verdict_table)
     cohorts = CohortFeed(settings.broker, detect_table, checkpointer, detect.report)
-    policies = PolicyFeed(
-        settings.broker, policy, detect_table, verdict_table, checkpointer, detect
-    )
-    app.checkpointer = checkpointer
-    status = WorkerStatus(app, detect_table, verdict_table, checkpointer, metrics, partition_of)
-    console = HttpServer(status, settings.host, settings.port)
+    policies = PolicyFeed(settings.broker, policy, *tables, checkpointer, detect)
     idle = IdleClock(app, detect_table, detect, checkpointer, settings)
-    ticker = LadderClock(app, detect_table, verdict_table, judge, idle, cohorts)
-    for service in (checkpointer, cohorts, policies, console, idle, ticker):
-        app.service(service)
-    _checkpoint_before_letting_go(app, checkpointer)
+    ladder_clock = LadderClock(app, *tables, ladder, idle, cohorts)
+    status = WorkerStatus(app, *tables, checkpointer, metrics)
+    http = HttpServer(status, settings.host, settings.port)
+    add_service: Any = app.service
+    for service in (checkpointer, cohorts, policies, http, idle, ladder_clock):
+        add_service(service)
+    _checkpoint_before_release(app, checkpointer)
     calm_collector()
     return app
+
+
+def _add_agent(app: FairUse, name: str, agent: BatchAgent, *topics: str) -> None:
+    @app.agent(lane_topic(app, *topics), name=name)
+    async def run(stream: Any) -> None:
+        await agent.run(stream)
 
 
 def _faust_app(settings: WorkerSettings) -> FairUse:
@@ -175,11 +171,16 @@ def _faust_app(settings: WorkerSettings) -> FairUse:
     return app
 
 
-def _checkpoint_before_letting_go(app: FairUse, checkpointer: Checkpointer) -> None:
-    @app.on_partitions_assigned.connect
-    async def assigned(app: Any, assigned: Any, **kwargs: Any) -> None:
-        app.consumer.before_revoke = checkpointer.drain
+def _checkpoint_before_release(app: FairUse, checkpointer: Checkpointer) -> None:
+    """Let a checkpoint be written before partitions are given up, and before the worker stops."""
 
-    @app.on_before_shutdown.connect
-    async def stopping(app: Any, **kwargs: Any) -> None:
+    async def assigned(*args: Any, **kwargs: Any) -> None:
+        cast(LaneConsumer, app.consumer).before_revoke = checkpointer.drain
+
+    async def stopping(*args: Any, **kwargs: Any) -> None:
         await checkpointer.close()
+
+    on_assigned: Any = app.on_partitions_assigned
+    on_assigned.connect(assigned)
+    on_shutdown: Any = app.on_before_shutdown
+    on_shutdown.connect(stopping)

@@ -1,11 +1,11 @@
-"""Averages over all partitions and workers: partial sums and frozen means on one compacted topic.
+"""Means over all partitions and workers, by way of one compacted topic.
 
-Every worker reads the topic whole. A partition that closes a period writes its partial sum; the
-worker that holds partition 0 freezes the mean once every partition's sum is there. Both follow
-from the input alone, so writing one twice changes nothing.
+A partition that closes a period writes its partial sums. The worker that holds partition 0 writes
+the mean when the sums of all partitions are there. Both follow from the input alone, so that
+writing one twice changes nothing. Every worker reads the whole topic.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -14,10 +14,10 @@ import msgspec
 from mode import Service
 from mode.utils.logging import get_logger
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
-from schemas.records import CohortAverage, CohortPartial
+from schemas.records import CohortAverage, CohortPartial, Finding
 from schemas.topics import COHORT_AVERAGES
 from schemas.units import DAY_MS
 from streams.checkpoints.checkpoint import Checkpointer
@@ -30,32 +30,44 @@ record_decoder = msgspec.json.Decoder(CohortPartial | CohortAverage)
 encoder = msgspec.json.Encoder()
 
 RECENT_MS = 40 * DAY_MS
-"""Means of periods that were closed before are not waited for."""
+"""Nobody waits for the mean of a period that closed longer ago."""
 
 WAIT_SECONDS = 1_800.0
-"""A partition's time waits so long for a mean: a silent partition was closed by the clock then."""
+"""How long a partition waits for a mean; by then the clock has closed silent partitions."""
 
 
 class CohortFeed(Service):
-    """Reads `cohort-averages` and hands each frozen mean to the partitions this worker holds."""
+    """Reads `cohort-averages` and hands each mean to the partitions that this worker writes.
+
+    Parameters
+    ----------
+    broker
+        Kafka bootstrap addresses, host:port, comma-separated.
+    table
+        The detector partitions.
+    checkpointer
+        Its lock is held while means are handed over.
+    report
+        Called with the number of a partition and the findings that a mean led to.
+    """
 
     def __init__(
         self,
         broker: str,
         table: ColumnTable,
         checkpointer: Checkpointer,
-        report: Any,
-        **kwargs: Any,
+        report: Callable[[int, list[Finding]], None],
     ) -> None:
         self.broker = broker
         self.table = table
         self.checkpointer = checkpointer
         self.report = report
         self.partitions = 0
-        self.averages = Averages()
+        """How many partitions there are over all workers."""
+        self.averages = CohortMeans()
         self._missing: dict[tuple[str, int], float] = {}
-        """Since when the means of a rule's period are waited for."""
-        super().__init__(**kwargs)
+        """Monotonic time, s, since when a rule's period waits for its means."""
+        super().__init__()
 
     @Service.task
     async def _follow(self) -> None:
@@ -82,13 +94,11 @@ class CohortFeed(Service):
             try:
                 read = record_decoder.decode(record.value or b"")
             except (ValueError, UnicodeError):
-                logger.warning(
-                    "%s@%d is no average; it is passed over", COHORT_AVERAGES, record.offset
-                )
+                logger.warning("%s@%d is no average; it is ignored", COHORT_AVERAGES, record.offset)
                 continue
             if isinstance(read, CohortAverage):
                 if self.averages.freeze(read):
-                    self._judge(read, list(self.table.active()))
+                    self._apply(read, list(self.table.active()))
             else:
                 self.averages.add(read)
         if 0 in self.table.active():
@@ -97,9 +107,19 @@ class CohortFeed(Service):
                 self.checkpointer.outbox.put(COHORT_AVERAGES, 0, key, encoder.encode(average))
 
     def known_to_ms(self, partition: Partition, reached_ms: int) -> int:
-        """How far a partition's time may go on: to where the first means count that are not in.
+        """Limit the time of a partition to the first means that count and are missing.
 
-        It waits for slower partitions, but not for ever.
+        Parameters
+        ----------
+        partition
+            The partition.
+        reached_ms
+            Event time that it has reached.
+
+        Returns
+        -------
+        The event time from which those means count, or `reached_ms` if that is earlier, or none
+        is missing, or `WAIT_SECONDS` have passed.
         """
         now = monotonic()
         self._missing = {k: since for k, since in self._missing.items() if not self._is_in(*k)}
@@ -118,12 +138,21 @@ class CohortFeed(Service):
     def _is_in(self, rule: str, start_ms: int) -> bool:
         return self.averages.is_complete(rule, start_ms, self.partitions)
 
-    def hand_over(self, partitions: list[int]) -> None:
-        """Tell partitions that were just taken over every mean known so far."""
-        for average in self.averages.frozen:
-            self._judge(average, partitions)
+    def hand_over(self, partitions: list[int], partition_count: int) -> None:
+        """Hand all known means to partitions that this worker begins to write.
 
-    def _judge(self, average: CohortAverage, partitions: list[int]) -> None:
+        Parameters
+        ----------
+        partitions
+            Their numbers.
+        partition_count
+            How many partitions there are over all workers.
+        """
+        self.partitions = partition_count
+        for average in self.averages.frozen:
+            self._apply(average, partitions)
+
+    def _apply(self, average: CohortAverage, partitions: list[int]) -> None:
         for number in partitions:
             shard = self.table.shards[number]
             self.report(number, shard.processor.take_mean(average))

@@ -1,6 +1,4 @@
-"""The worker's HTTP server: /metrics, /health, and where one customer stands."""
-
-from typing import Any
+"""The worker's HTTP server: /metrics, /health, and /customers/ID."""
 
 from aiohttp import web
 from mode import Service
@@ -13,23 +11,31 @@ logger = get_logger(__name__)
 
 
 class HttpServer(Service):
-    """Serves one worker's figures and its customers' current statistics."""
+    """Serves the metrics and the health of a worker, and the numbers of its customers.
 
-    def __init__(self, state: WorkerStatus, host: str, port: int, **kwargs: Any) -> None:
-        self.worker_state = state
+    Parameters
+    ----------
+    status
+        What is served.
+    host, port
+        The address to listen on.
+    """
+
+    def __init__(self, status: WorkerStatus, host: str, port: int) -> None:
+        self.status = status
         self.host = host
         self.port = port
         self._runner: web.AppRunner | None = None
-        super().__init__(**kwargs)
+        super().__init__()
 
     async def on_start(self) -> None:
         """Begin to listen."""
         application = web.Application()
         application.add_routes(
             [
-                web.get("/metrics", self.metrics),
-                web.get("/health", self.health),
-                web.get("/customers/{customer_id}", self.customer),
+                web.get("/metrics", self._metrics),
+                web.get("/health", self._health),
+                web.get("/customers/{customer_id}", self._customer),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None)
@@ -41,25 +47,25 @@ class HttpServer(Service):
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Every figure, in Prometheus' text format."""
-        self.worker_state.measure()
-        body = generate_latest(self.worker_state.metrics.registry)
+    async def _metrics(self, request: web.Request) -> web.Response:
+        """All metrics, in Prometheus' text format."""
+        self.status.measure()
+        body = generate_latest(self.status.metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def health(self, request: web.Request) -> web.Response:
-        """200 once the worker takes in events, 503 while it recovers or stops; what holds."""
-        state = self.worker_state
-        body = {"ready": state.ready, "brake": state.braked, "policies": state.policies()}
-        return web.json_response(body, status=200 if state.ready else 503)
+    async def _health(self, request: web.Request) -> web.Response:
+        """200 while the worker reads events, 503 while it recovers or stops; brakes, policies."""
+        status = self.status
+        body = {"ready": status.ready, "brake": status.braked, "policies": status.policies()}
+        return web.json_response(body, status=200 if status.ready else 503)
 
-    async def customer(self, request: web.Request) -> web.Response:
-        """Current statistics against each limit, or the way to the worker that holds them."""
+    async def _customer(self, request: web.Request) -> web.Response:
+        """A customer's numbers against each limit, or a redirect to the worker that has them."""
         customer_id = request.match_info["customer_id"]
-        standing = self.worker_state.standing(customer_id)
+        standing = self.status.standing(customer_id)
         if standing is not None:
             return web.json_response(standing)
-        holder = self.worker_state.holder_of(customer_id)
+        holder = self.status.holder_of(customer_id)
         if holder is not None and not request.query.get("from"):
             location = f"{holder}/customers/{customer_id}?from={self.port}"
             raise web.HTTPTemporaryRedirect(location)

@@ -1,5 +1,4 @@
-"""Periods of silent partitions are closed by the clock: nobody waits for an event that never
-comes."""
+"""The idle clock: it closes the periods of partitions to which no events come any more."""
 
 from time import monotonic
 from typing import Any
@@ -18,7 +17,21 @@ CHECK_SECONDS = 20.0
 
 
 class IdleClock(Service):
-    """Watches for partitions that are read to their end and have been silent for long."""
+    """Closes periods by the wall clock for kinds of event that are read to their end and silent.
+
+    Parameters
+    ----------
+    app
+        The Faust app, which knows the end of each input.
+    table
+        The detector partitions.
+    detect
+        Publishes what a closed period leads to.
+    checkpointer
+        Its lock is held meanwhile.
+    settings
+        For how long a kind has to be silent.
+    """
 
     def __init__(
         self,
@@ -27,7 +40,6 @@ class IdleClock(Service):
         detect: DetectAgent,
         checkpointer: Checkpointer,
         settings: WorkerSettings,
-        **kwargs: Any,
     ) -> None:
         self.app = app
         self.table = table
@@ -35,8 +47,10 @@ class IdleClock(Service):
         self.checkpointer = checkpointer
         self.silence_seconds = settings.idle_close_minutes * 60
         self._seen: dict[tuple[int, str], tuple[int, float]] = {}
+        """Next offset of each partition and kind, and since when, monotonic s, it stays."""
         self._silent: dict[int, set[str]] = {}
-        super().__init__(**kwargs)
+        """Silent kinds of each partition."""
+        super().__init__()
 
     @Service.task
     async def _watch(self) -> None:
@@ -59,12 +73,24 @@ class IdleClock(Service):
                 shard.touched = True
 
     def reached_ms(self, number: int, shard: Shard) -> int:
-        """The time that all of a partition's usage has reached; of silent kinds, the clock's."""
+        """Tell which time all kinds of event of a partition have reached.
+
+        Parameters
+        ----------
+        number
+            Number of the partition.
+        shard
+            Its shard.
+
+        Returns
+        -------
+        Event time, ms; for silent kinds the wall clock counts.
+        """
         return shard.processor.reached_ms(self._silent.get(number, set()), wall_clock())
 
     def _is_silent(self, number: int, kind: str, shard: Shard) -> bool:
-        """Whether all of a kind is read, and nothing came for long."""
-        offset = shard.state.next_offset.get(kind, 0)
+        """Whether a kind is read to its end and nothing came for `silence_seconds`."""
+        offset = shard.next_offset(kind)
         since = self._seen.get((number, kind))
         if since is None or since[0] != offset:
             self._seen[number, kind] = (offset, monotonic())

@@ -1,4 +1,7 @@
-"""The ladder's timers: notices, answers, reviews and releases fall due without any event."""
+"""The ladder clock: it lets the ladder's timers fire, which no event does.
+
+Notices, answers, reviews and releases become due at a time.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,23 +21,34 @@ TICK_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Moment:
-    """How far a partition's usage was read, and how many findings it had led to here by then.
-
-    `end` is the offset after those findings, and after all that stood before them; None until it is
-    known.
-    """
+    """An event time that a partition's usage has reached, and the findings made until then."""
 
     reached_ms: int
     findings: int
+    """How many findings this worker has put on the topic."""
     end: int | None = None
+    """The offset after all of them; None until they are delivered."""
 
 
 class LadderClock(Service):
-    """Tells each partition's ladder how far time has come: as far as all of its usage was read.
+    """Advances the ladder of each partition to the event time that all of its usage has reached.
 
-    While a worker catches up its ladder lives in the time of the events, so nothing is lifted
-    whose next breach is still to be read. What was found by a moment is heard before that moment
-    comes: findings may wait on their topic for as long as days of usage take to be read.
+    While a worker catches up, its ladder lives in event time, so that nothing is lifted whose next
+    breach is still to be read. A ladder advances to a time only after it has read all findings
+    made until then; they may wait on their topic while days of usage are read.
+
+    Parameters
+    ----------
+    app
+        The Faust app, which knows the end of each input.
+    detect, verdict
+        The detector partitions and the ladders.
+    agent
+        Hands the time to the ladders.
+    idle
+        Tells which time a partition has reached.
+    cohorts
+        Tells how far a partition may advance before means are known.
     """
 
     def __init__(
@@ -42,35 +56,34 @@ class LadderClock(Service):
         app: Any,
         detect: ColumnTable,
         verdict: ColumnTable,
-        judge: LadderAgent,
+        agent: LadderAgent,
         idle: IdleClock,
         cohorts: CohortFeed,
-        **kwargs: Any,
     ) -> None:
         self.app = app
         self.detect = detect
         self.verdict = verdict
-        self.judge = judge
+        self.agent = agent
         self.idle = idle
         self.cohorts = cohorts
         self._moments: dict[int, Moment] = {}
-        super().__init__(**kwargs)
+        super().__init__()
 
     @Service.task
     async def _beat(self) -> None:
-        checkpointer = self.judge.checkpointer
+        checkpointer = self.agent.checkpointer
         while not self.should_stop:
             await self.sleep(TICK_SECONDS)
             async with checkpointer.busy:
                 if not self.app.rebalancing and not checkpointer.closed:
                     try:
                         self.tick()
-                        await self.judge.outbox.send()
+                        await self.agent.outbox.send()
                     except Exception as error:
                         end_worker(error)
 
     def tick(self) -> None:
-        """Let time go on in each partition as far as it can."""
+        """Advance each ladder as far as it can."""
         usage, verdicts = self.detect.active(), self.verdict.active()
         both = usage.keys() & verdicts.keys()
         self._moments = {n: moment for n, moment in self._moments.items() if n in both}
@@ -81,20 +94,20 @@ class LadderClock(Service):
             reached_ms = self.cohorts.known_to_ms(usage[number].processor, reached_ms)
             moment = self._moments.pop(number, None)
             if moment is None:
-                moment = Moment(reached_ms, self.judge.outbox.taken(FINDINGS, number))
-            if self._is_heard(number, moment, shard):
-                # A partition that was away meanwhile may have gone back to a checkpoint.
-                self.judge.tick(shard, number, min(moment.reached_ms, reached_ms))
+                moment = Moment(reached_ms, self.agent.outbox.taken(FINDINGS, number))
+            if self._has_read_all(number, moment, shard):
+                # A partition that was lost meanwhile may have gone back to a checkpoint.
+                self.agent.tick(shard, number, min(moment.reached_ms, reached_ms))
             else:
                 self._moments[number] = moment
 
-    def _is_heard(self, number: int, moment: Moment, verdicts: Shard) -> bool:
-        """Whether the ladder has heard of all that was found by a moment."""
+    def _has_read_all(self, number: int, moment: Moment, ladder: Shard) -> bool:
+        """Whether the ladder has read all findings made until a moment."""
         if moment.end is None:
-            end = self.judge.outbox.end_of(FINDINGS, number, moment.findings)
+            end = self.agent.outbox.end_of(FINDINGS, number, moment.findings)
             if end is None:
                 return False
-            # Another worker may have left some.
+            # There may be findings of another worker, which held the partition before.
             read_to = self.app.consumer.highwater(TP(FINDINGS, number)) or 0
             moment.end = max(end, read_to)
-        return verdicts.state.next_offset.get(FINDINGS, 0) >= moment.end
+        return ladder.next_offset(FINDINGS) >= moment.end

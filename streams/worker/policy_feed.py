@@ -1,4 +1,4 @@
-"""Policies that take effect while events flow, from their topic to every partition."""
+"""Policies that take effect while a worker runs: read from their topic, handed to partitions."""
 
 import asyncio
 from collections import deque
@@ -24,14 +24,28 @@ logger = get_logger(__name__)
 TOPIC = aiokafka.TopicPartition(POLICIES, 0)
 
 REFUSED_MAX = 64
-"""Refused records that a worker keeps until it holds the partition that tells of them."""
+"""Refused records that a worker keeps, in case it gets to hold partition 0 later."""
 
 
 class PolicyFeed(Service):
-    """Reads `policies` to its end before usage flows, follows it, and tells every partition.
+    """Reads `policies` to its end before any usage is read, and goes on reading it.
 
-    Every worker reads it whole. The one that holds partition 0 writes the dead letters, each once:
-    the partition remembers how far it came.
+    Every worker reads the whole topic and hands the policies to the partitions that it writes. The
+    worker that holds partition 0 writes dead letters for refused records; that partition remembers
+    up to which offset, so that each is written once.
+
+    Parameters
+    ----------
+    broker
+        Kafka bootstrap addresses, host:port, comma-separated.
+    base
+        The policy that the worker was started with.
+    detect_table, verdict_table
+        The detector partitions and the ladders.
+    checkpointer
+        Its lock is held while policies are handed over.
+    detect
+        Writes the dead letters.
     """
 
     def __init__(
@@ -42,7 +56,6 @@ class PolicyFeed(Service):
         verdict_table: ColumnTable,
         checkpointer: Checkpointer,
         detect: DetectAgent,
-        **kwargs: Any,
     ) -> None:
         self.broker = broker
         self.base = base
@@ -55,10 +68,10 @@ class PolicyFeed(Service):
         self._reading = asyncio.Lock()
         self._last_offset = -1
         self._refused: deque[tuple[Any, str]] = deque(maxlen=REFUSED_MAX)
-        super().__init__(**kwargs)
+        super().__init__()
 
     async def catch_up(self) -> None:
-        """Read the topic to the end that it has now, once: usage waits for it, services too."""
+        """Read the topic to its present end, on the first call; usage is not read before."""
         async with self._reading:
             if self._consumer is not None:
                 return
@@ -111,19 +124,27 @@ class PolicyFeed(Service):
                 )
 
     def hand_over(self, table: ColumnTable, partitions: list[int]) -> None:
-        """Tell a table's partitions every policy known so far."""
+        """Hand all known policies to partitions.
+
+        Parameters
+        ----------
+        table
+            One of the two tables.
+        partitions
+            Numbers of partitions that this worker writes.
+        """
         for number in partitions:
             shard = table.shards[number]
             news = [shard.processor.announce_policy(edition) for edition in self.timeline.editions]
             shard.touched |= any(news)
         if table is self.detect_table and 0 in partitions:
-            self._tell_of_refused()
+            self._write_dead_letters()
 
-    def _tell_of_refused(self) -> None:
-        state = self.detect_table.shards[0].state
-        told = state.next_offset.get(POLICIES, 0)
-        news = [(record, detail) for record, detail in self._refused if record.offset >= told]
+    def _write_dead_letters(self) -> None:
+        shard = self.detect_table.shards[0]
+        expected = shard.next_offset(POLICIES)
+        news = [(record, detail) for record, detail in self._refused if record.offset >= expected]
         rejects = [Reject(n, POLICY_REASON, detail) for n, (_, detail) in enumerate(news)]
         self.detect.refuse(POLICIES, 0, [record for record, _ in news], rejects)
-        if self._last_offset >= told:
-            state.passed(POLICIES, self._last_offset)
+        if self._last_offset >= expected:
+            shard.state.passed(POLICIES, self._last_offset)

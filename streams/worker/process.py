@@ -1,6 +1,7 @@
-"""The process of a worker: Faust's own, but a start that fails ends in a sentence."""
+"""The process of a worker: Faust's own, but a failed start ends in a sentence."""
 
 import asyncio
+from typing import Any
 
 import faust
 
@@ -8,22 +9,44 @@ from streams.errors import StartError
 
 
 class Worker(faust.Worker):
-    """Keeps what its start failed with, instead of a traceback among its logs."""
+    """Faust's worker, without its debugging console; it reports a failed start as `StartError`.
 
-    failure: Exception | None = None
+    Parameters
+    ----------
+    app
+        The app to run.
+    options
+        Other parameters of the base class.
+    """
+
+    def __init__(self, app: faust.App, **options: Any) -> None:
+        # None is allowed, although Faust declares a number.
+        no_console: Any = None
+        super().__init__(app, console_port=no_console, **options)
+        self.failure: Exception | None = None
 
     async def start(self) -> None:
-        """Start everything, and run until it is stopped."""
+        """Start all services, and run until the process is stopped."""
         try:
             await super().start()
         except Exception as error:
             self.failure = error
             self.log.debug("the start failed", exc_info=error)
-            # Faust takes this for a stop: it lets go of what it holds and says nothing of it.
+            # For Faust this is a regular stop: it stops all services and prints no traceback.
             raise asyncio.CancelledError from error
 
     def run(self) -> int:
-        """Run until it is stopped; the exit code, or `StartError`."""
+        """Run until the process is stopped.
+
+        Returns
+        -------
+        Exit code of the process.
+
+        Raises
+        ------
+        StartError
+            The worker could not start.
+        """
         code = 0
         try:
             self.execute_from_commandline()

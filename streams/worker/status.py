@@ -1,12 +1,13 @@
-"""What the console asks a worker."""
+"""What a worker tells about itself over HTTP."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
 from faust.types import TP
 
+from streams.broker.partitioner import partition_of
 from streams.checkpoints.checkpoint import Checkpointer
 from streams.checkpoints.tables import ColumnTable
 from streams.metrics import Metrics
@@ -17,7 +18,19 @@ COUNTED = ("dropped", "retried", "drift", "unanswered", "unmatched")
 
 
 class WorkerStatus:
-    """One worker's tables and figures, for those who only look."""
+    """Reads the state of a worker, and changes nothing but gauges.
+
+    Parameters
+    ----------
+    app
+        The Faust app.
+    detect, verdict
+        The detector partitions and the ladders.
+    checkpointer
+        Tells when the last commit was.
+    metrics
+        The gauges to set.
+    """
 
     def __init__(
         self,
@@ -26,30 +39,38 @@ class WorkerStatus:
         verdict: ColumnTable,
         checkpointer: Checkpointer,
         metrics: Metrics,
-        partition_of: Callable[[bytes, int], int],
     ) -> None:
         self.app = app
         self.detect = detect
         self.verdict = verdict
         self.checkpointer = checkpointer
         self.metrics = metrics
-        self.partition_of = partition_of
 
     @property
     def ready(self) -> bool:
-        """Whether partitions are held and events flow."""
+        """Whether this worker writes partitions and reads their input."""
         return (
             bool(self.detect.active()) and not self.app.rebalancing and not self.checkpointer.closed
         )
 
     @property
     def braked(self) -> list[str]:
-        """The rules whose actions the brake holds back somewhere."""
+        """The rules whose actions the brake holds back in any partition."""
         engaged = (shard.processor.alerts.engaged for shard in self.verdict.active().values())
         return sorted({rule or EVERY_RULE for rules in engaged for rule in rules})
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
-        """Where a customer stands, if one of the partitions held here knows them."""
+        """Look a customer up in the partitions that this worker writes.
+
+        Parameters
+        ----------
+        customer_id
+            The customer.
+
+        Returns
+        -------
+        The customer's numbers against every limit; None if no partition knows the customer.
+        """
         for shard in self.detect.active().values():
             standing = shard.processor.standing(customer_id)
             if standing is not None:
@@ -57,8 +78,18 @@ class WorkerStatus:
         return None
 
     def holder_of(self, customer_id: str) -> str | None:
-        """Address of the worker that holds the customer's partition, if it is another one."""
-        number = self.partition_of(customer_id.encode(), self.detect.partition_count())
+        """Find the worker that writes a customer's partition.
+
+        Parameters
+        ----------
+        customer_id
+            The customer.
+
+        Returns
+        -------
+        Its address, as a URL; None if it is this worker or unknown.
+        """
+        number = partition_of(customer_id.encode(), self.detect.partition_count())
         for url, topics in self.app.assignor.tables_metadata().items():
             held = topics.get(self.detect.changelog_topic_name, ())
             if number in held and url != str(self.app.conf.canonical_url):
@@ -66,7 +97,12 @@ class WorkerStatus:
         return None
 
     def policies(self) -> list[dict[str, Any]]:
-        """What holds in the partitions held here: since when, for whom, and in how many of them."""
+        """List the policies in force in the partitions that this worker writes.
+
+        Returns
+        -------
+        Name, version, since when, percent of customers and number of partitions of each.
+        """
         held = Counter(
             (policy.name, policy.version, since_ms, share)
             for shard in self.detect.active().values()
@@ -76,7 +112,7 @@ class WorkerStatus:
         return [dict(zip(names, (*of, n), strict=True)) for of, n in sorted(held.items())]
 
     def measure(self) -> None:
-        """Bring the gauges up to date."""
+        """Set the gauges to the present state."""
         metrics = self.metrics
         metrics.commit_age.set(monotonic() - self.checkpointer.committed)
         shards = self.detect.active()
@@ -95,10 +131,8 @@ class WorkerStatus:
         for number, each in gauges.items():
             for kind, watermark_ms in each.watermark_ms.items():
                 metrics.watermark.labels(kind, number).set(watermark_ms / 1000)
-        for table, topics in self.checkpointer.tables.values():
-            for number, shard in table.active().items():
-                for kind, topic in topics.items():
-                    self._measure_lag(TP(topic, number), shard.state.next_offset.get(kind, 0))
+        for tp, next_offset in self.checkpointer.positions():
+            self._measure_lag(tp, next_offset)
 
     def _measure_ladder(self) -> None:
         metrics = self.metrics

@@ -1,8 +1,8 @@
 """Parts of graded strength: abusers from faint to blatant, and innocents who come ever closer.
 
-The operator's own parts (`streams/parts`) stand plainly on one side of a limit. These lie on both
-sides of it and on each other's, so that precision and recall change with the threshold. How strong
-a player is follows from the player's traits; all ranges are judgement, the sources are named.
+The operator's own parts (`streams/synthetic/parts`) stand plainly on one side of a limit. These lie
+on both sides of it and on each other's, so that precision and recall change with the threshold. How
+strong a player is follows from the player's traits. All ranges are judgement; sources are named.
 """
 
 from typing import Any

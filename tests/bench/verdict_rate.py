@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,8 @@ from schemas.policy import Policy
 from schemas.records import EnforcementResult, Finding, PolicyRef, Window
 from schemas.topics import ENFORCEMENT_RESULTS, FINDINGS
 from schemas.units import DAY_MS
+from streams.checkpoints.changelog import Changelog
+from streams.checkpoints.tables import Shard
 from streams.clock import wall_clock
 from streams.metrics import Metrics
 from streams.worker.agents import LadderAgent
@@ -49,7 +50,7 @@ class Site:
         )
         self.policy = msgspec.structs.replace(policy, ladder=ladder)
         judged = Ladder(0, self.policy)
-        self.shard: Any = SimpleNamespace(processor=judged, state=judged.state)
+        self.shard = Shard(judged, Changelog(judged.state, 1), active=True)
         self.sent = Counted()
         table, checkpointer, outbox = (None, None, self.sent)
         self.judge = LadderAgent(table, checkpointer, outbox, Metrics(), wall_clock)  # type: ignore[arg-type]

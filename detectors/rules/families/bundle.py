@@ -1,10 +1,11 @@
 """What the rules about bundles share: more bytes in a calendar month than the plan includes."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
+from detectors.periods.calendar import PeriodUnit
 from detectors.rules.contract import NEVER, Batch, Customers
 from detectors.rules.families.counting import CountingParameters, CountingRule
 from detectors.state.customers import NONE
@@ -32,7 +33,7 @@ class BundleRule(CountingRule):
     Parameters: ClassVar[type[RuleParameters]] = BundleParameters
     reads: ClassVar[tuple[str, ...]] = ("data",)
     remembers: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("bytes", "is_abroad")}
-    calendar_unit: ClassVar[Literal["day", "week", "month"]] = "month"
+    calendar_unit: ClassVar[PeriodUnit] = "month"
     cell: ClassVar[str] = "<i8"
     plan_number: ClassVar[str]
 

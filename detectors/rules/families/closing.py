@@ -3,12 +3,20 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
-from detectors.periods.closing import PeriodCloser
+from detectors.periods.closing import ClosedPeriods, PeriodCloser
 from detectors.rules.contract import RuleOutput
 from detectors.state.customers import Customers
 from schemas.units import Ints
+
+
+class ClosingMemory(Struct, frozen=True):
+    """The newest period that a rule has cells for, and which periods are closed."""
+
+    newest: int
+    closing: ClosedPeriods
 
 
 class ClosingRuleBase:

@@ -1,8 +1,7 @@
-"""What of a customer's week is held against a cohort, and how a histogram tells of the cohort."""
-
-from typing import NamedTuple
+"""The features in which a customer's week is compared with a cohort's, and the cohort's spread."""
 
 import numpy as np
+from msgspec import Struct
 
 from detectors.kernels.log_bins import LogBins
 from detectors.kernels.spread import deviation, median
@@ -14,17 +13,18 @@ FEATURES = ("frequency", "connection", *(f"{kind}_share" for kind in KINDS))
 """Events, seconds, and each kind's share of the events, per mille."""
 
 LOGARITHMIC = ("frequency", "connection")
-"""How often and how long people use a service differs by factors, not by amounts."""
+"""These are compared by their logarithm: how often and how long people use a service differs by
+factors."""
 
 LOG_BINS = LogBins(8)
-"""Of events and seconds: eighths of a doubling, 9 % wide."""
+"""Bins of events and seconds: eighths of a doubling, 9 % wide."""
 
 SHARE_STEP, SHARE_MAX = 10, 1000
-"""Of shares: a bin is one per cent wide, in per mille."""
+"""Bins of shares are one per cent wide; shares are per mille."""
 
 
-class Spread(NamedTuple):
-    """How one feature lies in a cohort, in eighths of doublings or per mille."""
+class Spread(Struct, frozen=True):
+    """Median and median absolute deviation of a feature, in eighths of doublings or per mille."""
 
     customers: int
     median: int
@@ -32,7 +32,7 @@ class Spread(NamedTuple):
 
 
 def sum_of(cohort: str, feature: str, values: Ints) -> CohortSum:
-    """One feature of a cohort's customers, with their histogram."""
+    """The partial sum of one feature of a cohort's customers, with the histogram of its values."""
     bins, counts = np.unique(_bin_of(feature, values), return_counts=True)
     return CohortSum(
         cohort=f"{cohort}/{feature}",
@@ -43,7 +43,7 @@ def sum_of(cohort: str, feature: str, values: Ints) -> CohortSum:
 
 
 def spread_of(feature: str, average: CohortAverage) -> Spread:
-    """Median and median absolute deviation of a cohort, on the feature's scale."""
+    """The spread of a feature over a cohort, from the histogram over all partitions."""
     counts = {_middle_of(feature, number): n for number, n in average.histogram.items()}
     if not counts:
         return Spread(0, 0, 0)
@@ -52,7 +52,7 @@ def spread_of(feature: str, average: CohortAverage) -> Spread:
 
 
 def scaled(feature: str, values: Ints) -> Ints:
-    """Values as they are held against others': eighths of doublings, or per mille."""
+    """Values on the scale in which they are compared: eighths of doublings, or per mille."""
     return LOG_BINS.of(values) if feature in LOGARITHMIC else values
 
 

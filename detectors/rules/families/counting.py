@@ -8,22 +8,19 @@ from msgspec import Meta, Struct, convert
 from numpy.typing import NDArray
 
 from detectors.kernels.rolling import Episodes, fullest_windows
-from detectors.periods.calendar import calendar
+from detectors.periods.calendar import SHORTEST_MS, PeriodUnit, calendar
 from detectors.periods.regular import Regularly
 from detectors.periods.ring import PeriodRing, Periods, Steps
 from detectors.rules.contract import NEVER, Batch, Correction, Customers, Declaration, Hit, Standing
 from detectors.state.columns import Field
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
 from schemas.records import Level, Window
-from schemas.units import HOUR_MS, Ints, Mask
+from schemas.units import Ints, Mask
 
 CELL = np.dtype("<u4")
 
 PERIODS_MAX = 4_096
 """Most cells of a customer's row: the rows of ten million customers have to fit one machine."""
-
-SHORTEST_MS = {"day": 23 * HOUR_MS, "week": 167 * HOUR_MS, "month": 671 * HOUR_MS}
-"""The shortest period of each unit: one in which the clocks go an hour forward."""
 
 Limit = Annotated[int, Meta(ge=0, lt=np.iinfo(CELL).max)]
 """Highest amount that is still allowed; below the largest number of a cell, so a full cell is
@@ -100,7 +97,7 @@ class CountingRule:
     declaration: ClassVar[Declaration]
     reads: ClassVar[tuple[str, ...]]
     Parameters: ClassVar[type[RuleParameters]] = CountingParameters
-    calendar_unit: ClassVar[Literal["day", "week", "month"]]
+    calendar_unit: ClassVar[PeriodUnit]
     cell: ClassVar[str] = CELL.str
     longest_ms: ClassVar[int] = 0
     remembers: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -226,13 +223,10 @@ class CountingRule:
         for (at, totals), limit in zip(with_totals, limits, strict=True):
             yield self._breach(batch, pieces, at, limit)
             breaches = {p: total for p, total in totals.items() if total > limit}
-            for last in self.regularly.completed_by(breaches, int(pieces.period[at])):
-                more = self.regularly.evidence(breaches, last, self._start_ms)
+            this = int(pieces.period[at])
+            for last, more in self.regularly.completed(breaches, this, self.periods):
                 row, slot = int(pieces.row[at]), int(pieces.slot[at])
                 yield self._hit(batch, row, slot, "regular", last, breaches[last], limit, more)
-
-    def _start_ms(self, period: int) -> int:
-        return self.periods.bounds(period)[0]
 
     def _breach(self, batch: Batch, pieces: Pieces, at: int, limit: int) -> Hit:
         row, slot, period, _, total = (int(column[at]) for column in pieces)
@@ -288,7 +282,7 @@ class CountingRule:
         hits = []
         for slot, limit in self._slots_above(cells, customers, pieces):
             amounts = self.ring.history(cells[slot])
-            key = int(customers.directory.hashes(np.array([slot]))[0])
+            key = customers.directory.hash(slot)
             for at in np.flatnonzero(pieces.slot == slot).tolist():
                 step = int(pieces.period[at])
                 amounts[step] = amounts.get(step, 0) + int(pieces.amount[at])
@@ -357,15 +351,15 @@ class CountingRule:
         for at, before, after in self.ring.take_off(columns[self.name], slot, period, amount):
             limit = int(limits[at])
             if after <= limit < before and not self.rolling:
-                of, told = int(row[at]), int(period[at])
-                hit = self._hit(batch, of, int(slot[at]), "cleared", told, after, limit, {})
-                hits.append(correction.told(hit))
+                who, when = int(slot[at]), int(period[at])
+                hit = self._hit(batch, int(row[at]), who, "cleared", when, after, limit, {})
+                hits.append(correction.caused(hit))
         return hits
 
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that later periods took over since a row was written."""
+        """Zero the cells that were reused for later periods after a row was written."""
         self.ring.catch_up(columns[self.name], slots, self.periods.period_of(written_ms))
 
     def standing(

@@ -81,6 +81,17 @@ class Sightings(NamedTuple):
     element: Hashes
     threshold: Ints
 
+    @classmethod
+    def of_spans(cls, row: Ints, *spans: tuple[Hashes, Hashes, int | Ints]) -> "Sightings":
+        """The given rows once for each span, with the group, element and threshold of that span."""
+        return cls(
+            row=np.tile(row, len(spans)),
+            span=np.repeat(np.arange(len(spans)), len(row)),
+            group=np.concatenate([group for group, _, _ in spans]),
+            element=np.concatenate([element for _, element, _ in spans]),
+            threshold=np.concatenate([np.broadcast_to(each, len(row)) for _, _, each in spans]),
+        )
+
     def take(self, rows: Ints | Mask) -> "Sightings":
         """The given rows, in the given order."""
         row, span, group, element, threshold = self
@@ -203,8 +214,7 @@ class DistinctRule(LogsOfRule):
     def _hits(self, batch: Batch, customers: Customers, seen: Sightings) -> Iterator[Hit]:
         """The hits of a batch, in the order of rows."""
         for crossing in sorted(self._crossings(batch, seen)):
-            slot = batch.slot[crossing.row : crossing.row + 1]
-            customer = int(customers.directory.hashes(slot)[0])
+            customer = customers.directory.hash(batch.slot[crossing.row])
             if self._record_report(customer, crossing):
                 yield from self.hits_of(batch, customer, crossing)
 
@@ -339,7 +349,7 @@ class DistinctRule(LogsOfRule):
         self, columns: Mapping[str, NDArray], slot: int, customers: Customers
     ) -> list[Standing]:
         """The customer's latest breach that is still remembered; nothing without a breach."""
-        customer = int(customers.directory.hashes(np.array([slot]))[0])
+        customer = customers.directory.hash(slot)
         return [
             Standing(
                 window=self._window(report.first, report.span),

@@ -69,7 +69,7 @@ class CorrectableDistinct(DistinctRule):
         if element in others:
             return []
         self._remove_contact(place, element, others)
-        customer = int(customers.directory.hashes(batch.slot)[0])
+        customer = customers.directory.hash(batch.slot[0])
         return self._corrected_hits(batch, correction, customer, place, complete)
 
     def _complete_from(self, newest: int) -> int:
@@ -123,7 +123,7 @@ class CorrectableDistinct(DistinctRule):
             firsts = {other.first for other in others}
             for end in sorted({self._end(r) for r in reports if r.first not in firsts}):
                 crossing = self._crossing(place, end, counts.get(end, 0))
-                hits.append(correction.told(self.hit(batch, crossing, level, {})))
+                hits.append(correction.caused(self.hit(batch, crossing, level, {})))
         return hits
 
     def _crossing(self, place: Place, end: int, observed: int) -> Crossing:

@@ -244,7 +244,7 @@ class FloodWatch:
         ]
 
     def catch_up(self, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints) -> None:
-        """Empty the cells that stand for later minutes since a row was written."""
+        """Zero the cells that were reused for later minutes after a row was written."""
         self.ring.catch_up(columns[self.field.name], slots, written_ms // MINUTE_MS)
 
     def remember(self) -> FloodMemory:

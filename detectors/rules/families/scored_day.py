@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 
 from detectors.periods.calendar import LONGEST_DAY_MS, calendar
 from detectors.periods.closing import PeriodCloser
-from detectors.rules.contract import Batch, Correction, Customers, Declaration, Hit, RuleOutput
+from detectors.rules.contract import (
+    Batch,
+    Correction,
+    Customers,
+    Declaration,
+    Hit,
+    RuleOutput,
+    Standing,
+)
 from detectors.rules.families.closing import ClosingRuleBase
 from detectors.state.columns import Field
 from detectors.state.period_columns import PeriodColumns
 from schemas.policy import LIVE, Policy, Positive, RuleParameters
-from schemas.records import Level, Window
+from schemas.records import Level
 from schemas.units import HOUR_MS, Ints, Mask
 
 OPEN_BACK = 1
@@ -210,18 +218,22 @@ class ScoredDays(ClosingRuleBase):
         self, slot: int, level: Level, day: int, scored: int, score: int, evidence: dict[str, Any]
     ) -> Hit:
         """A hit about `day`, known by the score of the day `scored`."""
-        start_ms, end_ms = self.days.bounds(day)
         return Hit(
             slot=slot,
             event_time_ms=self.days.bounds(scored)[1],
             level=level,
-            window=Window(kind="day", start_ms=start_ms, end_ms=end_ms),
+            window=self.days.window(day),
             observed=score,
             limit=self.parameters.score_min,
             unit=self.declaration.units[0].name,
             offset=None,
             evidence=evidence,
         )
+
+    def standing_on(self, day: int, score: int) -> Standing:
+        """A day's score so far, and the score of a breach."""
+        limit, unit = self.parameters.score_min, self.declaration.units[0].name
+        return Standing(window=self.days.window(day), observed=score, limit=limit, unit=unit)
 
     # -- corrections ----------------------------------------------------------------------------
 
@@ -249,13 +261,13 @@ class ScoredDays(ClosingRuleBase):
         name = customers.directory.name(slot).decode()
         if day <= self.scored:
             again = self._score_again(columns, name, slot, day, customers)
-            hits += [correction.told(hit) for hit in again]
+            hits += [correction.caused(hit) for hit in again]
         elif day <= self.passed[kind]:
             self._update_candidate(columns, kind, name, slot, day, customers)
         return hits
 
     def _can_recount(self, kind: str, day: int) -> bool:
-        """Whether a kind has cells of a day; if it is scored, no other kind may have lost its."""
+        """Whether a kind has cells of a day; of a scored day no other kind may lack them."""
         kinds = self.reads if day <= self.scored else (kind,)
         rings = [self.rings[each][0].ring for each in kinds]
         return self.rings[kind][0].holds(day) and all(r.newest - r.back <= day for r in rings)
@@ -336,7 +348,7 @@ class ScoredDays(ClosingRuleBase):
     def catch_up(
         self, kind: str, columns: Mapping[str, NDArray], slots: Ints, written_ms: Ints
     ) -> None:
-        """Empty the cells that stand for later days since a row was written."""
+        """Zero the cells that were reused for later days after a row was written."""
         for ring in self.rings[kind]:
             ring.catch_up(columns, slots, self.days.period_of(written_ms))
 

@@ -1,4 +1,4 @@
-"""The parts that some of the synthetic operator's customers play: one line each, in one table."""
+"""The table of parts that some of the synthetic operator's customers play."""
 
 from streams.synthetic.parts import calls, clouds, flows, sessions, television, texts
 from streams.synthetic.parts.part import EVERYTHING, UNLIKE_OTHERS, Part, abuser, look_alike
@@ -28,7 +28,7 @@ from streams.synthetic.plans import (
 
 ONCE, SELDOM = some_days(1, 1), some_days(1, 3)
 MONTH_OF_TEXTS = days_of_a_month(29)
-"""So many times 345 texts are more than 10,000."""
+"""On this many days, 345 texts a day are more than 10,000."""
 
 OVER_A_YEAR, OVER_FOUR_MONTHS = at_least(400), at_least(155)
 AFTER_THIRTY_DAYS = at_least(36)

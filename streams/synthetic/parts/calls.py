@@ -25,7 +25,7 @@ def voice_weekly(scene: Scene) -> list[Event]:
 
 
 def voice_continuous(scene: Scene) -> list[Event]:
-    """One call after the other for two and a half hours; now and then one in three records."""
+    """Calls in a row for two and a half hours; on some days the first has three partial records."""
     duration_ms = scene.rng.integers(28 * MINUTE_MS, 32 * MINUTE_MS, 5)
     gap_ms = scene.rng.integers(5 * SECOND_MS, 45 * SECOND_MS, 5)
     times = one_after_another(scene.at(19), duration_ms, gap_ms)
@@ -46,7 +46,7 @@ def voice_continuous(scene: Scene) -> list[Event]:
 
 
 def monitoring(scene: Scene) -> list[Event]:
-    """Four to five calls of nearly an hour to the same number, while the child sleeps."""
+    """A baby monitor: four or five calls of nearly an hour to the same number."""
     calls = int(scene.rng.integers(4, 6))
     duration_ms = scene.rng.integers(52 * MINUTE_MS, 58 * MINUTE_MS, calls)
     gap_ms = scene.rng.integers(2 * MINUTE_MS, 5 * MINUTE_MS, calls)
@@ -55,7 +55,7 @@ def monitoring(scene: Scene) -> list[Event]:
 
 
 def gateway(scene: Scene) -> list[Event]:
-    """Short calls to numbers called once, from one cell and a box with several SIMs."""
+    """Short calls, each to another number, from one cell and a box with several SIMs."""
     duration_ms = scene.rng.integers(40 * SECOND_MS, 180 * SECOND_MS, CALLS_RELAYED)
     gap_ms = 90 * SECOND_MS + scene.rng.exponential(5 * MINUTE_MS, CALLS_RELAYED).astype(np.int64)
     times = one_after_another(scene.at(7), duration_ms, gap_ms)
@@ -71,7 +71,7 @@ def salesman(scene: Scene) -> list[Event]:
 
 
 def chatterer(scene: Scene) -> list[Event]:
-    """Twice an hour and a half without a pause, and three minutes between."""
+    """Twice three calls in a row, an hour and a half each time, with three minutes between."""
     first_ms = scene.rng.integers(29 * MINUTE_MS, 31 * MINUTE_MS, 6)
     gap_ms = np.array([20, 20, 180, 20, 20, 0]) * SECOND_MS
     times = one_after_another(scene.at(19), first_ms, gap_ms)
@@ -79,7 +79,7 @@ def chatterer(scene: Scene) -> list[Event]:
 
 
 def couple(scene: Scene) -> list[Event]:
-    """More than two and a half hours with the same one, calling and called."""
+    """More than two and a half hours with the same person, in both directions."""
     duration_ms = scene.rng.integers(40 * MINUTE_MS, 44 * MINUTE_MS, 4)
     times = one_after_another(scene.at(18), duration_ms, 20 * MINUTE_MS)
     beloved = scene.player.friends[0]
@@ -90,7 +90,7 @@ def couple(scene: Scene) -> list[Event]:
 
 
 def _talk(scene: Scene, total_ms: int, circle: Any = None) -> list[Event]:
-    """Calls from eight o'clock on that add up, pauses between them; every third is returned.
+    """Calls with pauses from eight o'clock on, `total_ms` in all; every third is returned.
 
     The longest day, nine hours with pauses of up to ten minutes, is over before midnight.
     """
@@ -108,6 +108,6 @@ def _talk(scene: Scene, total_ms: int, circle: Any = None) -> list[Event]:
 
 
 def _shared(total: int, weight: Any) -> Ints:
-    """Split a total by weight, rounded down."""
+    """Shares of a total by weight, rounded down, shape (n,)."""
     shared: Ints = (total * weight / weight.sum()).astype(np.int64)
     return shared

@@ -1,4 +1,4 @@
-"""Parts in cloud storage: a snapshot a day, in which a quantity rises and perhaps falls back."""
+"""Parts in cloud storage: a snapshot each day, with a quantity that rises and may fall again."""
 
 from schemas.events import Event
 from schemas.units import GB
@@ -8,11 +8,11 @@ FILE_MAX, CONTACTS_MAX, LINKED_MAX, SHARED_MAX = 2 * GB, 15_000, 20_000, 250
 WRITTEN_BYTES = 300 * GB
 LARGER_PLAN_BYTES = 32 * GB
 CHANGE_DAY = 2
-"""From this day on contracts have ended, or plans are smaller."""
+"""Day from which contracts have ended, or plans are smaller."""
 
 
 def storage_capacity(scene: Scene) -> list[Event]:
-    """More than the plan holds."""
+    """More bytes than the plan's capacity."""
     return scene.storage(used_bytes=_rising(scene, scene.player.capacity_bytes))
 
 
@@ -37,7 +37,7 @@ def storage_shared_items(scene: Scene) -> list[Event]:
 
 
 def full_storage(scene: Scene) -> list[Event]:
-    """All that is allowed, and 99 % of the capacity."""
+    """The highest allowed amounts, and 99 % of the capacity."""
     return scene.storage(
         used_bytes=scene.player.capacity_bytes * 99 // 100,
         largest_file_bytes=FILE_MAX,
@@ -53,13 +53,13 @@ def storage_flood(scene: Scene) -> list[Event]:
 
 
 def storage_downgrade(scene: Scene) -> list[Event]:
-    """A smaller plan, and what it cannot hold is still there, for ever or for some weeks."""
+    """A smaller plan; the surplus is never deleted, or only after some weeks."""
     is_back = scene.player.rank % 2 == 0 and scene.act > 3 * scene.acts // 4 > CHANGE_DAY
     return _of_smaller_plan(scene, GB // 2 if is_back else 20 * GB)
 
 
 def tidy_downgrader(scene: Scene) -> list[Event]:
-    """What the smaller plan cannot hold is taken back the day before."""
+    """A smaller plan; the surplus was deleted the day before."""
     return _of_smaller_plan(scene, 20 * GB if scene.act < CHANGE_DAY - 1 else GB // 2)
 
 
@@ -70,12 +70,12 @@ def _of_smaller_plan(scene: Scene, used_bytes: int) -> list[Event]:
 
 
 def storage_ended(scene: Scene) -> list[Event]:
-    """The contract has ended, and what was stored stays."""
+    """The contract has ended; nothing is deleted."""
     return scene.storage(used_bytes=10 * GB, written_bytes=0)
 
 
 def tidy_leaver(scene: Scene) -> list[Event]:
-    """The contract has ended, and within three weeks everything is taken back."""
+    """The contract has ended; everything is deleted within three weeks."""
     nothing = dict.fromkeys(("largest_file_bytes", "contacts", "linked_items", "shared_items"), 0)
     if scene.act < CHANGE_DAY + 20:
         return scene.storage(used_bytes=10 * GB, written_bytes=0)
@@ -83,7 +83,7 @@ def tidy_leaver(scene: Scene) -> list[Event]:
 
 
 def _rising(scene: Scene, limit: int) -> int:
-    """From 70 % of a limit beyond it; every second player falls back, of these half just to it."""
+    """An amount that rises above a limit; for every second player it falls to 100 or 80 % again."""
     above, back = scene.acts // 4, max(3 * scene.acts // 4, 1)
     rank, day = scene.player.rank, scene.act
     if day < above:

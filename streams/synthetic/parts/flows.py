@@ -14,7 +14,7 @@ SMTP, SUBMISSION, SSH, REMOTE_DESKTOP = 25, 587, 22, 3389
 BROWSED_HOSTS = 300
 KNOWN_HOSTS = HOSTS[100:157]
 DEAD_HOSTS = HOSTS[:3]
-"""Too few for the sequential test, which wants nineteen strangers to fail."""
+"""Too few for the sequential test, which needs 19 failing first contacts."""
 
 VICTIM = HOSTS[-1]
 FLOOD_MINUTES, FLOOD_FLOWS = 8, 20
@@ -22,7 +22,7 @@ FLOOD_MINUTES, FLOOD_FLOWS = 8, 20
 
 
 class Scan(NamedTuple):
-    """A way to look for open ports: on one host or on one port, how many targets, how fast."""
+    """A way to scan: many ports of one host (vertical) or many hosts, how many, and how fast."""
 
     is_vertical: bool
     targets_min: int
@@ -36,11 +36,11 @@ SCANS = (
     Scan(True, 15, 18, 4 * MINUTE_MS),
     Scan(False, 25, 28, 4 * MINUTE_MS),
 )
-"""Fast and slow ones; the slow ones are only just scans."""
+"""Fast scans, and slow ones that are just fast enough to be found."""
 
 
 def portscan(scene: Scene) -> list[Event]:
-    """One port after the other of one host, or one host after the other on one port."""
+    """A scan of the ports of one host, or of one port of many hosts."""
     scan = SCANS[(scene.player.rank + scene.act) % len(SCANS)]
     number = int(scene.rng.integers(scan.targets_min, scan.targets_max + 1))
     start_ms = scene.at(1) + int(scene.rng.integers(0, 21 * HOUR_MS))
@@ -58,13 +58,13 @@ def portscan_slow(scene: Scene) -> list[Event]:
 
 
 def keen_browser(scene: Scene) -> list[Event]:
-    """Hundreds of hosts on one port within ten minutes, yet all of them answer."""
+    """Hundreds of hosts on one port within ten minutes, which all answer."""
     times = scene.within(20, 10 * MINUTE_MS, BROWSED_HOSTS)
     return scene.flow(times, scene.hosts(BROWSED_HOSTS), 443)
 
 
 def link_checker(scene: Scene) -> list[Event]:
-    """Sixty known links a day; one in twenty is dead, and always the same three."""
+    """The same sixty links every day, of which three are dead."""
     hosts = [
         host for first in range(3) for host in (*KNOWN_HOSTS[first * 19 :][:19], DEAD_HOSTS[first])
     ]
@@ -78,21 +78,21 @@ def link_checker(scene: Scene) -> list[Event]:
 
 
 def ddos(scene: Scene) -> list[Event]:
-    """With all the others of a botnet at the same victim, for eight minutes."""
+    """A botnet: all players flood the same victim for eight minutes."""
     times, sizes = _flood(scene)
     nothing = {"state": "unanswered", "duration_ms": 50 * SECOND_MS}
     return scene.failed(times, VICTIM, 80, packets=sizes, bytes=60 * sizes, **nothing)
 
 
 def speed_tester(scene: Scene) -> list[Event]:
-    """A gigabyte over eight connections in twenty seconds of one minute."""
+    """A gigabyte over eight connections, within twenty seconds."""
     times = scene.at(19) + 5 * SECOND_MS + np.arange(8)
     size = {"packets": 90_000, "bytes": 125 * MB, "duration_ms": 20 * SECOND_MS}
     return scene.flow(times, scene.hosts(1)[0], 443, **size)
 
 
 def attack(scene: Scene) -> list[Event]:
-    """Three hundred short logins within ten minutes, at one host or at sixty."""
+    """Three hundred short logins within ten minutes, at one host or at sixty hosts."""
     times = scene.within(int(scene.rng.integers(0, 23)), 10 * MINUTE_MS, 300)
     hosts, port = (
         (scene.hosts(1), SSH) if scene.player.rank % 2 else (scene.hosts(60), REMOTE_DESKTOP)
@@ -102,7 +102,7 @@ def attack(scene: Scene) -> list[Event]:
 
 
 def administrator(scene: Scene) -> list[Event]:
-    """Long logins at six servers of one's own, two a day each."""
+    """Two long logins a day at each of six servers."""
     times = scene.within(8, 9 * HOUR_MS, 12)
     size = {"packets": 9_000, "bytes": 6 * MB, "duration_ms": 25 * MINUTE_MS}
     return scene.flow(times, HOSTS[50:56] * 2, SSH, **size)
@@ -117,7 +117,7 @@ def mail_spam(scene: Scene) -> list[Event]:
 
 
 def club_mail_list(scene: Scene) -> list[Event]:
-    """A club's letter to the servers of 150 members within an hour, half of whom answer."""
+    """Mails to the servers of 150 club members within an hour; half of them answer."""
     hosts = scene.hosts(150)
     answers = scene.within(21, HOUR_MS, 75)
     inbound = {"source_address": hosts[::2], "direction": "inbound"}
@@ -136,14 +136,14 @@ def mail_bomb(scene: Scene) -> list[Event]:
 
 
 def photographer(scene: Scene) -> list[Event]:
-    """Four large mails a day to clients, over one's own provider's server."""
+    """Four large mails a day over the provider's own mail server."""
     times = scene.at(10) + 2 * HOUR_MS * np.arange(4)
     size = {"packets": 11_000, "bytes": 15 * MB, "duration_ms": 20 * SECOND_MS}
     return scene.flow(times, HOSTS[60], SUBMISSION, **size)
 
 
 def inbound_abuse(scene: Scene) -> list[Event]:
-    """Somebody elsewhere scans sixty ports of the customer's, or floods one."""
+    """Somebody outside scans sixty ports of the customer, or floods one port."""
     source = f"203.0.113.{1 + scene.player.rank % 250}"
     inbound = {"source_address": source, "direction": "inbound"}
     if scene.player.rank % 2 == 0:
@@ -156,7 +156,7 @@ def inbound_abuse(scene: Scene) -> list[Event]:
 
 
 def probed(scene: Scene) -> list[Event]:
-    """The Internet's usual noise: eight ports a day, each from somewhere else."""
+    """The usual noise of the Internet: eight ports a day, each from another source."""
     sources = [f"203.0.113.{last}" for last in scene.rng.integers(1, 250, 8).tolist()]
     times = scene.within(0, 23 * HOUR_MS, 8)
     ports = scene.rng.permutation(1_000)[:8]
@@ -165,7 +165,7 @@ def probed(scene: Scene) -> list[Event]:
 
 
 def _flood(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Times and packets of a flood from nine in the evening on."""
+    """Times (ms) and packets of a flood that begins at nine in the evening, both (n,)."""
     number = FLOOD_MINUTES * FLOOD_FLOWS
     times = scene.at(21) + np.arange(number) * (FLOOD_MINUTES * MINUTE_MS // number)
     return times, scene.rng.integers(80_000, 120_000, number)

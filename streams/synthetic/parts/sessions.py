@@ -1,4 +1,4 @@
-"""Parts in mobile data, and those in whichever kind of use."""
+"""Parts in mobile data, and parts in several kinds of use."""
 
 import numpy as np
 
@@ -12,19 +12,19 @@ OVERLOAD_BYTES = 10 * GB
 
 
 def data_bundle(scene: Scene) -> list[Event]:
-    """A day of films takes 120 % of the month's bundle."""
+    """120 % of the month's bundle in one day."""
     times = scene.within(12, 9 * HOUR_MS, 4)
     return scene.data(times, scene.player.bundle_bytes * 3 // 10, HOUR_MS)
 
 
 def careful_user(scene: Scene) -> list[Event]:
-    """Of the bundle 2.4 % a day: three quarters in the longest month."""
+    """2.4 % of the bundle a day: three quarters of it in the longest month."""
     moment = scene.day.moments_ms(scene.rng, 1)
     return scene.data(moment, scene.player.bundle_bytes * 24 // 1000, HOUR_MS)
 
 
 def roaming_volume(scene: Scene) -> list[Event]:
-    """A day of films abroad, 40 GB."""
+    """40 GB abroad in one day."""
     return scene.data(scene.at(9) + 90 * MINUTE_MS * np.arange(8), ABROAD_BYTES, HOUR_MS)
 
 
@@ -38,7 +38,7 @@ def sharing(scene: Scene) -> list[Event]:
 
 
 def family(scene: Scene) -> list[Event]:
-    """A tablet and a child's telephone beside one's own."""
+    """A tablet and a child's telephone besides the customer's own."""
     names = [f"{scene.player.customer_id}-{device}" for device in ("tablet", "child")]
     times = scene.within(16, 4 * HOUR_MS, 2)
     return scene.data(times, 20 * MB, 20 * MINUTE_MS, device_fingerprint=names)
@@ -52,7 +52,7 @@ def machine(scene: Scene) -> list[Event]:
 
 
 def backup_client(scene: Scene) -> list[Event]:
-    """A backup in the small hours of each night, of much the same size, beside the day's use."""
+    """A backup of nearly the same size every night, besides the usual use."""
     time_ms = scene.at(1) + scene.rng.integers(0, 20 * MINUTE_MS, 1)
     written = int(scene.rng.integers(38 * MB, 42 * MB))
     return [
@@ -62,7 +62,7 @@ def backup_client(scene: Scene) -> list[Event]:
 
 
 def night_nurse(scene: Scene) -> list[Event]:
-    """Texts, calls and sessions of a person, in the hours when others sleep."""
+    """The usual texts, calls and sessions of a person, but at night."""
     rng = scene.rng
     texts = scene.within(0, 6 * HOUR_MS, int(rng.integers(1, 4)))
     calls = scene.within(22, 90 * MINUTE_MS, 1)
@@ -79,14 +79,14 @@ def night_nurse(scene: Scene) -> list[Event]:
 
 
 def deviation(scene: Scene) -> list[Event]:
-    """Sixty sessions a day, where others have one or two."""
+    """Sixty sessions a day; other customers have one or two."""
     used = scene.rng.integers(MB, 5 * MB, 60)
     duration_ms = scene.rng.integers(MINUTE_MS, 5 * MINUTE_MS, 60)
     return scene.data(scene.day.moments_ms(scene.rng, 60), used, duration_ms)
 
 
 def student(scene: Scene) -> list[Event]:
-    """One more text a day than by habit."""
+    """One text a day more than the habit."""
     return scene.sms(scene.day.moments_ms(scene.rng, 1), scene.friends(1))
 
 

@@ -16,25 +16,25 @@ def stream_devices(scene: Scene) -> list[Event]:
 
 
 def stream_concurrent(scene: Scene) -> list[Event]:
-    """Four at the same time, each evening."""
+    """Four viewings at the same time."""
     times = scene.within(20, 600_000, 4)
     return scene.stream(times, [1, 2, 3, 4], scene.rng.integers(60, 100, 4), "home")
 
 
 def stream_elsewhere(scene: Scene) -> list[Event]:
-    """An hour at home, and three in other people's homes."""
+    """One hour at home, and three hours in two other homes."""
     times = np.array([scene.at(hour) for hour in (16, 18, 20)])
     return scene.stream(times, [1, 2, 3], [50, 90, 90], ["home", "neighbour", "cousin"])
 
 
 def family_with_television(scene: Scene) -> list[Event]:
-    """Five devices in turn, two at the same time."""
+    """Two viewings at the same time, on five devices in turn."""
     device = [1 + (scene.act + turn) % DEVICES_ALLOWED for turn in range(2)]
     times = scene.within(19, 600_000, 2)
     return scene.stream(times, device, scene.rng.integers(60, 100, 2), "home")
 
 
 def weekender(scene: Scene) -> list[Event]:
-    """The whole weekend's viewing is at the cottage, and nowhere else."""
+    """All viewing of the weekend is at a cottage."""
     times = np.array([scene.at(hour) for hour in (15, 20)])
     return scene.stream(times, [1, 2], scene.rng.integers(60, 120, 2), "cottage")

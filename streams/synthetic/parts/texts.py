@@ -19,7 +19,7 @@ def sms_daily(scene: Scene) -> list[Event]:
 
 
 def sms_monthly(scene: Scene) -> list[Event]:
-    """As many each day as is just allowed."""
+    """345 texts: within the day's limit, but beyond the month's limit in 29 days."""
     number = MONTHLY_TEXTS_PER_DAY
     return scene.sms(scene.day.moments_ms(scene.rng, number), scene.friends(number))
 
@@ -45,7 +45,7 @@ def sms_bulk(scene: Scene) -> list[Event]:
 
 
 def festival_crowd(scene: Scene) -> list[Event]:
-    """Many texts to friends, calls and pictures, all out of the same cell."""
+    """Many texts, calls and pictures to friends, all from the same cell."""
     cell = {"cell_id": "cell-festival"}
     times = scene.within(14, 9 * HOUR_MS, FESTIVAL_TEXTS)
     sessions = scene.within(14, 9 * HOUR_MS, 10)
@@ -69,7 +69,7 @@ def club_secretary(scene: Scene) -> list[Event]:
 
 
 def organiser(scene: Scene) -> list[Event]:
-    """Texts to 120 people within an hour, four in five of whom answer within a minute."""
+    """Texts to 120 people within an hour; four in five of them answer within a minute."""
     people = scene.player.members[:ORGANISER_RECIPIENTS]
     times = scene.within(18, 50 * MINUTE_MS, len(people))
     delays_ms = scene.rng.integers(10 * SECOND_MS, MINUTE_MS, len(people))

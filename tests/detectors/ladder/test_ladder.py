@@ -1,4 +1,4 @@
-"""The ladder, step by step; tests/test_histories.py has it over any history."""
+"""The ladder, step by step; test_ladder_histories.py has it over any history."""
 
 import msgspec
 import pytest

@@ -28,7 +28,7 @@ JUDGED_ONCE = [
 
 
 def handed_out(means):
-    """One mean of a cohort's period, oldest periods first: so `Averages.complete` has them."""
+    """One mean of a cohort's period, oldest periods first: so `CohortMeans.complete` has them."""
     each = {(mean.cohort, mean.period_start_ms): mean for mean in means}
     return sorted(each.values(), key=lambda mean: mean.period_start_ms)
 
@@ -60,9 +60,11 @@ def test_the_order_of_kinds_changes_nothing_of_what_is_found(case, data, turns):
 def test_a_finding_is_known_with_the_watermark_that_closed_its_period(case, data):
     """So time may go on to a watermark once everything up to it was folded."""
     policy, histories = CLOSING_CASES[case]
-    events, _ = split(data.draw(histories))
+    events, means = split(data.draw(histories))
     run = Run(policy)
     partition = run.partition
+    for mean in data.draw(st.sampled_from(([], handed_out(means)))):
+        assert partition.take_mean(mean) == []
     for number, event in enumerate(events):
         before_ms = {name: reached(partition, name) for name in partition.state.rules}
         seen = len(run.findings)

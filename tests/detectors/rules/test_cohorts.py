@@ -3,7 +3,7 @@
 import pytest
 
 import streams.worker.cohort_feed
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.findings import MEANS_MS
 from detectors.fold.partition import Partition
 from detectors.policies.editions import load_policy
@@ -12,6 +12,8 @@ from schemas.records import CohortPartial, CohortSum
 from streams.worker.cohort_feed import WAIT_SECONDS, CohortFeed
 from tests.support.harness.runs import IDS_MAX, Run
 from tests.support.strategies.drawing import only
+from tests.support.strategies.editions import edition_of
+from tests.support.strategies.histories import EDGES
 
 RULE = "data_monthly_ratio"
 POLICY = only(load_policy(), RULE)
@@ -35,7 +37,7 @@ def is_complete(averages):
 
 
 def test_a_period_is_settled_with_the_mean_of_its_last_cohort():
-    averages = Averages()
+    averages = CohortMeans()
     averages.add(partial(0, "gold"))
     assert not is_complete(averages)
     averages.add(partial(1, "gold", "silver"))
@@ -48,7 +50,7 @@ def test_a_period_is_settled_with_the_mean_of_its_last_cohort():
 
 
 def test_a_mean_that_was_lost_on_its_way_is_handed_out_again():
-    averages = Averages()
+    averages = CohortMeans()
     for number in range(2):
         averages.add(partial(number, "gold", "silver"))
     gold, silver = averages.complete(2)
@@ -59,7 +61,7 @@ def test_a_mean_that_was_lost_on_its_way_is_handed_out_again():
 
 def test_the_means_of_older_periods_are_handed_out_first():
     """What makes a breach regular lists the breaches before it."""
-    averages = Averages()
+    averages = CohortMeans()
     for number in range(2):
         averages.add(partial(number, "gold", start_ms=MAY_MS, end_ms=JUNE_MS))
         averages.add(partial(number, "gold", "silver"))
@@ -68,7 +70,7 @@ def test_the_means_of_older_periods_are_handed_out_first():
 
 
 def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
-    averages = Averages()
+    averages = CohortMeans()
     averages.add(partial(0))
     assert not is_complete(averages)
     averages.add(partial(1))
@@ -76,12 +78,30 @@ def test_a_period_in_which_nobody_has_a_plan_is_settled_when_all_said_so():
 
 
 def test_what_compaction_left_of_a_period_is_enough():
-    averages, heir = Averages(), Averages()
+    averages, heir = CohortMeans(), CohortMeans()
     for number in range(2):
         averages.add(partial(number, "gold"))
     heir.freeze(*averages.complete(2))
     heir.add(partial(1, "gold"))
     assert is_complete(heir)
+
+
+def test_an_early_warning_is_known_when_the_month_of_the_mean_is_closed_whatever_runs_beside():
+    """Not when its own month is; findings come in the same order, alone and beside a trial."""
+    edge = "a mean before its month is closed, then late bytes of that month"
+    policy, history = EDGES[f"{RULE}: {edge}"]
+    trial = edition_of(policy, policy, history[1].event_time_ms, share_percent=0)
+    runs = [Run(policy) for _ in range(4)]
+    for run in runs[2:]:
+        run.partition.announce_policy(trial)
+    for number, run in enumerate(runs):
+        run.in_parts(history, range(len(history)) if number % 2 else [])
+        early, breach = [finding for finding in run.findings if not finding.shadow]
+        assert (early.level, early.window.start_ms) == ("early", MAY_MS)
+        assert early.event_time_ms == MAY_MS + LATENESS_MS
+        assert early.known_ms == MAY_MS + LATENESS_MS + MEANS_MS
+        assert (breach.level, breach.window.start_ms) == ("breach", APRIL_MS)
+        assert breach.known_ms == history[3].event_time_ms
 
 
 @pytest.fixture

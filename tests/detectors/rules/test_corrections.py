@@ -1,4 +1,4 @@
-"""Events that replace others or take them back: the counters after it, and the findings."""
+"""Corrections: the counters and findings after events are replaced or taken back."""
 
 from collections import defaultdict
 
@@ -56,7 +56,7 @@ CALENDAR = only(
     *(*COUNTING, "data_bundle", "overload", "sharing", "voice_continuous"),
     *("stream_devices", "stream_concurrent"),
 )
-"""With rules that remember more than counts: what was warned of, who was seen, and chains."""
+"""Adds rules that keep more than totals: warnings, contacts, views and chains of calls."""
 
 DAYS = only(
     with_parameters(
@@ -69,9 +69,9 @@ DAYS = only(
     *("monitoring", "gateway", "machine", "stream_elsewhere"),
 )
 DAYS = msgspec.structs.replace(DAYS, corrections_window_hours=48)
-"""Days are judged soon after they end, while their events can still be corrected.
+"""Days close soon after they end, while their events can still be corrected.
 
-Who shared a device with another customer is not judged again with that one, so it counts nothing.
+A correction scores only its own customer again, so the sign of shared devices has no weight here.
 """
 
 TO_TWO = {"recipients": 1, "length_seconds": 180, "step_seconds": 60, "retention_hours": 24}
@@ -120,10 +120,10 @@ LAST = {
 
 @st.composite
 def corrected(draw, structures=None, pause_ms=0):
-    """Events of one kind, or of these, of which some correct or take back an earlier one.
+    """Events of one kind, or of these structures; some correct an earlier one or take it back.
 
-    They come a minute after each other. With a pause half of them come after it, of which many are
-    corrections, as none of the others is.
+    There is one event a minute. With a pause, half of the events come after it; many of these are
+    corrections, and none of the others is.
     """
     structures = structures or [draw(st.sampled_from(list(USE)))]
     events, count = [], draw(st.integers(0, EVENTS_MAX))
@@ -149,8 +149,8 @@ def corrected(draw, structures=None, pause_ms=0):
 OVER_MIDNIGHT_MS = 14 * HOUR_MS
 
 
-def settled(history):
-    """The history as it would have been without mistakes, and what corrects nothing known."""
+def without_mistakes(history):
+    """The history as it should have been, and the rows of corrections of unknown events."""
     counted, refused = {}, []
     for number, event in enumerate(history):
         key = (event.customer_id, event.corrects)
@@ -165,8 +165,8 @@ def settled(history):
     return list(counted.values()), refused
 
 
-def finished(run, history):
-    """The last word of another customer, so that runs end at the same moment."""
+def with_last_event(run, history):
+    """Fold one more event, of another customer, so that both runs end at the same time."""
     if history:
         structure = type(history[0])
         head = {"event_id": "last", "customer_id": "last", "event_time_ms": NOON_MS + 6 * HOUR_MS}
@@ -175,7 +175,7 @@ def finished(run, history):
 
 
 def counts(partition):
-    """What the rows of every customer with any use hold."""
+    """Stored row of every customer with any use, without the time it was written at."""
     return {
         key: value[WRITTEN_BYTES:]
         for keys, values in partition.state.changes(everything=True)
@@ -186,10 +186,10 @@ def counts(partition):
 
 @PROPERTY
 @given(history=corrected())
-def test_counters_end_as_if_there_had_been_no_mistake(history):
-    right, refused = settled(history)
-    run = finished(Run(POLICY).take(history), history)
-    ideal = finished(Run(POLICY).take(right), history)
+def test_counters_are_those_of_the_history_without_mistakes(history):
+    right, refused = without_mistakes(history)
+    run = with_last_event(Run(POLICY).take(history), history)
+    ideal = with_last_event(Run(POLICY).take(right), history)
     assert counts(ideal.partition) == counts(run.partition)
     assert refused == run.uncorrectable
 
@@ -197,12 +197,12 @@ def test_counters_end_as_if_there_had_been_no_mistake(history):
 @pytest.mark.parametrize("structure", USE)
 @TWIN
 @given(data=st.data())
-def test_a_breach_stands_exactly_while_it_is_one(structure, data):
-    """The last word on each window is "breach" if the right history has it, else "cleared"."""
+def test_a_window_is_in_breach_exactly_if_it_is_without_the_mistakes(structure, data):
+    """The last finding of each window is "breach" if the right history has it, else "cleared"."""
     history = data.draw(corrected([structure]))
-    right, _ = settled(history)
+    right, _ = without_mistakes(history)
     run, ideal = Run(CALENDAR).take(history), Run(CALENDAR).take(right)
-    assert standing(ideal.findings) == standing(run.findings)
+    assert open_breaches(ideal.findings) == open_breaches(run.findings)
 
 
 OF_DAYS = {
@@ -214,7 +214,7 @@ OF_DAYS = {
 
 
 def of_others(structures, hours, event_id):
-    """What another customer does in every kind, so that a day is judged."""
+    """An event of another customer in every kind, so that the watermarks close a day."""
     head = {"customer_id": "other", "event_time_ms": NOON_MS + hours * HOUR_MS}
     return [
         structure(event_id=f"{event_id}-{number}", **head, **LAST[structure])
@@ -223,28 +223,28 @@ def of_others(structures, hours, event_id):
 
 
 @st.composite
-def judged_and_corrected(draw, structures):
-    """Half of the events come after the day was judged, and may take back those before."""
+def corrected_after_closing(draw, structures):
+    """Half of the events come after the day is closed, and may take back those before."""
     history = draw(corrected(structures, OVER_MIDNIGHT_MS))
     morning_ms = NOON_MS + OVER_MIDNIGHT_MS - HOUR_MS
     evening = [event for event in history if event.event_time_ms < morning_ms]
-    judged = of_others(structures, 13, "judged")
-    return [*evening, *judged, *history[len(evening) :]]
+    others = of_others(structures, 13, "other")
+    return [*evening, *others, *history[len(evening) :]]
 
 
 @pytest.mark.parametrize("rule", OF_DAYS)
 @TWIN
 @given(data=st.data())
-def test_a_days_breach_stands_exactly_while_it_is_one(rule, data):
-    history = data.draw(judged_and_corrected(OF_DAYS[rule]))
-    right, _ = settled(history)
+def test_a_closed_day_is_in_breach_exactly_if_it_is_without_the_mistakes(rule, data):
+    history = data.draw(corrected_after_closing(OF_DAYS[rule]))
+    right, _ = without_mistakes(history)
     last = of_others(OF_DAYS[rule], 4 * 24, "last")
     policy = only(DAYS, rule)
     run, ideal = (Run(policy).in_parts(h + last, range(2 * EVENTS_MAX)) for h in (history, right))
-    assert standing(ideal.findings) == standing(run.findings)
+    assert open_breaches(ideal.findings) == open_breaches(run.findings)
     assert counts(ideal.partition) == counts(run.partition)
     whole = Run(policy).take(history).take(history + last, len(history))
-    assert standing(ideal.findings) == standing(whole.findings)
+    assert open_breaches(ideal.findings) == open_breaches(whole.findings)
     assert state_of(whole.partition)[0] == state_of(run.partition)[0]
 
 
@@ -270,11 +270,11 @@ HIDDEN = {
         (2, *view(address_id="cabin")),
     ],
 }
-"""The minute of each event; the first one hides that the day is in breach."""
+"""By rule, the minute and fields of each event; without the first the day is in breach."""
 
 
 @pytest.mark.parametrize("rule", HIDDEN)
-def test_a_judged_day_is_in_breach_once_the_event_that_hid_it_is_taken_back(rule):
+def test_a_closed_day_is_in_breach_once_the_event_that_hid_the_breach_is_taken_back(rule):
     events = [
         structure(
             event_id=f"e-{n}", customer_id="c1", event_time_ms=NOON_MS + at * MINUTE_MS, **use
@@ -287,20 +287,20 @@ def test_a_judged_day_is_in_breach_once_the_event_that_hid_it_is_taken_back(rule
     void = msgspec.structs.replace(
         hidden, event_id="v", event_time_ms=later_ms, corrects="e-0", void=True
     )
-    history = [*events, *of_others(OF_DAYS[rule], 13, "judged"), void]
+    history = [*events, *of_others(OF_DAYS[rule], 13, "other"), void]
     findings = Run(only(DAYS, rule)).in_parts(history, range(len(history))).findings
     assert [(f.customer_id, f.level) for f in findings] == [("c1", "breach")]
     assert findings[0].event_time_ms == later_ms
     assert findings[0].corrects == "e-0"
 
 
-def standing(findings):
-    """The windows of which the last word is that they are in breach."""
+def open_breaches(findings):
+    """The windows whose last finding is a breach."""
     last = {}
     for finding in findings:
         if finding.level in ("breach", "cleared"):
             window = finding.rule, finding.customer_id, finding.window.start_ms
-            assert last.get(window, "cleared") != finding.level, "said twice"
+            assert last.get(window, "cleared") != finding.level, "reported twice"
             last[window] = finding.level
     return {window for window, level in last.items() if level == "breach"}
 
@@ -309,7 +309,7 @@ MINUTES = TO_TWO["length_seconds"] // 60
 
 
 def hot_windows(texts, rule):
-    """The ends of the windows that hold two recipients, by customer and what is counted, slowly."""
+    """Ends of the windows with two recipients, by customer and message; found by brute force."""
     seen = defaultdict(set)
     for text in texts:
         group = text.message_reference if rule == "sms_group" else "all"
@@ -326,7 +326,7 @@ def hot_windows(texts, rule):
 
 
 def stretches_of(ends):
-    """Ends of windows no further apart than a window is long, together."""
+    """Ends of windows in stretches: from one to the next it is at most a window's length."""
     stretches = []
     for end in ends:
         if not stretches or end - stretches[-1][-1] > MINUTES:
@@ -338,12 +338,12 @@ def stretches_of(ends):
 @pytest.mark.parametrize("rule", ["sms_group", "sms_bulk"])
 @TWIN
 @given(history=corrected([Sms]))
-def test_a_rolling_breach_stands_in_each_stretch_of_hot_windows_and_nowhere_else(rule, history):
-    right, _ = settled(history)
+def test_there_is_one_rolling_breach_for_each_stretch_of_windows_above_the_limit(rule, history):
+    right, _ = without_mistakes(history)
     hot = hot_windows(right, rule)
     run = Run(only(DISTINCT, rule)).take(history)
     told = defaultdict(set)
-    for _, customer_id, start_ms in standing(run.findings):
+    for _, customer_id, start_ms in open_breaches(run.findings):
         told[customer_id].add(start_ms // MINUTE_MS + MINUTES)
     for customer_id, ends in told.items():
         assert ends <= {
@@ -365,7 +365,7 @@ every_policy = pytest.mark.parametrize(
 @every_policy
 @PROPERTY
 @given(history=st.one_of(corrected(), corrected(pause_ms=OVER_MIDNIGHT_MS)), places=cuts)
-def test_where_batches_end_and_partitions_move_makes_no_difference(policy, history, places):
+def test_corrections_do_not_depend_on_batches_and_moves_of_partitions(policy, history, places):
     whole = Run(policy).take(history)
     for other in (Run(policy).in_parts(history, places), moved(policy, history, places)):
         assert by_rule(whole.findings) == by_rule(other.findings)
@@ -375,7 +375,7 @@ def test_where_batches_end_and_partitions_move_makes_no_difference(policy, histo
 @every_policy
 @PROPERTY
 @given(history=st.one_of(corrected(), corrected(pause_ms=OVER_MIDNIGHT_MS)), places=cuts)
-def test_a_standby_takes_over_with_what_was_corrected(policy, history, places):
+def test_a_standby_that_takes_over_has_the_corrections(policy, history, places):
     run, standby = Run(policy), Partition(0, policy, IDS_MAX)
     for start, stop in stretches(history, places)[:-1]:
         run.take(history, start, stop)
@@ -396,14 +396,14 @@ def sms(number, hours=0, **fields):
     return Sms(**head, event_time_ms=NOON_MS + hours * HOUR_MS, recipient="r", **fields)
 
 
-def test_what_is_corrected_too_late_is_refused():
+def test_a_correction_that_comes_too_late_is_refused():
     hours = POLICY.corrections_window_hours
     for later, refused in ((hours, []), (hours + 1, [2])):
         history = [sms(0), sms(1, later), sms(2, corrects="e-0", void=True)]
         assert Run(POLICY).take(history).uncorrectable == refused
 
 
-def test_an_event_is_taken_back_once():
+def test_an_event_can_be_taken_back_only_once():
     history = [sms(0), sms(1, corrects="e-0", void=True), sms(2, corrects="e-0", void=True)]
     assert Run(POLICY).take(history).uncorrectable == [2]
 
@@ -415,19 +415,19 @@ def test_a_correction_can_be_corrected():
     assert Run(POLICY).take(history).uncorrectable == []
 
 
-def test_the_source_is_part_of_an_events_name():
+def test_events_of_two_sources_with_one_id_are_two_events():
     history = [sms(0, source="a"), sms(1, corrects="e-0", void=True)]
     assert Run(POLICY).take(history).uncorrectable == [1]
     history = [sms(0, source="a"), sms(1, corrects="e-0", void=True, source="a")]
     assert Run(POLICY).take(history).uncorrectable == []
 
 
-def test_without_a_window_nothing_can_be_corrected():
+def test_with_a_corrections_window_of_zero_nothing_can_be_corrected():
     policy = msgspec.structs.replace(POLICY, corrections_window_hours=0)
     assert Run(policy).take([sms(0), sms(1, corrects="e-0", void=True)]).uncorrectable == [1]
 
 
-def test_a_months_breach_goes_when_its_bytes_are_taken_back():
+def test_a_months_breach_is_cleared_when_its_bytes_are_taken_back():
     month = month_of(NOON_MS)
     policy = msgspec.structs.replace(POLICY, corrections_window_hours=7 * 24)
     closing_ms = month_start_ms(month + 1) + 3 * 24 * HOUR_MS
@@ -467,8 +467,8 @@ def session(number, hours, device, **fields):
 
 
 @pytest.mark.parametrize(("hours", "kept"), [(0, 0), (-26, 1)])
-def test_what_too_little_is_remembered_of_stays_counted_and_is_told(hours, kept):
-    """A day's events are all there for a day and its correction, not for one that came late."""
+def test_an_event_whose_siblings_are_not_all_remembered_still_counts(hours, kept):
+    """`kept` counts such corrections: the event came late, so its day's events are forgotten."""
     history = [session(0, 0, None), session(1, hours, "a"), session(2, hours, "b")]
     history.append(session(3, 23, "c", corrects="e-2", void=True))
     run = Run(only(LOW, "sharing")).take(history)
@@ -486,7 +486,7 @@ AT_ONCE = only(LOW, "stream_concurrent")
 AT_ONCE = with_parameters(AT_ONCE, stream_concurrent={"limit": 1})
 
 
-def test_a_view_over_midnight_is_taken_back_from_both_days():
+def test_a_view_over_midnight_that_is_taken_back_clears_both_days():
     history = [watched(0, 11, "a"), watched(1, 11, "b"), watched(2, 13, "c")]
     history.append(watched(3, 14, "b", corrects="e-1", void=True))
     run = Run(AT_ONCE).take(history)
@@ -498,7 +498,7 @@ def test_a_view_over_midnight_is_taken_back_from_both_days():
     assert {f.corrects for f in ends} == {"e-1"}
 
 
-def test_a_view_that_had_to_go_for_one_that_is_taken_back_is_remembered_again():
+def test_a_view_that_was_dropped_for_one_that_is_taken_back_is_remembered_again():
     policy = with_parameters(AT_ONCE, stream_concurrent={"views_max": 1})
     history = [
         watched(0, 0, "a"),
@@ -510,7 +510,7 @@ def test_a_view_that_had_to_go_for_one_that_is_taken_back_is_remembered_again():
 
 
 @pytest.mark.parametrize(("hours", "kept"), [(0, 0), (-26, 1)])
-def test_a_view_stays_where_what_it_may_have_overlapped_is_forgotten(hours, kept):
+def test_a_view_still_counts_if_the_views_it_may_have_overlapped_are_forgotten(hours, kept):
     history = [watched(0, 5, "x"), watched(1, hours, "a"), watched(2, hours, "b")]
     history.append(watched(3, 23, "b", corrects="e-2", void=True))
     run = Run(AT_ONCE).take(history)
@@ -524,7 +524,7 @@ def text(number, minutes, recipient, **fields):
     return Sms(**head, event_time_ms=time_ms, recipient=recipient, **fields)
 
 
-def test_a_window_that_lost_contacts_for_lack_of_room_stays_counted():
+def test_an_event_still_counts_in_a_window_whose_contacts_were_forgotten_early():
     policy = with_parameters(only(DISTINCT, "sms_group"), sms_group={"contacts_max": 2})
     history = [text(number, number, f"r{number}") for number in range(3)]
     history.append(text(3, 3, "r", corrects="e-2", void=True))
@@ -534,7 +534,7 @@ def test_a_window_that_lost_contacts_for_lack_of_room_stays_counted():
 
 
 @pytest.mark.parametrize("entries_max", [1, 3])
-def test_the_ledger_keeps_to_its_bound(entries_max):
+def test_the_ledger_keeps_no_more_events_than_it_may(entries_max):
     run = Run(POLICY)
     run.partition = Partition(0, POLICY, entries_max)
     for number in range(8):
@@ -554,8 +554,8 @@ def ledger_of(entries_max=IDS_MAX):
     return Ledger("sms", ("is_sent_sms",), WINDOW_HOURS, SIBLINGS_HOURS, entries_max)
 
 
-def noted(ledger, hour, number, customer=7):
-    """A text of a customer, by number, that comes as the watermark reaches an hour's half."""
+def added(ledger, hour, number, customer=7):
+    """Add text `number` of a customer to a ledger, with the watermark half an hour after `hour`."""
     batch = Batch(
         kind="sms",
         slot=np.array([0]),
@@ -573,18 +573,18 @@ def of_event(number, customer=7):
 
 
 def taken_back(ledger, hour, number):
-    """The siblings of a text that is taken back, and whether it could be."""
-    at = noted(Ledger("sms", (), 0, 0, 1), hour, 99)
+    """Take a text back: its siblings, or None if it is not in the ledger."""
+    at = added(Ledger("sms", (), 0, 0, 1), hour, 99)
     event = ledger.take_back(*of_event(number), at.newest_ms)
     return None if event is None else ledger.siblings(event, at)
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_siblings_are_the_customers_other_living_events_in_their_order(moved):
+def test_siblings_are_the_customers_events_that_count_in_the_order_they_came(moved):
     ledger = ledger_of()
     for number in range(4):
-        noted(ledger, 500, number)
-    noted(ledger, 500, 4, customer=8)
+        added(ledger, 500, number)
+    added(ledger, 500, 4, customer=8)
     taken_back(ledger, 500, 1)
     if moved:
         chunks, ledger = ledger.changes(), ledger_of()
@@ -599,32 +599,32 @@ def test_siblings_are_the_customers_other_living_events_in_their_order(moved):
 
 
 @pytest.mark.parametrize("later", [0, 1, WINDOW_HOURS])
-def test_siblings_of_a_stretch_are_there_as_long_as_an_event_can_be_corrected(later):
+def test_siblings_are_remembered_as_long_as_an_event_can_be_corrected(later):
     ledger = ledger_of()
     first, last = 500, 500 + SIBLINGS_HOURS
-    noted(ledger, first, 0)
-    noted(ledger, last, 1)
+    added(ledger, first, 0)
+    added(ledger, last, 1)
     siblings = taken_back(ledger, last + later, 1)
     assert siblings.others.offset.tolist() == [0]
     assert siblings.complete_ms <= first * HOUR_MS
 
 
-def test_what_expired_or_was_evicted_is_no_sibling_and_said_to_be_missing():
+def test_siblings_say_from_when_on_none_has_expired_or_been_evicted():
     ledger = ledger_of()
-    noted(ledger, 500, 0)
-    noted(ledger, 526, 1)
+    added(ledger, 500, 0)
+    added(ledger, 526, 1)
     siblings = taken_back(ledger, 550, 1)
     assert (siblings.others.offset.tolist(), siblings.complete_ms) == ([], 501 * HOUR_MS)
 
     ledger = ledger_of(entries_max=2)
     for number in range(4):
-        noted(ledger, 500 + number, number)
+        added(ledger, 500 + number, number)
     siblings = taken_back(ledger, 503, 3)
     assert siblings.complete_ms > 501 * HOUR_MS
     assert all(time_ms > 501 * HOUR_MS for time_ms in siblings.others.time_ms.tolist())
 
 
-def test_a_policy_without_rules_that_ask_for_siblings_remembers_none():
+def test_the_ledger_has_no_fields_for_siblings_that_no_rule_asks_for():
     partition = Partition(0, only(LOW, "sms_daily"), IDS_MAX)
     assert partition.state.ledgers["sms"].dtype.names == (
         "key",

@@ -1,4 +1,4 @@
-"""The curves of the scored rules: how they are measured, and that the page is about this policy."""
+"""Curves of the scored rules: how they are measured, and that the page fits this policy."""
 
 from collections import Counter
 
@@ -30,7 +30,7 @@ every_sweep = pytest.mark.parametrize(
 
 
 def days_with_devices(customer, days, devices):
-    """Sessions of so many devices on each of so many days."""
+    """Sessions of a number of devices on each of a number of days."""
     return [
         Data(
             event_id=f"{customer}-{day}-{device}",
@@ -46,8 +46,8 @@ def days_with_devices(customer, days, devices):
 
 
 @pytest.mark.parametrize("partitions", [1, 8])
-def test_each_threshold_finds_whom_it_should(tmp_path, partitions):
-    """Three days of seven are regular: three devices, five, and five on two days only."""
+def test_each_threshold_finds_the_right_customers(tmp_path, partitions):
+    """Regular is three days of seven: one has three devices, one five, one five on two days."""
     told = (("three", 3, 3), ("five", 3, 5), ("five-twice", 2, 5))
     events = [event for each in told for event in days_with_devices(*each)]
     events.sort(key=lambda event: event.event_time_ms)
@@ -69,16 +69,16 @@ def test_precision_and_recall_of_several_populations_are_those_of_all_their_cust
     assert (nobody.precision, nobody.recall) == (None, 0.0)
 
 
-def test_the_range_in_which_all_is_right_is_the_one_around_the_policy():
-    """Not another one beyond a gap, and none if the policy itself lies outside."""
+def test_the_range_without_errors_is_the_one_around_the_policy():
+    """It is not one beyond a gap, and there is none if the policy itself makes errors."""
     right, wrong = Point(clear=Tally(2, 2, 0)), Point(clear=Tally(2, 1, 0))
     curve = {9.0: right, 1.0: right, 2.0: wrong, 3.0: right, 4.0: right, 5.0: wrong}
     assert perfect_range(curve, 4.0) == (3.0, 4.0)
     assert perfect_range(curve, 2.0) is None
 
 
-def test_the_table_says_what_the_policy_leads_to_and_is_put_in_its_place(tmp_path):
-    """And leaves the rest of the page alone."""
+def test_the_table_shows_the_results_of_the_policy_and_replaces_the_old_table(tmp_path):
+    """The rest of the page does not change."""
     sweep = Sweep(rule="sharing", parameter="devices", thresholds=(3, 4, 5), label="devices")
     policy = sweep.set_in(load_policy())
     right = Point(clear=Tally(2, 2, 0), graded=Tally(4, 1, 3), others=Counter(family=2, ordinary=1))
@@ -95,8 +95,8 @@ def test_the_table_says_what_the_policy_leads_to_and_is_put_in_its_place(tmp_pat
     assert "old" not in lines
 
 
-def test_graded_parts_are_played_as_valid_events_within_their_days():
-    """Each part by so many players, and none of the events twice."""
+def test_the_events_of_graded_parts_are_valid_and_lie_within_their_days():
+    """Each part has its number of players, and no event comes twice."""
     parts = graded_parts(players=4)
     operator = Operator(OperatorShape(customers=400, days=24, seed=5), parts)
     assert {part.name: 4 for part in parts} == {n: len(who) for n, who in operator.cast.items()}
@@ -110,7 +110,7 @@ def test_graded_parts_are_played_as_valid_events_within_their_days():
 
 
 @every_sweep
-def test_a_sweep_goes_by_the_policy_on_both_sides(sweep):
+def test_a_sweep_covers_values_on_both_sides_of_the_policy(sweep):
     set_in_policy = sweep.set_in(load_policy())
     assert min(sweep.thresholds) < set_in_policy < max(sweep.thresholds)
     assert set_in_policy in sweep.thresholds
@@ -118,7 +118,7 @@ def test_a_sweep_goes_by_the_policy_on_both_sides(sweep):
 
 @every_sweep
 def test_the_page_was_measured_under_this_policy(sweep):
-    """In its table and in its pictures; else `python -m tests.bench curves` measures again."""
+    """Its table and pictures are; if not, run `python -m tests.bench curves`."""
     shown = sweep.shown(sweep.set_in(load_policy()))
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     begins = f"| `{sweep.rule}` | `{sweep.parameter}`: {sweep.label} | {shown} |"

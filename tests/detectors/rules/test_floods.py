@@ -1,4 +1,4 @@
-"""Floods of more customers, addresses and sources than there is room for."""
+"""Floods and scans with more customers and addresses than there is memory for."""
 
 import msgspec
 import numpy as np
@@ -61,8 +61,10 @@ def flow_of(number, minute, customer_id, address, sampling_interval, direction="
 @pytest.mark.parametrize("rule", ["ddos", "inbound_abuse"])
 @PROPERTY
 @given(pairs=PAIRS, room=st.integers(2, 10), cuts=st.lists(st.integers(0, 60), max_size=6))
-def test_what_is_given_up_is_a_matter_of_the_rows_alone(monkeypatch, rule, pairs, room, cuts):
-    """With too little room for all, batches and moves still change nothing."""
+def test_which_cells_are_forgotten_early_does_not_depend_on_batches_and_moves(
+    monkeypatch, rule, pairs, room, cuts
+):
+    """There may be fewer cells than pairs of customers and addresses."""
     monkeypatch.setattr(cells, "FEW", 2)
     monkeypatch.setattr(cells, "PAGE_CELLS", 2)
     policy = only(with_parameters(LOW, **{rule: {"cells_max": room}}), rule)
@@ -82,8 +84,8 @@ def test_what_is_given_up_is_a_matter_of_the_rows_alone(monkeypatch, rule, pairs
 @pytest.mark.parametrize(
     ("rule", "direction"), [("ddos", "outbound"), ("inbound_abuse", "inbound")]
 )
-def test_forty_thousand_addresses_a_second_leave_no_more_cells_than_there_may_be(rule, direction):
-    """Forged addresses are bounded, counted, and hide no flood that came first."""
+def test_forty_thousand_addresses_a_minute_never_need_more_than_cells_max(rule, direction):
+    """Forged addresses that are forgotten early are counted, and hide no flood that came first."""
     room, real, number = 5_000, 249_999, 0
     policy = with_parameters(only(load_policy(), rule), **{rule: {"cells_max": room}})
     run = Run(policy)
@@ -106,8 +108,8 @@ def test_forty_thousand_addresses_a_second_leave_no_more_cells_than_there_may_be
     assert len(msgspec.msgpack.encode(state.remember())) < 1_000
 
 
-def test_a_slow_scan_of_everybody_leaves_no_more_contacts_than_there_may_be():
-    """What is forgotten early is counted."""
+def test_a_slow_scan_of_very_many_hosts_never_needs_more_than_contacts_max():
+    """Contacts that are forgotten early are counted."""
     room, policy = 1_000, only(load_policy(), "portscan_slow")
     run = Run(with_parameters(policy, portscan_slow={"contacts_max": room}))
     for start in range(0, 5_000, 500):

@@ -1,4 +1,4 @@
-"""Every rule against its slow twin, and the promises that hold for all of them.
+"""Every rule is compared with its slow twin, and keeps the promises made for all rules.
 
 A failing example is printed with its blob: `@reproduce_failure(...)` on the test plays it again.
 """
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.fold.partition import Partition
 from detectors.rules.registry import RULES
 from schemas.records import CohortAverage
@@ -37,7 +37,7 @@ from tests.support.strategies.properties import HABIT, PROPERTY, TWIN, cuts, eve
 
 
 def at_once(findings):
-    """What each kind of usage showed with its events, over all rules: as the ladder hears it."""
+    """Ids of the findings that came with events, by kind of event, in the ladder's order."""
     ordered = defaultdict(list)
     for finding in findings:
         if not finding.closed_period and len(RULES[finding.rule].reads) == 1:
@@ -46,7 +46,7 @@ def at_once(findings):
 
 
 def rule_of(partial):
-    """The rule that handed out a share."""
+    """The rule of a partial sum."""
     return partial.rule
 
 
@@ -75,14 +75,14 @@ def test_the_fold_finds_what_its_twin_finds(case, data):
     histories=st.lists(MONTHS_OF_DATA, min_size=2, max_size=3),
     turns=st.randoms(use_true_random=False),
 )
-def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
-    """Each closes its months by its own watermark; the last one to close makes the mean."""
+def test_every_partition_uses_the_mean_over_all_partitions(histories, turns):
+    """Each closes its months by its own watermark; the mean is there when the last one has."""
     policy = only(LOW, "data_monthly_ratio")
     runs = [Run(policy) for _ in histories]
     for number, run in enumerate(runs):
         run.partition.number = number
     twins = [naive.Twin(policy, ANNOUNCED) for _ in histories]
-    averages = Averages()
+    averages = CohortMeans()
     queue = [(n, row) for n, history in enumerate(histories) for row in range(len(history))]
     turns.shuffle(queue)
     queue.sort(key=lambda turn: turn[1])
@@ -97,7 +97,7 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
             expected = (sum(s.total for s in month), sum(s.customers for s in month))
             assert expected == (average.total, average.customers)
             for run, twin in zip(runs, twins, strict=True):
-                twin.found += twin.rules["data"][0].judge(average)
+                twin.found += twin.rules["data"][0].take_mean(average)
                 run.findings += run.partition.take_mean(average)
 
     for number, row in queue:
@@ -123,8 +123,8 @@ def test_every_partition_is_judged_by_the_mean_over_all(histories, turns):
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_edges_hold_every_promise(edge):
-    """What chance finds too seldom: each history once gave, or could give, a wrong answer."""
+def test_edge_cases_keep_every_promise(edge):
+    """Random examples hit them too seldom: each once led, or could lead, to a wrong answer."""
     policy, history = EDGES[edge]
     twin = naive.Twin(policy, ANNOUNCED)
     twin.take(history)
@@ -149,7 +149,7 @@ def test_edges_hold_every_promise(edge):
 @PROPERTY
 @given(data=st.data(), cuts=cuts)
 def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
-    """One batch or many: the same findings to the last byte, in order, and the same rows."""
+    """One batch or many: the same findings in the same order, byte by byte, and the same rows."""
     policy, histories = CASES[case]
     history = data.draw(histories)
 
@@ -159,7 +159,7 @@ def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
     for other in (parts, single):
         assert by_rule(whole.findings) == by_rule(other.findings)
         assert at_once(whole.findings) == at_once(other.findings)
-        # Kinds come in any order, so a rule's shares are compared with its own.
+        # Kinds come in any order: partial sums are compared rule by rule.
         assert sorted(whole.partials, key=rule_of) == sorted(other.partials, key=rule_of)
         assert (sorted(whole.too_late), whole.duplicates) == (
             sorted(other.too_late),
@@ -171,8 +171,8 @@ def test_where_batches_end_changes_neither_findings_nor_state(case, data, cuts):
 @every_case
 @PROPERTY
 @given(data=st.data(), cuts=cuts)
-def test_state_survives_the_wire(case, data, cuts):
-    """A partition that moves on at every checkpoint finds what one that stays finds."""
+def test_state_is_the_same_after_it_was_stored_and_restored(case, data, cuts):
+    """A partition that moves at every checkpoint finds what one that stays finds."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     run = moved(policy, history, cuts)
@@ -186,7 +186,7 @@ def test_state_survives_the_wire(case, data, cuts):
 @PROPERTY
 @given(data=st.data(), cuts=cuts, where=st.integers(0, EVENTS_MAX))
 def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, where):
-    """Later rows go over earlier ones; the last checkpoint's memory makes them one state."""
+    """Later rows replace earlier ones; the last checkpoint's memory completes the state."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     where = min(where, len(history))
@@ -210,8 +210,10 @@ def test_a_standby_that_followed_every_checkpoint_takes_over(case, data, cuts, w
 @every_case
 @PROPERTY
 @given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 2), saved=st.booleans())
-def test_a_partition_that_comes_back_takes_in_what_another_wrote(case, data, places, saved):
-    """Held on to or saved on disk, it stands as it stood, and later rows go over its own."""
+def test_a_partition_that_comes_back_takes_over_what_another_worker_wrote(
+    case, data, places, saved
+):
+    """Kept in memory or in a snapshot, it has its old state; later rows replace its own."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     first, second = sorted(min(place, len(history)) for place in places)
@@ -240,8 +242,8 @@ def test_a_partition_that_comes_back_takes_in_what_another_wrote(case, data, pla
 @every_case
 @PROPERTY
 @given(data=st.data(), places=st.tuples(*[st.integers(0, EVENTS_MAX)] * 3))
-def test_rows_of_a_lost_writer_are_written_over(case, data, places):
-    """A writer dies after rows that no marker made count; no trace of them is left."""
+def test_rows_of_a_lost_writer_are_replaced(case, data, places):
+    """A writer dies after it wrote rows without their marker; they leave no trace."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     first, second, lost = sorted(min(place, len(history)) for place in places)
@@ -267,7 +269,7 @@ def test_rows_of_a_lost_writer_are_written_over(case, data, places):
 @HABIT
 @given(data=st.data())
 def test_input_columns_are_untouched(case, data):
-    """The driver may hand the same columns to several partitions or policies."""
+    """Several partitions or policies may be given the same columns."""
     policy, histories = CASES[case]
     history = [r for r in data.draw(histories) if not isinstance(r, CohortAverage)]
     run = Run(policy)
@@ -289,7 +291,7 @@ def test_input_columns_are_untouched(case, data):
 @HABIT
 @given(data=st.data())
 def test_an_empty_batch_changes_nothing(case, data):
-    """A fetch may hold nothing that is left."""
+    """All records of a fetch may have been sorted out."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     run = Run(policy).take(history)
@@ -310,8 +312,8 @@ def test_an_empty_batch_changes_nothing(case, data):
 @every_case
 @HABIT
 @given(data=st.data(), again=st.integers(0, EVENTS_MAX))
-def test_a_second_pass_behind_the_fence_adds_nothing(case, data, again):
-    """Records that come again after a crash are left out by their offsets."""
+def test_records_that_come_again_below_the_next_offset_add_nothing(case, data, again):
+    """Records that come again after a crash are recognised by their offsets."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     history = [record for record in history if not isinstance(record, CohortAverage)]
@@ -335,7 +337,7 @@ def test_a_second_pass_behind_the_fence_adds_nothing(case, data, again):
 @PROPERTY
 @given(data=st.data())
 def test_findings_come_in_the_order_of_their_rows_and_once(case, data):
-    """In a rule, in the order of the events that crossed; each id once; evidence ends with them."""
+    """For each rule; each id comes once, and the evidence ends with the event that crossed."""
     policy, histories = CASES[case]
     history = data.draw(histories)
     history = [record for record in history if not isinstance(record, CohortAverage)]

@@ -1,4 +1,4 @@
-"""Each scenario folder leads to the findings and actions worked out for it, and to no others.
+"""Each scenario folder leads to the findings and actions it expects, and to no others.
 
 See tests/scenarios/README.md for what is in a folder.
 """
@@ -46,14 +46,14 @@ def replayed(folder, partitions):
 
 
 def answers_in(folder):
-    """What enforcement and people say in a scenario."""
+    """The enforcement results and decisions of a scenario."""
     for name, record in (("results", EnforcementResult), ("decisions", Decision)):
         if (path := folder / f"{name}.ndjson").exists():
             yield from read_records(path, msgspec.json.Decoder(record))
 
 
 def told(record, fields):
-    """What a scenario says of a record."""
+    """The fields of a record that a scenario states."""
     whole = msgspec.to_builtins(record)
     return {field: whole[field] for field in fields}
 
@@ -64,7 +64,7 @@ def lines(records):
 
 
 def difference(expected, actual):
-    """What is missing and what is too much, a line for each."""
+    """One line for each missing record, and for each one too many."""
     missing = [f"  missing  {line}" for line in counted_out(expected, actual)]
     surplus = [f"  too much {line}" for line in counted_out(actual, expected)]
     return "\n".join(missing + surplus)
@@ -83,10 +83,8 @@ def counted_out(some, others):
     ("partitions", "lines_at_once"), [(1, 65_536), (8, 65_536), (1, 50), (8, 50)]
 )
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
-def test_a_scenario_leads_to_what_was_worked_out_for_it(
-    folder, partitions, lines_at_once, monkeypatch
-):
-    """However the topics are split, and wherever the batches end."""
+def test_a_scenario_leads_to_what_it_expects(folder, partitions, lines_at_once, monkeypatch):
+    """With any number of partitions, and wherever batches end."""
     monkeypatch.setattr(sources, "LINES_AT_ONCE", lines_at_once)
     expected, actual = expected_of(folder), replayed(folder, partitions)
     for kind in ("findings", "actions"):
@@ -97,7 +95,7 @@ def test_a_scenario_leads_to_what_was_worked_out_for_it(
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
-def test_a_scenario_says_what_it_is_about_and_stays_small(folder):
+def test_a_scenario_describes_itself_and_is_small(folder):
     expected = expected_of(folder)
     assert expected["story"].endswith("."), "tell the story in a sentence"
     for kind, fields in (("findings", FINDING), ("actions", ACTION)):

@@ -1,4 +1,4 @@
-"""Storage rules where plans change on the way, and what a day's mean is made of."""
+"""Storage rules while plans change, and the mean of a day."""
 
 from itertools import count
 
@@ -19,7 +19,7 @@ ORIGIN = Origin("usage.storage", 0)
 
 
 class Told:
-    """A partition under one rule, told of customers and of storage in turn."""
+    """A partition with one rule that takes customers and storage snapshots in turn."""
 
     def __init__(self, rule, **parameters):
         self.policy = only(with_parameters(load_policy(), **{rule: parameters}), rule)
@@ -83,7 +83,7 @@ def test_a_change_from_an_unlimited_plan_is_a_downgrade_and_says_so():
 # -- storage_ended --------------------------------------------------------------------------------
 
 
-def test_an_end_that_is_told_late_is_reported_at_the_next_closed_day_and_once():
+def test_a_contracts_end_that_comes_late_is_reported_once_with_the_next_closed_day():
     told = Told("storage_ended")
     told.customer("eva")
     assert told.used("eva", 0, 9) == []
@@ -96,7 +96,7 @@ def test_an_end_that_is_told_late_is_reported_at_the_next_closed_day_and_once():
     assert told.used("ben", 2, 1) == []
 
 
-def test_a_contract_taken_up_again_is_left_alone_and_its_next_end_is_an_end_of_its_own():
+def test_a_contract_that_goes_on_is_not_reported_until_its_next_end():
     told = Told("storage_ended")
     first_ms, second_ms = NOON_MS - 31 * DAY_MS, NOON_MS - 20 * DAY_MS
     told.customer("eva", contract_state="ended", valid_from_ms=first_ms)
@@ -108,7 +108,7 @@ def test_a_contract_taken_up_again_is_left_alone_and_its_next_end_is_an_end_of_i
     assert told.used("ben", 11, 1) == [("breach", second_ms)]
 
 
-def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
+def test_what_is_stored_after_a_contracts_end_is_deleted_only_if_a_person_agrees():
     """Asked when the notice period is over; a second end clears the first, and is asked about.
 
     All by the end of the day on which the time to fetch it was over.
@@ -130,8 +130,8 @@ def test_what_is_stored_after_each_end_is_deleted_only_if_a_person_agrees():
 
 
 @pytest.mark.parametrize("change", ["emptied", "taken up again"])
-def test_what_ends_the_state_clears_it_once(change):
-    """Emptied, with the day of the snapshot; taken up again, with the contract's first moment."""
+def test_the_end_of_a_state_is_reported_once(change):
+    """An empty snapshot clears with its day, a new contract with the instant it begins."""
     told = Told("storage_ended")
     told.customer("eva", contract_state="ended", valid_from_ms=NOON_MS - 31 * DAY_MS)
     told.used("eva", -40, 9)

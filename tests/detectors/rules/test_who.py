@@ -1,4 +1,4 @@
-"""What the rules about who uses a card rest on: estimates, bins, cohorts over partitions."""
+"""Methods of the rules about who uses a card: estimates, bins, cohorts over partitions."""
 
 from itertools import permutations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.fold.cohort_means import Averages
+from detectors.fold.cohort_means import CohortMeans
 from detectors.kernels import sameness
 from detectors.kernels.bit_maps import ELEMENTS_MAX, distinct, words_of
 from detectors.kernels.log_bins import LogBins
@@ -30,8 +30,8 @@ MONDAY_MS = 1_777_845_600_000
 
 
 @pytest.mark.parametrize("count", [1, 10, 50, 100, ELEMENTS_MAX])
-def test_distinct_counts_are_right_within_a_tenth(count):
-    """Over 400 sets of numbers the standard error stays below a tenth; repeats change nothing."""
+def test_distinct_counts_have_a_standard_error_below_a_tenth(count):
+    """Measured over 400 sets of numbers; a repeated number changes nothing."""
     errors = []
     for case in range(400):
         numbers = [f"{case}/{n}" for n in range(count)] * 2
@@ -45,8 +45,8 @@ def test_distinct_counts_are_right_within_a_tenth(count):
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.sampled_from("abc")), max_size=9)
 )
-def test_sameness_is_that_of_a_set(rows):
-    """A cell knows nothing, one element, or that there were several; in any order and batches."""
+def test_sameness_tells_none_from_one_and_from_several(rows):
+    """Order and batches make no difference."""
     expected = {}
     for slot, place, element in rows:
         expected.setdefault((slot, place), set()).add(element)
@@ -61,8 +61,8 @@ def test_sameness_is_that_of_a_set(rows):
 
 
 @given(st.integers(0, 2**54), st.sampled_from((4, 8)))
-def test_a_log_bin_is_the_whole_part_of_the_logarithm(value, parts):
-    """Exactly, by whole numbers; its middle is in it and half a bin away at most."""
+def test_a_log_bin_is_the_rounded_down_logarithm(value, parts):
+    """It is exact, in integers; the bin's middle lies in it, at most half a bin away."""
     bins = LogBins(parts)
     (number,) = bins.of(np.array([value])).tolist()
     assert ((value + 1) ** parts).bit_length() - 1 == number
@@ -73,7 +73,7 @@ def test_a_log_bin_is_the_whole_part_of_the_logarithm(value, parts):
 
 @given(st.lists(st.integers(-5, 9), min_size=1, max_size=12))
 def test_median_and_deviation_are_those_of_the_sorted_values(values):
-    """The lower one of two in the middle."""
+    """Of two values in the middle the lower one counts."""
     counts = {value: values.count(value) for value in values}
     middle = middle_one(values)
     assert (middle, middle_one([abs(value - middle) for value in values])) == (
@@ -98,7 +98,7 @@ def test_a_cohorts_median_is_right_within_half_a_bin(values, feature):
 
 
 def averaged(sums):
-    """One partition's sum as that of all."""
+    """The mean made of one partition's sum."""
     return CohortAverage(
         rule="deviation",
         cohort=sums[0].cohort,
@@ -148,7 +148,7 @@ LOW_COHORT = with_parameters(
 
 
 def frozen(runs):
-    averages = Averages()
+    averages = CohortMeans()
     for number, run in enumerate(runs):
         for partial in run.partials:
             averages.add(type(partial)(**{**as_dict(partial), "partition": number}))
@@ -182,8 +182,8 @@ def test_the_median_is_that_of_all_partitions_and_the_order_of_features_is_nothi
 # -- candidates -----------------------------------------------------------------------------------
 
 
-def test_too_many_candidates_have_their_oldest_day_judged_without_the_other_kinds():
-    """Calls alone close nothing while texts are awaited; past the bound they do not wait."""
+def test_with_too_many_candidates_the_oldest_day_is_scored_without_the_other_kinds():
+    """Calls wait for texts to close the day, unless there are more than `candidates_max`."""
     low = {"calls_min": 1, "score_min": 500, "candidates_max": 3, "lateness_hours": 0}
     policy = with_parameters(only(load_policy(), "gateway"), gateway=low)
     calls = [
@@ -203,8 +203,8 @@ def test_too_many_candidates_have_their_oldest_day_judged_without_the_other_kind
     ] == [2, 3, 4]
 
 
-def test_professional_contracts_are_left_out_unless_the_policy_says_all():
-    """A call centre under a professional contract is no gateway."""
+def test_professional_contracts_are_not_scored_unless_the_policy_says_all():
+    """A call centre with a professional contract is no gateway."""
     low = {"calls_min": 1, "score_min": 500}
     calls = [
         (Voice, MONDAY_MS + day * DAY_MS, {"other_party": "o", "duration_ms": 0})

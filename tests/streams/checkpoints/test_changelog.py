@@ -570,6 +570,7 @@ def test_a_marker_of_another_version_is_refused(log, version, words):
 
 ENDING = """
 import logging, sys
+from detectors.state.version import LayoutError
 from streams.checkpoints.changelog import ChangelogError
 from streams.errors import end_worker
 logging.basicConfig(level=sys.argv[1])
@@ -585,6 +586,7 @@ except Exception as error:
     [
         ("ChangelogError", "INFO", False),
         ("ChangelogError", "DEBUG", True),
+        ("LayoutError", "INFO", False),
         ("KeyError", "INFO", True),
     ],
 )

@@ -30,7 +30,7 @@ webhook_secret = "whsec_YWJj"
 def operator(tmp_path_factory):
     """A generated operator in every file format."""
     folder = tmp_path_factory.mktemp("operator")
-    shape = ("--customers", "200", "--days", "40", "--seed", "3")
+    shape = ("--customers", "200", "--days", "20", "--seed", "3")
     written = fairuse(
         "generate",
         *shape,
@@ -296,7 +296,7 @@ def test_output_whose_ending_says_nothing_is_wrong_usage(tmp_path, arguments, wo
 
 def test_customers_in_parquet_are_those_in_lines(operator, tmp_path):
     """As `generate` writes them."""
-    shape = ("--customers", "200", "--days", "40", "--seed", "3")
+    shape = ("--customers", "200", "--days", "20", "--seed", "3")
     customers, none = tmp_path / "customers.parquet", tmp_path / "usage.parquet"
     written = fairuse("generate", *shape, "--events", none, "--customers-out", customers)
     assert written.returncode == 0, written.stderr

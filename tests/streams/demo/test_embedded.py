@@ -92,7 +92,7 @@ def test_a_worker_that_can_not_start_for_another_reason_says_which(monkeypatch, 
     assert "--log-level debug" in told
 
 
-def test_an_error_inside_ends_it():
+def test_an_error_inside_ends_the_broker():
     with pytest.raises(KeyboardInterrupt), EmbeddedBroker() as broker:
         raise KeyboardInterrupt
     assert gone(broker.port)

@@ -1,4 +1,4 @@
-"""What every adapter has to keep, those to come included."""
+"""Checks that every adapter has to pass, future ones included."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def adapter(name):
 
 
 def radius_bytes(instruction):
-    """What the RADIUS adapter would put on the wire."""
+    """The packet that the RADIUS adapter sends."""
     sent = []
     radius = Radius("127.0.0.1", 9, "secret", 1, Clock())
 
@@ -53,7 +53,7 @@ SAID = {
     "radius": radius_bytes,
     "policy-counter": lambda instruction: json.dumps(spending_limit_status(instruction)).encode(),
 }
-"""What each adapter says to the outside for an instruction."""
+"""What each adapter sends for an instruction."""
 
 
 def restriction(kind, parameters, service="mobile"):
@@ -67,7 +67,7 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 @given(more=st.dictionaries(WORDS, WORDS | st.integers(0, 9) | st.lists(WORDS, max_size=3)))
 @pytest.mark.parametrize("name", MAKERS)
 def test_no_adapter_drops_a_parameter_of_a_minimum_service(name, more):
-    """Emergency and free numbers first of all; a new adapter has to be named in `SAID`."""
+    """Above all emergency and free numbers; a new adapter has to be added to `SAID`."""
     parameters = dict(list(more.items())[:4]) | MINIMUM
     one = action("m", "minimum_service", service="mobile", parameters=parameters)
     held = (restriction("minimum_service", parameters),)
@@ -92,8 +92,8 @@ ANYTHING = st.recursive(
     customer_id=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64),
 )
 @pytest.mark.parametrize("name", MAKERS)
-def test_nothing_in_an_action_can_break_an_adapter(name, parameters, kind, customer_id):
-    """It says so in an error of its own, or does it; the stream goes on either way."""
+def test_no_content_of_an_action_makes_an_adapter_crash(name, parameters, kind, customer_id):
+    """The adapter carries the instruction out, or raises an `AdapterError`."""
     one = action("m", kind, customer_id=customer_id, parameters=parameters)
     with suppress(AdapterError):
         SAID[name](Instruction(one, (restriction(kind, parameters, "data"),) * 2))
@@ -107,7 +107,7 @@ def test_no_network_adapter_touches_television_or_storage(name, service, kind):
     assert not adapter(name).handles(action("s", kind, service=service))
 
 
-def test_an_adapter_can_be_kept_to_some_kinds():
+def test_an_adapter_can_be_restricted_to_some_kinds():
     only = adapter_of(
         EnforcementSettings(adapter="webhook", kinds="notify, release", **SETTINGS), Clock()
     )

@@ -1,4 +1,4 @@
-"""The enforcement side: every action answered once, in order, across crashes and repetitions."""
+"""Enforcement: each action gets one final result, in order, despite crashes and repetitions."""
 
 import logging
 import os
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.units import DAY_MS
 from streams.enforce.account import ANSWERS_MAX, HELD_MAX, LASTING, UNDOING
-from streams.enforce.consumer import serve_figures
+from streams.enforce.consumer import serve_metrics
 from streams.enforce.errors import EnforceError
-from streams.enforce.figures import Figures
+from streams.enforce.metrics import EnforcementMetrics
 from streams.enforce.store import Store
 from streams.settings import EnforcementSettings
 from tests.support.harness.enforcing import (
@@ -33,7 +33,7 @@ from tests.support.harness.enforcing import (
 
 @pytest.fixture(autouse=True)
 def quiet(caplog):
-    """A random history fails more often than anybody wants to read."""
+    """Random histories fail often: without their warnings the output can be read."""
     caplog.set_level(logging.CRITICAL, "streams.enforce")
 
 
@@ -83,7 +83,7 @@ def test_an_action_is_accepted_done_and_reported():
 
 
 def test_a_repeated_action_is_answered_from_memory():
-    """The very same result again, later, and nothing done."""
+    """Later the same result is reported again, and nothing is carried out."""
     desk = Desk()
     desk.take(action("t"))
     desk.clock.now_ms += 5_000
@@ -96,7 +96,7 @@ def test_a_repeated_action_is_answered_from_memory():
 
 @pytest.mark.parametrize("fate", ["refused", "unavailable"])
 def test_a_repeated_action_whose_first_try_failed_is_tried_again(fate):
-    """And once it was applied, answered from memory."""
+    """Once it is applied, a repetition gets the stored result."""
     desk = Desk([fate] * (3 if fate == "unavailable" else 1))
     desk.take(action("t"))
     desk.wait(10_000)
@@ -117,7 +117,7 @@ def test_a_repeated_action_may_fail_each_time():
     assert desk.store.finished() == {0: 3}
 
 
-def test_what_would_bar_emergency_numbers_fails_however_often_it_comes():
+def test_an_action_that_would_bar_emergency_numbers_fails_each_time_it_comes():
     desk = Desk()
     barred = action("m", "minimum_service", parameters={"outgoing": []})
     desk.take(barred, barred)
@@ -125,7 +125,7 @@ def test_what_would_bar_emergency_numbers_fails_however_often_it_comes():
 
 
 @pytest.mark.parametrize("kind", ["release", "suspend"])
-def test_what_failed_is_not_tried_again_once_something_took_its_place(kind):
+def test_a_failed_action_is_not_tried_again_once_another_replaced_it(kind):
     desk = Desk(["refused"])
     desk.take(action("t"), action("n", kind, supersedes="t"), action("t"))
     assert desk.adapter.done == ["n"]
@@ -133,8 +133,8 @@ def test_what_failed_is_not_tried_again_once_something_took_its_place(kind):
     assert desk.in_force() == (["n"] if kind == "suspend" else [])
 
 
-def test_a_record_that_is_read_again_is_passed_over():
-    """Without another answer, unlike an action that was sent again."""
+def test_a_record_that_is_read_again_gets_no_second_result():
+    """An action that is sent again as a new record does get one."""
     desk = Desk()
     desk.take(action("t"), action("u"))
     desk.enforcer.take_in([Record.of(action("t"), 0)])
@@ -153,13 +153,13 @@ def test_an_action_waits_until_it_takes_effect():
     assert desk.store.finished() == {0: 2}
 
 
-def test_nothing_is_committed_past_an_action_that_waits():
+def test_no_offset_beyond_a_waiting_action_is_committed():
     desk = Desk()
     desk.take(action("a"), action("t", effective_ms=NOW_MS + DAY_MS), action("u"))
     assert desk.store.finished() == {0: 1}
 
 
-def test_what_a_person_has_to_look_at_is_left_alone_until_it_was_approved():
+def test_an_action_under_review_is_not_carried_out_before_its_approval():
     desk = Desk()
     held = action("s", "suspend", human_review=True)
     desk.take(held, held)
@@ -172,15 +172,15 @@ def test_what_a_person_has_to_look_at_is_left_alone_until_it_was_approved():
 
 
 @pytest.mark.parametrize("kind", sorted(UNDOING))
-def test_a_release_undoes_what_it_names_and_nothing_else(kind):
+def test_a_release_ends_the_restriction_that_it_names_and_no_other(kind):
     desk = Desk()
     desk.take(action("t"), action("u"), action("r", kind, supersedes="t"))
     assert [each.action_id for each in desk.adapter.instructions[-1].undone] == ["t"]
     assert desk.in_force() == ["u"]
 
 
-def test_a_release_of_what_is_over_is_put_to_the_network_too():
-    """What was lifted may have come back there without a word; the rest stays in force."""
+def test_a_release_of_an_ended_restriction_is_sent_to_the_network_too():
+    """The network may have restored it unasked; the other restrictions stay in force."""
     desk = Desk()
     desk.take(action("t"), action("s", "suspend", supersedes="t"))
     desk.take(action("r", "release", supersedes="t"))
@@ -191,7 +191,7 @@ def test_a_release_of_what_is_over_is_put_to_the_network_too():
     assert desk.in_force() == []
 
 
-def test_a_suspension_takes_the_place_of_the_throttle_that_it_names():
+def test_a_suspension_replaces_the_throttle_that_it_names():
     desk = Desk()
     desk.take(action("t"), action("s", "suspend", supersedes="t"))
     assert desk.in_force() == ["s"]
@@ -199,7 +199,7 @@ def test_a_suspension_takes_the_place_of_the_throttle_that_it_names():
     assert desk.in_force() == []
 
 
-def test_a_suspension_takes_the_place_of_a_throttle_that_is_not_in_force_yet():
+def test_a_suspension_replaces_a_throttle_that_is_not_in_force_yet():
     desk = Desk()
     later = action("t", effective_ms=NOW_MS + DAY_MS)
     desk.take(later, action("s", "suspend", supersedes="t"))
@@ -208,8 +208,8 @@ def test_a_suspension_takes_the_place_of_a_throttle_that_is_not_in_force_yet():
     assert desk.results[-1] == ("t", "expired")
 
 
-def test_a_release_undoes_also_what_a_step_in_between_was_to_undo():
-    """The suspension was held for review (or failed), so the throttle is still there."""
+def test_a_release_also_ends_what_the_action_that_it_names_should_have_replaced():
+    """The suspension was under review or failed, so that the throttle is still in force."""
     for script in ([], ["done", "refused"]):
         desk = Desk(script)
         held = action("s", "suspend", supersedes="t", human_review=not script)
@@ -227,7 +227,7 @@ def test_a_proposal_to_terminate_lifts_nothing():
     assert desk.in_force() == []
 
 
-def test_a_release_cancels_what_has_not_taken_effect_yet():
+def test_a_release_cancels_an_action_that_has_not_taken_effect_yet():
     """Even when the release itself can't be carried out."""
     desk = Desk(["refused"])
     desk.take(action("t", effective_ms=NOW_MS + DAY_MS), action("r", "release", supersedes="t"))
@@ -241,7 +241,7 @@ def test_a_release_cancels_what_has_not_taken_effect_yet():
     ]
 
 
-def test_an_approval_that_comes_after_the_release_is_not_done():
+def test_an_action_that_is_approved_after_its_release_is_not_carried_out():
     desk = Desk()
     held = action("s", "suspend", human_review=True)
     desk.take(held, action("r", "release", supersedes="s"))
@@ -250,7 +250,7 @@ def test_an_approval_that_comes_after_the_release_is_not_done():
     assert desk.results[-1] == ("s", "expired")
 
 
-def test_what_comes_to_be_done_after_it_expired_is_not_done():
+def test_an_expired_action_is_not_carried_out():
     desk = Desk()
     desk.take(action("t", expires_ms=NOW_MS))
     assert (desk.adapter.done, desk.results[-1]) == ([], ("t", "expired"))
@@ -265,7 +265,7 @@ def test_an_attempt_that_fails_is_made_again_later_and_keeps_the_order():
     assert desk.adapter.done == ["o", "t", "u"]
 
 
-def test_a_release_comes_before_another_attempt_of_what_it_names():
+def test_a_release_ends_the_attempts_of_the_action_that_it_names():
     desk = Desk(["unavailable"])
     desk.take(action("t"), action("r", "release", supersedes="t"))
     desk.wait(DAY_MS)
@@ -273,7 +273,7 @@ def test_a_release_comes_before_another_attempt_of_what_it_names():
     assert desk.results[2:] == [("t", "expired"), ("r", "applied")]
 
 
-def test_attempts_end_and_the_stream_goes_on():
+def test_an_action_fails_after_its_last_attempt_and_the_next_one_follows():
     desk = Desk(["unavailable"] * 3)
     desk.take(action("t"), action("u"))
     desk.wait(999)
@@ -283,7 +283,7 @@ def test_attempts_end_and_the_stream_goes_on():
     assert desk.in_force() == ["u"]
 
 
-def test_what_is_refused_is_not_tried_again():
+def test_a_refused_action_is_not_tried_again():
     desk = Desk(["refused"])
     desk.take(action("t"))
     said = desk.store.unsent(10)[-1][1]
@@ -313,7 +313,7 @@ def test_a_suspension_of_calls_that_bars_emergency_or_free_numbers_is_never_done
     assert desk.adapter.done == ["d", "v"]
 
 
-def test_restrictions_to_come_are_announced_to_who_wants_it():
+def test_coming_restrictions_are_announced_to_an_adapter_that_wants_it():
     desk = Desk(announces=True)
     desk.take(action("t", effective_ms=NOW_MS + DAY_MS), action("n", "notify"))
     assert [each.action_id for each in desk.adapter.announced[0].coming] == ["t"]
@@ -339,7 +339,7 @@ def test_an_announcement_that_fails_changes_nothing_for_the_action():
     assert desk.results == [("t", "accepted"), ("t", "applied")]
 
 
-def test_what_is_another_adapters_is_passed_over():
+def test_an_action_for_another_adapter_is_passed_over():
     desk = Desk(kinds={"throttle", "release"})
     desk.take(action("n", "notify"), action("t"))
     assert desk.results == [("t", "accepted"), ("t", "applied")]
@@ -366,7 +366,7 @@ def test_a_bad_record_is_counted_and_skipped(changes):
     desk.offset = 1
     desk.take(action("t"))
     assert desk.adapter.done == ["t"]
-    assert desk.enforcer.figures.bad_records._value.get() == 1
+    assert desk.enforcer.metrics.bad_records._value.get() == 1
 
 
 def test_no_customer_can_fill_the_memory():
@@ -416,11 +416,11 @@ def test_a_file_that_is_no_state_file_is_refused(tmp_path):
         Store(path)
 
 
-def test_a_port_that_is_taken_is_named():
+def test_the_error_names_a_port_that_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(EnforceError, match=f"port {port} .* choose another --port"):
-            serve_figures(Figures(), EnforcementSettings(port=port))
+            serve_metrics(EnforcementMetrics(), EnforcementSettings(port=port))
 
 
 # -- random histories ---------------------------------------------------------------------------
@@ -457,7 +457,7 @@ def histories(draw):
 
 
 class Run:
-    """A history played to its end; after a kill, another process goes on with the stored state."""
+    """Plays a history to its end; after a kill, a new process continues with the stored state."""
 
     def __init__(self, sent, script, pauses, at_once=3):
         self.clock = Clock()
@@ -479,7 +479,7 @@ class Run:
     def step(self):
         """Take in a few records, do what is due, let time pass; whether anything is left."""
         position = self.store.position(0) or 0
-        # A broker may hand out again what was handed out before.
+        # A broker may deliver records again.
         self.enforcer.take_in(self.records[max(0, position - 1) : position + self.at_once])
         try:
             work(self.enforcer)
@@ -503,7 +503,7 @@ class Run:
 
 
 def asked_for(sent):
-    """The actions that were to be done: those without review, and the approved ones."""
+    """The actions to carry out: those without review, and those approved."""
     return {each.action_id: each for each in sent if not each.human_review}
 
 
@@ -524,7 +524,7 @@ PAUSES = st.lists(st.sampled_from([0, 1_000, 10_000, 30_000]), max_size=10)
 @PROPERTY
 @given(histories(), st.lists(st.sampled_from(FATES), max_size=12), PAUSES)
 def test_every_action_has_one_final_answer(sent, script, pauses):
-    """And after it nothing else is said about it, unless it failed and came again."""
+    """No other result follows, unless the action failed and came again."""
     run = Run(sent, script, pauses)
     said_of = defaultdict(list)
     for said in run.reported:
@@ -542,7 +542,7 @@ def test_every_action_has_one_final_answer(sent, script, pauses):
 @PROPERTY
 @given(histories(), st.lists(st.sampled_from(FATES), max_size=12), PAUSES)
 def test_nothing_is_done_twice_or_reported_without_being_done(sent, script, pauses):
-    """Except the instruction that was under way at a kill: it is the same when it comes again."""
+    """Only the instruction that a kill interrupted is carried out again, unchanged."""
     run = Run(sent, script, pauses)
     kills = script.count("killed after")
     instructions = defaultdict(list)
@@ -558,7 +558,7 @@ def test_nothing_is_done_twice_or_reported_without_being_done(sent, script, paus
 
 @PROPERTY
 @given(histories(), st.lists(st.sampled_from(FATES[:4]), max_size=12), PAUSES)
-def test_what_is_in_force_is_what_was_applied_and_not_undone_since(sent, script, pauses):
+def test_the_restrictions_in_force_are_those_applied_and_not_ended_since(sent, script, pauses):
     """The twin: for each applied restriction, look whether a later one names it."""
     run = Run(sent, script, pauses)
     known = {each.action_id: each for each in sent}
@@ -604,7 +604,7 @@ def test_how_customers_are_interleaved_makes_no_difference(sent, script, chance)
 
 @PROPERTY
 @given(histories(), st.lists(st.sampled_from(FATES[:4]), max_size=12), PAUSES)
-def test_nothing_is_done_too_early_or_too_late_or_unseen_by_a_person(sent, script, pauses):
+def test_no_action_is_carried_out_too_early_or_too_late_or_without_its_review(sent, script, pauses):
     run = Run(sent, script, pauses)
     for instruction, now_ms in zip(run.adapter.instructions, run.adapter.times_ms, strict=True):
         one = instruction.action

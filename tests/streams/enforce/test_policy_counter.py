@@ -1,4 +1,4 @@
-"""The policy counter adapter: notifications as TS 29.594 has them, pending statuses included."""
+"""The policy counter adapter sends notifications as TS 29.594 defines them."""
 
 import json
 
@@ -50,7 +50,7 @@ STATUS = {
     },
     "additionalProperties": False,
 }
-"""SpendingLimitStatus of TS 29.594, as far as it is used here."""
+"""The part of SpendingLimitStatus (TS 29.594) that is used here."""
 
 
 class Function:
@@ -104,7 +104,7 @@ def test_a_counter_says_what_holds_for_a_service(function):
     ]
 
 
-def test_what_takes_effect_later_is_pending_until_then(function):
+def test_a_later_restriction_is_pending_until_it_takes_effect(function):
     function.take(action("t", effective_ms=NOW_MS + DAY_MS))
     function.clock.now_ms += DAY_MS
     work(function.enforcer)
@@ -115,22 +115,22 @@ def test_what_takes_effect_later_is_pending_until_then(function):
     ]
 
 
-def test_a_release_takes_back_what_is_pending(function):
+def test_a_release_removes_a_pending_status(function):
     function.take(action("t", effective_ms=NOW_MS + DAY_MS), action("r", "release", supersedes="t"))
     assert function.statuses()[-1][2:] == ("unrestricted", [])
 
 
-def test_a_pending_status_that_something_stricter_hides_is_not_told(function):
+def test_a_pending_status_below_a_stricter_one_is_not_sent(function):
     function.take(action("s", "suspend"), action("t", effective_ms=NOW_MS + DAY_MS))
     assert function.statuses()[-1][2:] == ("suspend", [])
 
 
-def test_a_pending_status_takes_the_place_of_what_it_names(function):
+def test_a_pending_status_replaces_the_restriction_that_it_names(function):
     function.take(action("s", "suspend"), action("t", effective_ms=NOW_MS + DAY_MS, supersedes="s"))
     assert function.statuses()[-1][2:] == ("suspend", [("throttle/rate_kbps:128", TOMORROW)])
 
 
-def test_storage_and_television_are_no_business_of_the_network(function):
+def test_the_policy_counter_handles_neither_storage_nor_television(function):
     function.take(
         action("t", "suspend", service="tv"), action("s", "restrict_storage", service="storage")
     )

@@ -1,4 +1,4 @@
-"""The RADIUS adapter against a real FreeRADIUS: what it holds at the end is what was asked."""
+"""The RADIUS adapter with a real FreeRADIUS server."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_a_throttle_is_held_and_lifted_again(radius):
     assert radius.log_in("alice") == {"Filter-Id": "unrestricted"}
 
 
-def test_who_is_suspended_is_disconnected_and_rejected_until_released(radius):
+def test_a_suspended_customer_is_disconnected_and_rejected_until_released(radius):
     line = Line(radius)
     radius.log_in("bob")
     suspended = action("s", "suspend", customer_id="bob")
@@ -74,7 +74,7 @@ def test_who_is_suspended_is_disconnected_and_rejected_until_released(radius):
     assert radius.log_in("bob") == {"Filter-Id": "unrestricted"}
 
 
-def test_who_is_not_connected_can_be_suspended(radius):
+def test_a_customer_who_is_not_connected_can_be_suspended(radius):
     assert Line(radius).take(action("s", "suspend", customer_id="carol")) == (
         "applied",
         "RADIUS holds suspend; the customer was not connected",
@@ -90,7 +90,7 @@ def test_a_minimum_service_keeps_open_what_must_stay_open(radius):
 
 
 def test_of_several_restrictions_the_strictest_is_held(radius):
-    """And when it is released, the strictest of the rest."""
+    """Once it is released, the strictest of the others holds."""
     line = Line(radius)
     steps = [
         (action("t1", customer_id="eve"), "throttle/rate_kbps:128"),
@@ -108,7 +108,7 @@ def test_of_several_restrictions_the_strictest_is_held(radius):
 
 
 def test_another_service_of_the_customer_goes_on(radius):
-    """A suspended television, or storage, is no business of the connection."""
+    """Suspending television or storage does not affect the connection."""
     line = Line(radius)
     for service in ("tv", "storage", "voice", "sms"):
         line.enforcer.take_in([Record.of(action(service, "suspend", service=service), line.offset)])
@@ -134,7 +134,7 @@ def test_a_wrong_secret_gets_no_answer(radius):
     assert radius.held() == {}
 
 
-def test_a_server_that_comes_back_is_told_then(radius):
+def test_a_server_gets_the_restriction_once_it_is_back(radius):
     line = Line(radius)
     radius.stop()
     line.take(action("t", customer_id="fay"))
@@ -158,7 +158,7 @@ def test_a_throttle_without_a_usable_rate_is_refused(rate):
         radius_adapter(free_ports(1)[0]).carry_out(Instruction(action("t"), (held,)))
 
 
-def test_an_id_that_does_not_fit_is_refused():
+def test_an_id_that_is_too_long_for_a_packet_is_refused():
     one = action("t", customer_id="\N{GRINNING FACE}" * 64)
     with pytest.raises(Refused, match="does not fit"):
         radius_adapter(free_ports(1)[0]).carry_out(Instruction(one, ()))

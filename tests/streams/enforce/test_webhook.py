@@ -1,4 +1,4 @@
-"""The webhook adapter, against a web server that checks signatures with a library of others."""
+"""The webhook adapter, with a web server whose signature check is a public library."""
 
 from base64 import b64encode
 
@@ -29,7 +29,7 @@ def instruction(one, in_force=(), undone=()):
     return Instruction(one, in_force, undone)
 
 
-def test_a_request_is_signed_and_says_all_there_is_to_say():
+def test_a_request_is_signed_and_holds_the_action_and_its_effect():
     throttle = Restriction("t", "throttle", "data", {"rate_kbps": 128}, NOW_MS)
     release = action("r", "release", supersedes="t")
     with Receiver([200]) as receiver:
@@ -46,7 +46,7 @@ def test_a_request_is_signed_and_says_all_there_is_to_say():
     assert [each["action_id"] for each in document["data"]["undone"]] == ["t"]
 
 
-def test_the_check_in_the_documentation_tells_genuine_requests_from_others():
+def test_the_documented_check_accepts_genuine_requests_only():
     text = (ROOT / "docs/ENFORCEMENT.md").read_text(encoding="utf-8")
     given = {}
     exec(text.partition("```python\n")[2].partition("```")[0], given)
@@ -60,7 +60,7 @@ def test_the_check_in_the_documentation_tells_genuine_requests_from_others():
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "body"])
-def test_a_request_that_was_changed_on_the_way_is_told_apart(name):
+def test_a_changed_request_fails_the_check(name):
     with Receiver() as receiver:
         webhook(receiver.url).carry_out(instruction(action("t")))
     (request,) = receiver.requests
@@ -72,8 +72,8 @@ def test_a_request_that_was_changed_on_the_way_is_told_apart(name):
         Verifier(SECRET).verify(request.body, request.headers)
 
 
-def test_an_order_that_is_tried_again_is_the_same_message():
-    """By its id a receiver knows that it had it before."""
+def test_an_instruction_that_is_tried_again_is_the_same_message():
+    """A receiver recognises the repetition by the id."""
     with Receiver([503]) as receiver:
         with pytest.raises(Unavailable):
             webhook(receiver.url).carry_out(instruction(action("t")))
@@ -84,19 +84,19 @@ def test_an_order_that_is_tried_again_is_the_same_message():
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
-def test_an_answer_that_may_change_is_tried_again(status):
+def test_a_status_that_may_pass_leads_to_another_attempt(status):
     with Receiver([status]) as receiver, pytest.raises(Unavailable, match=str(status)):
         webhook(receiver.url).carry_out(instruction(action("t")))
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 410])
-def test_any_other_answer_is_final_and_no_redirect_is_followed(status):
+def test_any_other_status_is_final_and_no_redirect_is_followed(status):
     with Receiver([status]) as receiver, pytest.raises(Refused, match=str(status)):
         webhook(receiver.url).carry_out(instruction(action("t")))
     assert len(receiver.requests) == 1
 
 
-def test_no_answer_in_time_is_tried_again():
+def test_a_timeout_leads_to_another_attempt():
     with Receiver([0.6]) as receiver, pytest.raises(Unavailable, match="did not answer"):
         webhook(receiver.url).carry_out(instruction(action("t")))
 
@@ -106,6 +106,6 @@ def test_nobody_there_is_tried_again():
         webhook(f"http://127.0.0.1:{free_ports(1)[0]}").carry_out(instruction(action("t")))
 
 
-def test_an_address_that_is_none_is_refused():
+def test_a_malformed_address_is_refused():
     with pytest.raises(Refused, match="no address"):
         webhook("http://").carry_out(instruction(action("t")))

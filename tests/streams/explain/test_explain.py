@@ -1,4 +1,4 @@
-"""`fairuse explain`: each action's evidence can be computed again, and what was changed shows."""
+"""`fairuse explain` computes findings again from their input, and shows what differs."""
 
 import gzip
 import json
@@ -101,7 +101,7 @@ def computed(folder, grounds, files=(), partitions=1, policy=None):
 
 
 def rewritten(folder, tmp_path, keep):
-    """A scenario's input under its own name with each event as `keep` gives it, or without it."""
+    """A copy of a scenario's input with each event as `keep` returns it; None removes it."""
     path = tmp_path / input_of(folder).name
     events = read_records(input_of(folder), msgspec.json.Decoder())
     kept = (json.dumps(event) for event in map(keep, events) if event is not None)
@@ -116,7 +116,7 @@ def rewritten(folder, tmp_path, keep):
 @pytest.mark.parametrize("partitions", [1, 8])
 @pytest.mark.parametrize("folder", FIRING, ids=name_of)
 def test_every_action_of_a_scenario_agrees_with_its_input(folder, partitions):
-    """Whatever the rule: from what the evidence names, and nothing else."""
+    """For any rule, only the input that the evidence names is read."""
     all_grounds = replayed(folder, partitions)
     assert all_grounds
     for grounds in all_grounds:
@@ -167,7 +167,7 @@ SLOW_SCANS = {
 
 @pytest.mark.parametrize("story", SLOW_SCANS)
 def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path):
-    """From the lines that the evidence names, though a walk may be much older than they are."""
+    """The evidence's lines are enough, even if the CUSUM began long before them."""
     rows, number = SLOW_SCANS[story]
     fields = ("event_time_ms", "customer_id", "destination_address", "state")
     common = {"type": "flow", "source_address": "192.0.2.7", "destination_port": 23, "protocol": 6}
@@ -206,8 +206,8 @@ def test_every_slow_scan_agrees_however_the_line_behaved_before(story, tmp_path)
 
 
 @pytest.mark.parametrize("folder", FIRING, ids=name_of)
-def test_an_action_does_not_agree_once_the_input_tells_another_story(folder, tmp_path):
-    """Without the customer's events; of those who used nothing, with use of their own."""
+def test_an_action_does_not_agree_with_changed_input(folder, tmp_path):
+    """The customer's events are removed; for a finding about no use, use is added."""
     for grounds in replayed(folder, 1):
         who, start_ms = grounds.action.customer_id, grounds.findings[0].window.start_ms
 
@@ -226,8 +226,8 @@ def test_an_action_does_not_agree_once_the_input_tells_another_story(folder, tmp
 
 @pytest.mark.parametrize("partitions", [1, 8])
 @pytest.mark.parametrize("folder", CLEARED, ids=name_of)
-def test_what_says_that_a_breach_is_over_agrees_too(folder, partitions):
-    """Whether or not anything was in force by then that it ends."""
+def test_a_cleared_finding_agrees_with_its_input_too(folder, partitions):
+    """Whether or not a restriction was in force."""
     policy, customers = policy_of(folder), customers_of(folder)
     _, findings = results_of(folder, partitions)
     cleared = [f for f in findings if f.level == "cleared" and f.corrects is None]
@@ -259,7 +259,7 @@ def the_first_grounds():
 
 
 def test_events_that_came_too_late_are_left_out_though_topics_do_not_keep_their_bytes():
-    """A replay makes dead letters of them, from bytes that a chunk from a topic does not have."""
+    """A replay needs their bytes for dead letters; an explanation needs none."""
 
     def raw(record):
         raise LookupError(record)
@@ -271,7 +271,7 @@ def test_events_that_came_too_late_are_left_out_though_topics_do_not_keep_their_
     assert recompute(finding, policies, customers_of(folder), read, 1, IDS_MAX).agrees
 
 
-def test_one_message_less_and_another_one_passes_the_limit(tmp_path):
+def test_without_one_message_the_next_one_crosses_the_limit(tmp_path):
     """The count is the same, but it is reached by the next message, a minute later."""
     grounds = the_first_grounds()
     events = list(read_records(input_of(FIRST_SMS), msgspec.json.Decoder()))
@@ -289,8 +289,8 @@ def test_one_message_less_and_another_one_passes_the_limit(tmp_path):
     assert "Limit passed: Tuesday, 10 March 2026 at" in html_text(explained)
 
 
-def test_sixty_messages_less_and_the_limit_is_not_passed(tmp_path):
-    """The page says how far the customer came by the input."""
+def test_without_sixty_messages_the_limit_is_not_crossed(tmp_path):
+    """The page says what count the input gives."""
     grounds, taken = the_first_grounds(), []
 
     def keep(event):
@@ -308,7 +308,7 @@ def test_sixty_messages_less_and_the_limit_is_not_passed(tmp_path):
 
 
 def test_a_changed_amount_is_named_with_both_numbers(tmp_path):
-    """The breach is still there, but not as large as was said."""
+    """The breach is found again, but with a smaller amount."""
     folder = next(f for f in FIRING if f.parent.name == "storage_capacity")
     grounds = replayed(folder, 1)[0]
     who, observed = grounds.action.customer_id, grounds.findings[0].observed
@@ -329,8 +329,8 @@ def test_a_changed_amount_is_named_with_both_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "why"), [(None, "missing"), (b"", "short"), (b"\x1f\x8b broken", "unreadable")]
 )
-def test_input_that_is_gone_is_told_as_gone(tmp_path, content, why):
-    """A file that is not there, holds too few lines, or can't be read."""
+def test_the_page_says_that_input_is_gone(tmp_path, content, why):
+    """The file is missing, too short, or can't be read."""
     grounds = the_first_grounds()
     path = tmp_path / ("input.ndjson.gz" if why == "unreadable" else "input.ndjson")
     if content is not None:
@@ -344,8 +344,8 @@ def test_input_that_is_gone_is_told_as_gone(tmp_path, content, why):
     assert path.name in html_text(explained)
 
 
-def test_a_file_is_found_by_its_name_but_not_among_two_of_that_name(tmp_path):
-    """Files may have moved since; which of two it was nobody knows."""
+def test_a_moved_file_is_found_by_its_name_unless_two_have_it(tmp_path):
+    """With two files of that name, nothing says which one it was."""
     spans = spans_of(the_first_grounds().findings[0].evidence)
     copies = [tmp_path / folder / "input.ndjson" for folder in ("one", "two")]
     for copy in copies:
@@ -357,8 +357,8 @@ def test_a_file_is_found_by_its_name_but_not_among_two_of_that_name(tmp_path):
     assert gone.value.why == "ambiguous"
 
 
-def test_another_version_of_the_policy_is_named_and_its_ids_are_no_difference():
-    """The numbers are compared all the same."""
+def test_the_page_names_another_version_of_the_policy_and_ignores_its_ids():
+    """The numbers are still compared."""
     grounds, policy = the_first_grounds(), policy_of(FIRST_SMS)
     newer = msgspec.structs.replace(policy, version="next")
     explained = computed(FIRST_SMS, grounds, policy=newer)
@@ -373,8 +373,8 @@ def test_another_version_of_the_policy_is_named_and_its_ids_are_no_difference():
     ]
 
 
-def test_a_mean_is_taken_as_given_and_the_page_says_so():
-    """Other partitions' customers are not read again."""
+def test_a_mean_is_taken_from_the_evidence_and_the_page_says_so():
+    """Customers of other partitions are not read."""
     (folder,) = (f for f in FIRING if f.name == "ten_times_the_mean_for_two_months")
     grounds = replayed(folder, 8)[0]
     grounds.findings[0].evidence["cohort_bytes"] //= 2
@@ -384,7 +384,7 @@ def test_a_mean_is_taken_as_given_and_the_page_says_so():
 
 
 def test_the_grounds_hold_the_notice_that_came_before_the_action():
-    """The latest one of the same rule and customer, up to the action."""
+    """It is the last notice of the same rule and customer before the action."""
     (folder,) = (f for f in FIRING if name_of(f) == "sms_daily/again_and_again")
     all_grounds = replayed(folder, 1)
     later = [grounds for grounds in all_grounds if grounds.action.kind != "notify"]
@@ -396,8 +396,8 @@ def test_the_grounds_hold_the_notice_that_came_before_the_action():
         assert f"Notice {grounds.notice.action_id}" in html_text(computed(folder, grounds))
 
 
-def test_an_action_or_a_finding_that_is_not_there_is_told():
-    """With what to do."""
+def test_the_error_names_a_missing_action_or_finding():
+    """The message says what to do."""
     grounds = the_first_grounds()
     with pytest.raises(ExplainError, match="check the number"):
         grounds_of("a-0", lambda: [grounds.action], lambda _: grounds.findings)
@@ -408,8 +408,8 @@ def test_an_action_or_a_finding_that_is_not_there_is_told():
 # -- the page -----------------------------------------------------------------------------------
 
 
-def test_a_hostile_customer_id_is_shown_and_does_nothing():
-    """No markup in HTML, nothing that steers a terminal, nothing that turns a line around."""
+def test_a_hostile_customer_id_is_shown_as_text():
+    """It brings no markup, no control characters, and no change of the direction of writing."""
     grounds = the_first_grounds()
     hostile = "<script>alert(1)</script>\x1b[31m[bold]\u202eevil"
     action = msgspec.structs.replace(grounds.action, customer_id=hostile, clause=f"{hostile} 1")
@@ -424,8 +424,8 @@ def test_a_hostile_customer_id_is_shown_and_does_nothing():
     assert not {"\x1b", "\u202e"} & {*page, *text}
 
 
-def test_the_html_page_needs_nothing_from_outside():
-    """It may be mailed, kept and printed."""
+def test_the_html_page_needs_no_other_file():
+    """So it can be mailed, kept and printed."""
     page = html_of(PageWriter("nl", ZONE).page(computed(FIRST_SMS, the_first_grounds())))
     assert not re.search(r"https?:|src=|href=|@import|url\(", page)
     assert '<html lang="nl">' in page
@@ -435,7 +435,7 @@ def test_the_html_page_needs_nothing_from_outside():
 
 
 def test_the_chart_shows_the_counts_of_the_input_up_to_the_limit():
-    """Rising to what was observed; only what is above the limit is marked."""
+    """The last count is the observed amount; only counts above the limit are marked."""
     chart = PageWriter("en", ZONE).page(computed(FIRST_SMS, the_first_grounds())).sections[0].chart
     counts = [int(bar.text) for bar in chart.bars]
     assert counts == sorted(set(counts))
@@ -446,7 +446,7 @@ def test_the_chart_shows_the_counts_of_the_input_up_to_the_limit():
 
 
 def test_a_regular_breach_shows_each_period():
-    """And says how many of them there were, and how many make it regular."""
+    """The page says how many there were, and how many make it regular."""
     (folder,) = (f for f in FIRING if name_of(f) == "voice_daily/three_days_of_seven")
     actions, findings = results_of(folder, 1)
     regular = next(finding for finding in findings if finding.level == "regular")
@@ -461,7 +461,7 @@ def test_a_regular_breach_shows_each_period():
 
 
 def signs_told(folder, language="en"):
-    """What a page says that speaks for the newest finding of a scenario."""
+    """The signs that the page gives for the last finding of a scenario."""
     grounds = replayed(folder, 1)[-1]
     page = PageWriter(language, ZONE).page(computed(folder, grounds))
     label = texts_in(language).labels["sign"]
@@ -493,7 +493,7 @@ def signs_told(folder, language="en"):
         ),
     ],
 )
-def test_a_score_is_told_by_its_signs(rule, told):
+def test_the_page_names_the_signs_of_a_score(rule, told):
     """So that the agent can say why."""
     folder = next(folder for folder in FIRING if folder.parent.name == rule)
     said = signs_told(folder)
@@ -502,13 +502,13 @@ def test_a_score_is_told_by_its_signs(rule, told):
         assert len(signs_told(folder, language)) == len(said)
 
 
-def test_what_only_counts_needs_no_signs():
+def test_a_rule_that_only_counts_has_no_signs():
     assert signs_told(FIRST_SMS) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_waits_for_a_person_says_by_when_it_is_decided(language):
-    """Not how long it lasts: nothing is in force yet."""
+def test_an_action_under_review_says_by_when_it_is_decided(language):
+    """Not how long the restriction lasts: it is not in force yet."""
     folder = next(folder for folder in FIRING if folder.name == "thirty_days_after_the_end")
     grounds = next(grounds for grounds in replayed(folder, 1) if grounds.action.human_review)
     page = PageWriter(language, ZONE).page(computed(folder, grounds))
@@ -521,7 +521,7 @@ def test_what_waits_for_a_person_says_by_when_it_is_decided(language):
 
 @pytest.fixture(scope="module")
 def found():
-    """Rule and unit of every finding that the scenarios lead to."""
+    """Rule and unit of every finding of the scenarios."""
     findings = chain.from_iterable(results_of(folder, 1)[1] for folder in FIRING)
     return {(finding.rule, finding.unit) for finding in findings}
 
@@ -539,7 +539,7 @@ def test_a_language_has_a_sentence_for_every_rule_and_unit(language, found):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_language_has_words_for_every_kind(language):
-    """Of action, service, verdict, loss and document."""
+    """Every kind of action, service, verdict, missing input and document."""
     texts = texts_in(language)
     assert set(get_args(ActionKind)) == set(texts.title) == set(texts.follows)
     assert set(get_args(Service)) == set(texts.service)
@@ -555,14 +555,14 @@ def test_a_language_has_words_for_every_kind(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", get_args(WindowKind))
 @pytest.mark.parametrize("end_ms", [MARCH_MS + HOUR_MS, MARCH_MS + 31 * DAY_MS, None])
-def test_every_kind_of_window_is_told(language, kind, end_ms):
+def test_every_kind_of_window_can_be_written(language, kind, end_ms):
     """Whether it has ended or not."""
     window = Window(kind=kind, start_ms=MARCH_MS, end_ms=end_ms)
     assert "2026" in Wording(texts_in(language), ZONE).window(window)
 
 
 def keys_and_places(texts):
-    """Every key of a language with the places that its text leaves to fill in."""
+    """Every key of a language with the placeholders of its text."""
     flat = [((), msgspec.to_builtins(texts))]
     told = {}
     while flat:
@@ -576,7 +576,7 @@ def keys_and_places(texts):
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_languages_have_the_same_keys_and_places(language):
-    """A sentence that forgets the limit, or one that is missing, is a fault."""
+    """No language lacks a sentence, or a limit in one."""
     assert keys_and_places(texts_in("en")) == keys_and_places(texts_in(language))
 
 
@@ -600,7 +600,7 @@ def test_languages_have_the_same_keys_and_places(language):
         ),
     ],
 )
-def test_amounts_and_times_are_told_in_the_languages_manner(language, expected):
+def test_amounts_and_times_are_written_as_is_usual_in_the_language(language, expected):
     """The last night of March has no 02:30 in Brussels."""
     words = Wording(texts_in(language), ZONE)
     told = [
@@ -652,7 +652,7 @@ def run(tmp_path_factory):
 
 
 def test_the_command_shows_a_page_and_writes_one(run, tmp_path):
-    """In the language asked for; exit code 0."""
+    """The page is in the language asked for; the exit code is 0."""
     folder, action_id, told = run
     page = tmp_path / "page.html"
     shown = fairuse("explain", action_id, *told, "--language", "fr", "--html", page, cwd=folder)
@@ -662,8 +662,8 @@ def test_the_command_shows_a_page_and_writes_one(run, tmp_path):
     assert "351 messages texte" in page.read_text(encoding="utf-8")
 
 
-def test_records_in_parquet_are_explained_as_those_in_lines(run, tmp_path):
-    """A replay writes both; customers may come so, too."""
+def test_records_in_parquet_are_explained_as_those_in_ndjson(run, tmp_path):
+    """A replay writes both; customers can be Parquet, too."""
     folder, action_id, told = run
     expected = fairuse("explain", action_id, *told, cwd=folder).stdout
     with Sink(str(tmp_path / "customers.parquet")) as sink:
@@ -679,8 +679,8 @@ def test_records_in_parquet_are_explained_as_those_in_lines(run, tmp_path):
     assert (shown.returncode, shown.stdout) == (0, expected), shown.stderr
 
 
-def test_parquet_without_what_an_action_has_is_named(run, tmp_path):
-    """As of usage, where actions were meant."""
+def test_the_error_names_parquet_that_holds_no_actions(run, tmp_path):
+    """For example usage in place of actions."""
     folder, action_id, told = run
     pq.write_table(pa.table({"type": ["sms"]}), tmp_path / "usage.parquet")
     told = (*told, "--actions", tmp_path / "usage.parquet")
@@ -703,7 +703,7 @@ def test_the_command_fails_when_the_input_differs_or_is_gone(run, tmp_path):
 
 
 def test_the_command_says_what_to_do_about_wrong_usage(run):
-    """One sentence, and the exit codes of the other commands."""
+    """It prints one sentence; the exit codes are those of the other commands."""
     folder, action_id, told = run
     assert_one_sentence(fairuse("explain", "a-0", *told, cwd=folder), 1, "a-0", "check the number")
     alone = fairuse("explain", action_id, "--actions", "a.ndjson", cwd=folder)

@@ -1,4 +1,4 @@
-"""The operator keeps its word: its days, its customers, and the same again from the same seed."""
+"""The synthetic operator: its days, its customers, and the same events from the same seed."""
 
 from io import StringIO
 
@@ -22,7 +22,7 @@ def two_months():
     return played.operator, played.events
 
 
-def test_who_uses_too_much_data_does_so_in_each_month(two_months):
+def test_customers_who_use_too_much_data_do_so_in_each_month(two_months):
     """April, closed at the end of a replay, shows the same customers as March, 20 to 40 times."""
     operator, events = two_months
     customers = {c.customer_id: c for c in operator.customers()}
@@ -37,7 +37,7 @@ def test_who_uses_too_much_data_does_so_in_each_month(two_months):
         assert all(20 <= ratio <= 40 for ratio in ratios.values())
 
 
-def test_some_storage_falls_back_and_some_stays_above(two_months):
+def test_some_storage_falls_below_the_limit_again_and_some_does_not(two_months):
     """Both the clearing of a breach and a breach that lasts occur."""
     operator, events = two_months
     capacity = {c.customer_id: c.storage_capacity_bytes for c in operator.customers()}
@@ -47,7 +47,7 @@ def test_some_storage_falls_back_and_some_stays_above(two_months):
 
 
 def test_the_same_seed_gives_the_same_events():
-    """Byte for byte, from a second operator as from a second pass over the first."""
+    """A second operator and a second pass over the first one give the same bytes."""
     shape = OperatorShape(seed=SEED, customers=200, days=3)
     first, second = Operator(shape), Operator(shape)
     expected = list(first.days())
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_events():
 
 
 def test_events_are_in_order_of_time_and_within_their_day():
-    """Also on 29 March 2026, whose 23 hours are all used."""
+    """All 23 hours of 29 March 2026 have events."""
     start_ms = 1_774_652_400_000
     days = list(Operator(OperatorShape(seed=SEED, days=3, start_ms=start_ms)).days())
     for day, events in enumerate(days):
@@ -70,7 +70,7 @@ def test_events_are_in_order_of_time_and_within_their_day():
 
 
 def test_every_event_is_valid_and_has_an_id_of_its_own(two_months):
-    """The structs check nothing when built, so they are read back as a consumer would."""
+    """Structs are not checked when they are made, so the test encodes and decodes them."""
     operator, events = two_months
     decoder = msgspec.json.Decoder(UsageEvent)
     encoder = msgspec.json.Encoder()
@@ -80,7 +80,7 @@ def test_every_event_is_valid_and_has_an_id_of_its_own(two_months):
 
 
 def test_most_customers_are_unlimited_and_some_silent(two_months):
-    """Means exist over enough customers, some of whom add nothing to them."""
+    """So means have enough customers, some of them without use."""
     operator, events = two_months
     customers = operator.customers()
     active = {event.customer_id for event in events}
@@ -92,7 +92,7 @@ def test_most_customers_are_unlimited_and_some_silent(two_months):
 
 
 def test_every_kind_goes_on_to_the_last_day(two_months):
-    """So that watermarks advance in every eighth of the customers."""
+    """So the watermarks of all eight partitions advance."""
     operator, events = two_months
     eighth = {c.customer_id: i % 8 for i, c in enumerate(operator.customers())}
     last_day = local(events[-1].event_time_ms).date()
@@ -106,13 +106,13 @@ def test_every_kind_goes_on_to_the_last_day(two_months):
     "wrong", [{"customers": 199}, {"days": 0}, {"start_ms": 1_772_319_600_001}]
 )
 def test_a_shape_that_cannot_be_played_is_refused(wrong):
-    """With one sentence that says what to give."""
+    """The error says in one sentence what to give."""
     with pytest.raises(ValueError, match="Give "):
         OperatorShape(**wrong)
 
 
-def test_nothing_is_played_in_the_future():
-    """Long shapes begin years earlier, for what lies ahead of the clock is refused."""
+def test_no_event_is_in_the_future():
+    """Long shapes begin years earlier, since events ahead of the clock are refused."""
     for days in (1, 62, 63, 405, 1_500):
         shape = OperatorShape(days=days)
         last = local(shape.begins_ms + days * 86_400_000)
@@ -149,6 +149,9 @@ def finding(customer, rule):
         rule=rule,
         customer_id=customer,
         event_time_ms=0,
+        known_ms=0,
+        corrects=None,
+        closed_period=False,
         level="breach",
         window=Window(kind="state", start_ms=0, end_ms=None),
         observed=2,

@@ -1,4 +1,4 @@
-"""Each part of the synthetic operator crosses its limit, counted naively, and nobody else does."""
+"""Each part crosses its limit, counted in a naive way, and no other customer does."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.nearness import SHARES, Played
 from tests.support.nearness.texts_and_calls import sms_bulk
 
 LONG = ("roaming_permanent", "inactive")
-"""Rules that want more months than the default shape has."""
+"""Rules that need more months than the default shape has."""
 
 CLOSE = {
     "festival_crowd": ("sms_daily", 0.95),
@@ -30,7 +30,7 @@ CLOSE = {
     "weekender": ("stream_elsewhere", 1.0),
     "tidy_leaver": ("storage_ended", 0.6),
 }
-"""Which share of which limit a look-alike reaches at least."""
+"""The share of a limit that each look-alike reaches at least."""
 
 
 SMALL = (
@@ -48,7 +48,7 @@ def two_months():
 
 @pytest.fixture(scope="module")
 def long():
-    """Only the customers who are asked for, for there are too many events to keep."""
+    """A fifth of the events, since all of them would not fit in memory."""
     return Played(customers=200, days=405, keep=lambda event: event.event_id[-1] in "05")
 
 
@@ -62,20 +62,20 @@ def assert_as_expected(played, rule):
 
 @pytest.mark.parametrize("rule", SHARES)
 def test_only_those_who_play_a_part_break_a_rule(two_months, rule):
-    """All who must, nobody but those who may."""
+    """All players who must break it do, and only players who may."""
     assert_as_expected(two_months, rule)
 
 
 @pytest.mark.parametrize("shape", SMALL, ids=str)
-def test_short_and_small_operators_promise_only_what_can_be_seen(shape):
-    """A day holds no month, 33 days none that is closed; in October a day has 25 hours."""
+def test_short_and_small_operators_plant_only_what_rules_can_find(shape):
+    """One day has no whole month, 33 days no closed one; one day in October has 25 hours."""
     played = Played(**shape)
     for rule in SHARES:
         assert_as_expected(played, rule)
 
 
 @pytest.mark.parametrize("rule", LONG)
-def test_what_takes_more_than_a_season_is_planted_in_long_shapes_only(two_months, long, rule):
+def test_abuse_of_several_months_is_planted_in_long_shapes_only(two_months, long, rule):
     """Four months abroad, a year without use, and those who come back just before."""
     assert two_months.operator.expected[rule].must == set()
     assert len(long.operator.expected[rule].must) >= 2
@@ -96,8 +96,8 @@ def test_look_alikes_come_close_to_a_limit(two_months, name):
     assert max(shares) <= 1
 
 
-def test_ordinary_customers_come_nowhere_near(two_months):
-    """They play no part, and reach nine tenths of what a plan holds or twice the mean at most."""
+def test_ordinary_customers_stay_far_below_the_limits(two_months):
+    """At most they reach nine tenths of a plan's capacity, or twice the mean."""
     players = frozenset().union(*two_months.operator.cast.values())
     near = {"storage_capacity", "storage_file_size", "usage_double", "data_bundle"}
     for rule in SHARES:
@@ -107,7 +107,7 @@ def test_ordinary_customers_come_nowhere_near(two_months):
 
 
 def test_there_is_a_part_for_every_rule_and_a_count_for_every_part():
-    """A new rule wants somebody who breaks it."""
+    """A new rule needs a part that breaks it."""
     rules = {part.name for part in PARTS if part.name in part.must}
     assert set(RULES) <= rules
     assert rules == set(SHARES)
@@ -115,7 +115,7 @@ def test_there_is_a_part_for_every_rule_and_a_count_for_every_part():
 
 
 def test_an_organiser_writes_to_more_people_than_a_spammer_may_and_is_answered(two_months):
-    """What keeps them innocent is the answers."""
+    """The answers show that the organiser is no spammer."""
     players = two_months.operator.cast["organiser"]
     texts = [t for t in two_months.events if isinstance(t, Sms) and t.customer_id in players]
     unanswered = [text for text in texts if text.direction == "mo"]

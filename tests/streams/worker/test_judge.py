@@ -10,6 +10,8 @@ from detectors.ladder.ladder import Ladder
 from schemas.decode import AHEAD_MS_MAX
 from schemas.records import DeadLetter, Decision, EnforcementResult
 from schemas.topics import ACTIONS, DEAD_LETTERS, DECISIONS, ENFORCEMENT_RESULTS, FINDINGS
+from streams.checkpoints.changelog import Changelog
+from streams.checkpoints.tables import Shard
 from streams.metrics import Metrics
 from streams.replay.replay import Replay
 from streams.worker.agents import LadderAgent
@@ -38,13 +40,14 @@ def exemption(time_ms, until_ms=None):
 
 
 class Bench:
-    """A judge of one partition without a broker."""
+    """The ladder agent of one partition, without a broker."""
 
     def __init__(self):
         self.sent = []
         self.verdicts = Ladder(0, PATIENT)
+        self.shard = Shard(self.verdicts, Changelog(self.verdicts.state, 1), active=True)
         self.metrics = Metrics()
-        self.judge = LadderAgent(None, None, self, self.metrics, lambda: NOW_MS)
+        self.agent = LadderAgent(None, None, self, self.metrics, lambda: NOW_MS)
         self.offset = 0
 
     def put(self, topic, partition, key, value, came_ms=None):
@@ -58,9 +61,7 @@ class Bench:
                 SimpleNamespace(offset=self.offset, key=b"7", value=value, timestamp=came_ms)
             )
             self.offset += 1
-        self.judge.take(
-            SimpleNamespace(processor=self.verdicts, state=self.verdicts.state), topic, 0, records
-        )
+        self.agent.take(self.shard, topic, 0, records)
 
     def of(self, topic, type_):
         return [

@@ -5,8 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from detectors.ladder.ladder import Ladder
+from detectors.policies.editions import load_policy
 from schemas.topics import FINDINGS
 from streams.broker.outbox import Outbox
+from streams.checkpoints.changelog import Changelog
+from streams.checkpoints.tables import Shard
 from streams.worker.ladder_clock import LadderClock
 
 
@@ -44,7 +48,7 @@ class Producer:
 
 
 class Site:
-    """A ticker over one partition, whose usage and ladder are as far as the test says."""
+    """The clock of one partition; the test says how far its usage and its ladder have come."""
 
     def __init__(self):
         self.ticks = []
@@ -52,15 +56,14 @@ class Site:
         self.highwater, self.heard = None, 0
         self.outbox = Outbox(lambda: 0)
         self.outbox.producer = self.producer = Producer()
-        usage = SimpleNamespace(state=SimpleNamespace(directory=SimpleNamespace(size=1)))
-        self.ladder = SimpleNamespace(
-            state=SimpleNamespace(brake=SimpleNamespace(), next_offset={})
-        )
-        self.ticker = LadderClock(
+        usage = SimpleNamespace(processor=SimpleNamespace(customer_count=1))
+        ladder = Ladder(3, load_policy())
+        self.ladder = Shard(ladder, Changelog(ladder.state, 1), active=True)
+        self.clock = LadderClock(
             app=SimpleNamespace(consumer=SimpleNamespace(highwater=lambda tp: self.highwater)),
             detect=SimpleNamespace(active=lambda: {3: usage}),
             verdict=SimpleNamespace(active=lambda: {3: self.ladder}),
-            judge=SimpleNamespace(
+            agent=SimpleNamespace(
                 outbox=self.outbox, tick=lambda shard, number, ms: self.ticks.append((number, ms))
             ),
             idle=SimpleNamespace(reached_ms=lambda number, shard: self.reached_ms),
@@ -72,7 +75,7 @@ class Site:
         self.reached_ms = reached_ms
         self.ladder.state.next_offset[FINDINGS] = heard
         before = len(self.ticks)
-        self.ticker.tick()
+        self.clock.tick()
         return self.ticks[-1][1] if len(self.ticks) > before else None
 
 

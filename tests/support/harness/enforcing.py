@@ -7,7 +7,7 @@ import msgspec
 from schemas.records import Action, Notice, PolicyRef
 from streams.enforce.adapters.contract import Refused, Unavailable
 from streams.enforce.enforcer import Enforcer
-from streams.enforce.figures import Figures
+from streams.enforce.metrics import EnforcementMetrics
 
 NOW_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z."""
@@ -112,7 +112,7 @@ def enforcer(store, adapter, clock, attempts_max=3, customers_max=1_000):
         clock,
         attempts_max=attempts_max,
         customers_max=customers_max,
-        figures=Figures(),
+        metrics=EnforcementMetrics(),
     )
 
 

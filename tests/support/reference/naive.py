@@ -484,7 +484,7 @@ class Twin:
             self.duplicates += 1
         else:
             self.counted_ms[kind] = watermark_ms
-            self.judge_waiting()
+            self.take_waiting_means()
             for rule in rules:
                 self.found += rule.feed(event, watermark_ms)
 
@@ -497,14 +497,14 @@ class Twin:
         self.remembered_hour[key] = hour
         return False
 
-    def judge(self, average):
+    def take_mean(self, average):
         """Take in a mean, for when its period is closed."""
         key = (average.rule, average.cohort, average.period_start_ms)
         self.waiting.setdefault(key, average)
-        self.judge_waiting()
+        self.take_waiting_means()
 
-    def judge_waiting(self, ended_ms=0):
-        """Judge by the means of periods that are closed by now, or ended before the input."""
+    def take_waiting_means(self, ended_ms=0):
+        """Take in the means of periods that are closed by now, or ended before the input."""
         for key, average in list(self.waiting.items()):
             for rule in self.each():
                 if rule.name == average.rule:
@@ -512,7 +512,7 @@ class Twin:
                     reached_ms -= rule.parameters.lateness_hours * HOUR_MS
                     if average.period_end_ms <= max(reached_ms, ended_ms):
                         del self.waiting[key]
-                        self.found += rule.judge(average)
+                        self.found += rule.take_mean(average)
 
     def end(self):
         """The input is at its end."""
@@ -520,7 +520,7 @@ class Twin:
         for rule in self.each():
             if hasattr(rule, "end"):
                 self.found += rule.end(last_ms)
-        self.judge_waiting(last_ms)
+        self.take_waiting_means(last_ms)
 
     def each(self):
         """Every rule once."""
@@ -530,6 +530,6 @@ class Twin:
         """Events and means, in order."""
         for number, record in enumerate(history):
             if isinstance(record, CohortAverage):
-                self.judge(record)
+                self.take_mean(record)
             else:
                 self.feed(number, record)

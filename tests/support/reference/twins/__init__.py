@@ -5,7 +5,7 @@ A file has a class `Twin` with `name` and `reads` (kinds of event), and
 - `__init__(policy, plans)`: `plans.of(customer_id)` is what a customer has (`Plans` of naive.py),
 - `accepts(event, watermark_ms)`: whether the event is not too late for the rule,
 - `feed(event, watermark_ms)`: the `naive.Found` that an accepted, new event leads to,
-- `judge(average)`, where the rule compares cohorts, and `end(last_ms)`, where it closes periods,
+- `take_mean(average)` if the rule compares cohorts, and `end(last_ms)` if it closes periods,
 
 and what to try it on: `LOW`, the parameters with limits that a handful of events crosses, and
 `CASES`, by name: changes to those parameters, and a hypothesis strategy of histories (lists of

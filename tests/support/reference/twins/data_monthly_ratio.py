@@ -84,7 +84,7 @@ class Twin:
                 total, customers = total + self.used[who, month], customers + 1
         return PeriodSums(self.months.start_ms(month), total, customers)
 
-    def judge(self, average):
+    def take_mean(self, average):
         """Take in a mean, and report who reaches the limit it makes."""
         month = self.months.of(average.period_start_ms)
         if month in self.averages:
@@ -98,8 +98,8 @@ class Twin:
                 yield from self.breached(who, month, ended_ms)
             running = month + 1 not in self.averages and self.holds(month + 1)
             if running and self.reaches(self.used[who, month + 1], month):
-                judged_ms = ended_ms + self.parameters.lateness_hours * HOUR_MS
-                yield self.found(who, "early", month + 1, month, judged_ms)
+                closed_ms = ended_ms + self.parameters.lateness_hours * HOUR_MS
+                yield self.found(who, "early", month + 1, month, closed_ms)
 
     def holds(self, month):
         return self.newest is not None and self.newest - self.kept <= month <= self.newest
@@ -162,6 +162,53 @@ def data_with_means(draw):
     return history
 
 
+APRIL = 2026 * 12 + 3
+APRIL_MS, MAY_MS = month_start_ms(APRIL), month_start_ms(APRIL + 1)
+
+
+def used(number, time_ms, amount, customer_id="c0"):
+    """Bytes that a customer used."""
+    return Data(
+        event_id=f"e-{number}",
+        customer_id=customer_id,
+        event_time_ms=time_ms,
+        bytes_uplink=0,
+        bytes_downlink=amount,
+    )
+
+
+MEAN_OF_APRIL = CohortAverage(
+    rule="data_monthly_ratio",
+    cohort="unlimited data",
+    period_start_ms=APRIL_MS,
+    period_end_ms=MAY_MS,
+    total=50,
+    customers=2,
+)
+"""25 bytes, so that the limit is 38. April is closed two days after its end."""
+
+EDGES = {
+    "a mean before its month is closed, then late bytes of that month": (
+        {},
+        [
+            MEAN_OF_APRIL,
+            used(0, APRIL_MS - DAY_MS, 0),
+            used(1, MAY_MS + DAY_MS, 60),
+            used(2, MAY_MS + 18 * DAY_MS, 0),
+            used(3, APRIL_MS + 14 * DAY_MS, 60),
+        ],
+    ),
+    "a mean before its month is closed, then more bytes within a day of the closing": (
+        {},
+        [
+            MEAN_OF_APRIL,
+            used(0, APRIL_MS, 60),
+            used(1, MAY_MS, 30, "c1"),
+            used(2, MAY_MS + 2 * DAY_MS, 0),
+            used(3, MAY_MS + 2 * DAY_MS + HOUR_MS, 30, "c1"),
+        ],
+    ),
+}
 HISTORIES = data_with_means()
 CASES = {}
 """They are tried together with others, in tests/support/strategies/histories.py."""

@@ -73,7 +73,7 @@ class Twin:
             self.events[event.customer_id, self.weeks.of(event.event_time_ms)].append(event)
         return ()
 
-    def judge(self, average):
+    def take_mean(self, average):
         week = self.weeks.of(average.period_start_ms)
         cohort, feature = average.cohort.split("/")
         known = self.known[week, cohort]
@@ -91,7 +91,7 @@ class Twin:
             plan = self.plans.of(who)
             values = self.values(who, week)
             if (getattr(plan, "cohort", None) or plan.plan) == cohort and values:
-                yield from self.judged(who, week, values, known)
+                yield from self.breaches(who, week, values, known)
 
     def values(self, who, week):
         used = self.events[who, week]
@@ -106,7 +106,7 @@ class Twin:
         shares = {f"{kind}_share": count * 1000 // total for kind, count in counts.items()}
         return {"frequency": total, "connection": connected_ms // 1000} | shares
 
-    def judged(self, who, week, values, known):
+    def breaches(self, who, week, values, known):
         least = defaultdict(lambda: self.parameters.share_deviation_min)
         least["frequency"] = least["connection"] = self.parameters.eighths_deviation_min
         scores = []
@@ -121,23 +121,23 @@ class Twin:
         if max(scores) < self.parameters.z_min * 1000:
             return
         self.scores[who, week] = max(scores)
-        yield self.found(who, "breach", week, week)
+        yield self.found(who, "breach", week)
         needed, window = self.parameters.regular_periods, self.parameters.regular_window
         breaches = sorted(w for other, w in self.scores if other == who)
         for last in breaches:
             company = [w for w in breaches if last - window < w <= last]
             if len(company) >= needed and (who, last) not in self.regular:
                 self.regular.add((who, last))
-                yield self.found(who, "regular", last, week)
+                yield self.found(who, "regular", last)
 
-    def found(self, who, level, week, judged):
+    def found(self, who, level, week):
         return naive.Found(
             rule=self.name,
             customer_id=who,
             level=level,
             kind="week",
             start_ms=self.weeks.start_ms(week),
-            event_time_ms=self.weeks.start_ms(max(week, judged) + 1),
+            event_time_ms=self.weeks.start_ms(week + 1),
             observed=self.scores[who, week],
             limit=self.parameters.z_min * 1000,
         )

@@ -15,7 +15,7 @@ NAMES = ("unknown", "unknown", "fast", "pocket", "elsewhere")
 
 
 class Twin:
-    """Remembers every day for ever, and judges it by the first mean that comes of it."""
+    """Remembers every day for ever, and compares it with the first mean that comes of it."""
 
     name, reads = "storage_flood", ("storage",)
 
@@ -38,13 +38,13 @@ class Twin:
             self.written[event.customer_id, day] += event.written_bytes or 0
         return ()
 
-    def judge(self, average):
+    def take_mean(self, average):
         key = (self.days.of(average.period_start_ms), average.cohort)
         if key not in self.means:
             self.means[key] = (average.total, average.customers)
-            yield from self.judged(*key)
+            yield from self.breaches(*key)
 
-    def judged(self, day, cohort):
+    def breaches(self, day, cohort):
         total, customers = self.means[day, cohort]
         if customers < self.parameters.cohort_min or total == 0:
             return

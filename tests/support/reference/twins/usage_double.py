@@ -106,7 +106,7 @@ CASES = {"services": ({}, histories()), "waiting": ({"lateness_hours": 20 * 24},
 
 
 class Twin:
-    """Sums by service and month; a month is judged once all three means are there."""
+    """Sums by service and month; a month is compared once all three means are there."""
 
     name, reads = "usage_double", KINDS
 
@@ -137,7 +137,7 @@ class Twin:
         sent = event.direction == "mo" and event.service == "sms"
         return int(sent and event.segment_number in (None, 1))
 
-    def judge(self, average):
+    def take_mean(self, average):
         month = self.months.of(average.period_start_ms)
         means = self.means[month]
         if average.cohort in means:
@@ -145,9 +145,9 @@ class Twin:
         means[average.cohort] = average
         if len(means) == len(KINDS):
             for who in sorted({who for _, who, _ in self.used}):
-                yield from self.judged(who, month, means)
+                yield from self.breaches(who, month, means)
 
-    def judged(self, who, month, means):
+    def breaches(self, who, month, means):
         ratios = {}
         for kind in KINDS:
             used, mean = self.used[kind, who, month], means[kind]

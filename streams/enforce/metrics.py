@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Figures:
+class EnforcementMetrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
