@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.records import Service
+from schemas.records import ActionKind, Service
 
 Urgency = Literal["urgency", "fraud", "contract"]
 
@@ -58,6 +58,11 @@ RESTRICTIONS = frozenset(
     }
 )
 """Kinds of action that a policy may give a rule; the others are steps of the ladder itself."""
+
+DONE_ONCE: frozenset[ActionKind] = frozenset(
+    {"deposit", "charge", "delete_storage", "reclaim_number"}
+)
+"""Kinds that are done once, so that there is nothing to lift."""
 
 NOTICE_FIRST = frozenset(
     {

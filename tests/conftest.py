@@ -44,11 +44,10 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave out what does not run by default; tests of one broker run first, one by one."""
+    """Leave out what does not run by default; what waits most, tests with a broker, comes first."""
     for item in items:
         if "kafka" in item.fixturenames:
             item.add_marker("broker")
-            item.add_marker(pytest.mark.xdist_group("kafka"))
     items.sort(key=lambda item: item.get_closest_marker("broker") is None)
     left_out = [name for name in NOT_BY_DEFAULT if name not in config.option.markexpr]
     kept, dropped = [], []
@@ -92,7 +91,7 @@ def running_kafka(tmp_path_factory):
 
 @pytest.fixture
 def kafka(running_kafka):
-    """A Kafka of one node without topics and groups; it is the same one for all tests."""
+    """A Kafka of one node without topics and groups; each process of pytest has a single one."""
     running_kafka.start()
     running_kafka.wipe()
     return running_kafka

@@ -187,8 +187,8 @@ def test_the_generated_tables_are_fresh(capsys):
 
 
 def test_a_stale_page_is_named_with_the_command_to_run(tmp_path, capsys):
-    (tmp_path / "docs").mkdir()
     for path in rule_page.texts(load_policy()):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         page = (ROOT / path).read_text(encoding="utf-8")
         (tmp_path / path).write_text(page.replace("sms_daily", "sms_dayly"), encoding="utf-8")
     assert rule_page.main(["--check"], tmp_path) == 1

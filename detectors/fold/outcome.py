@@ -9,7 +9,7 @@ from schemas.records import CohortPartial, Finding
 
 TOO_LATE = "older than every rule still takes"
 CLOSED = -1
-"""In place of an offset: a period was closed, before the event that closed it was looked at."""
+"""In place of an offset: the finding is of a period, and comes before those of later events."""
 
 Place = tuple[int, int]
 """The watermark at which something was found, and the offset of the event that crossed a limit, or

@@ -14,7 +14,7 @@ from detectors.fold.corrections import Corrections
 from detectors.fold.outcome import Outcome
 from detectors.fold.provenance import Origin
 from detectors.fold.reporter import Reporter
-from detectors.fold.rule_set import Found
+from detectors.fold.rule_set import Reported
 from detectors.fold.stored_partition import CUSTOMER_GROUP, StoredPartition
 from detectors.policies.editions import Edition
 from detectors.rules.contract import Batch, CusumRule, Rule, RuleOutput
@@ -62,7 +62,7 @@ class Partition:
     # -- events ---------------------------------------------------------------------------------
 
     def fold(self, columns: Columns, origin: Origin) -> Outcome:
-        """Take in a batch of events of one kind, in the partition's order."""
+        """Fold a batch of events of one kind, in the partition's order."""
         outcome, state = Outcome(), self.state
         columns, given = self._behind_fence(columns, outcome)
         if len(columns) == 0 or columns.kind not in state.watermark_ms:
@@ -85,7 +85,7 @@ class Partition:
         return outcome
 
     def _behind_fence(self, columns: Columns, outcome: Outcome) -> tuple[Columns, Ints]:
-        """Leave out what this state already holds; the offsets of a kind only ever rise."""
+        """Leave out events that were folded before; the offsets of a kind only rise."""
         expected = self.state.next_offset.get(columns.kind, 0)
         given = np.flatnonzero(columns.offset >= expected)
         outcome.redelivered = len(columns) - len(given)
@@ -128,7 +128,7 @@ class Partition:
         )
 
     def _run(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
-        """Run the kind's rules, stretch by stretch between changes of policy."""
+        """Run the rules of the kind, cut where another policy takes effect."""
         if len(batch.slot) == 0:
             return
         times = self.state.timeline.changes_between(*batch.watermark_ms[[0, -1]].tolist())
@@ -137,7 +137,7 @@ class Partition:
             self._run_under_one_policy(part, origin, outcome)
 
     def _run_under_one_policy(self, batch: Batch, origin: Origin, outcome: Outcome) -> None:
-        """Run the rules; those that judge periods rest on just what came before the end."""
+        """Run the rules; a period is closed before the event that closes it is counted."""
         kind, state, report = batch.kind, self.state, self._reporter.report
         rule_sets = state.trials.rule_sets(int(batch.watermark_ms[0]))
         for part in self._cut_at_closings(batch):
@@ -166,9 +166,9 @@ class Partition:
         return batch.cut(np.flatnonzero(closes).tolist())
 
     def closing_offsets(self, columns: Columns, earliest_ms: int) -> list[int]:
-        """Offsets of the events that would move a watermark past a cohort's period.
+        """Offsets of the events that would close a period of a rule with means.
 
-        Nobody used anything before `earliest_ms`, so that a first event ends nothing.
+        No event of the input is before `earliest_ms`, so earlier periods do not count.
         """
         offsets: list[int] = []
         rules = [r for r in self.state.main.cohort_rules.values() if columns.kind in r.reads]
@@ -248,7 +248,7 @@ class Partition:
     # -- closed periods -------------------------------------------------------------------------
 
     def take_mean(self, average: CohortAverage) -> list[Finding]:
-        """Take in the mean of a closed period, and report who it puts in breach."""
+        """Compare customers with the mean of a closed period; returns the findings."""
         outcome = Outcome()
         if average.rule in self.state.main.cohort:
             closes_ms = self.state.main.cohort_rules[average.rule].closes_ms(average.period_end_ms)
@@ -265,8 +265,8 @@ class Partition:
         for rules in self.state.trials.rule_sets(closes_ms):
             asked, columns = rules.cohort_rule(rule, closes_ms), rules.columns_of(rule)
             hits = asked.recompute_with_means(columns, period_start_ms, given, self.state.customers)
-            found = Found(rule, closes_ms, RuleOutput(hits=tuple(hits)))
-            findings += [finding for _, finding in self._reporter.findings(rules, found, None)]
+            reported = Reported(rule, closes_ms, RuleOutput(hits=tuple(hits)))
+            findings += [finding for _, finding in self._reporter.findings(rules, reported, None)]
         return findings
 
     def end(self, last_event_ms: int) -> Outcome:
@@ -277,15 +277,15 @@ class Partition:
         return outcome
 
     def reached_ms(self, silent: Set[str] = frozenset(), now_ms: int = 0) -> int:
-        """The time that every kind has passed; silent ones have passed the clock's.
+        """The lowest watermark of all kinds; silent kinds count as at the clock's time.
 
-        Of what was screened out no period was closed, so it counts for nothing here.
+        Events that were screened out close no period and do not count here.
         """
         times = self.state.progress.stepped_ms.items()
         return min(now_ms if kind in silent else time_ms for kind, time_ms in times)
 
     def close_idle(self, silent: Set[str], now_ms: int) -> Outcome:
-        """Close the periods that the clock ends while nothing comes of the silent kinds."""
+        """Close periods by the clock where the silent kinds alone hold them open."""
         outcome = Outcome()
         for rules in self.state.trials.rule_sets(now_ms):
             self._reporter.report(rules, rules.close_idle(silent, now_ms), None, outcome)
@@ -294,7 +294,7 @@ class Partition:
     # -- customers ------------------------------------------------------------------------------
 
     def announce(self, customers: Sequence[Customer]) -> None:
-        """Take in who has which plan; the last word on a customer counts."""
+        """Take in who has which plan; of several records of a customer the last one counts."""
         if not customers:
             return
         ids = [customer.customer_id.encode() for customer in customers]
@@ -326,9 +326,9 @@ class Partition:
     # -- policies -------------------------------------------------------------------------------
 
     def announce_policy(self, edition: Edition) -> bool:
-        """Take in a policy that holds from its time on; tell whether it was news."""
+        """Take in a policy that holds from its time on; False if it was known already."""
         return self.state.timeline.announce(edition)
 
     def policies_in_force(self) -> list[tuple[Policy, int, int]]:
-        """Each policy, since when it holds, and for how many customers in a hundred."""
+        """Each policy in force, since when it holds, and for how many percent of the customers."""
         return self.state.timeline.in_force_at(max(self.state.progress.stepped_ms.values()))

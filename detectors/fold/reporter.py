@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.fold.findings import finding_of, wait_ms
 from detectors.fold.outcome import CLOSED, Outcome, Place
-from detectors.fold.rule_set import Found, RuleSet
+from detectors.fold.rule_set import Reported, RuleSet
 from detectors.fold.stored_partition import StoredPartition
 from detectors.rules.contract import Batch, PeriodSums, Rule, RuleOutput
 from schemas.records import CohortPartial, Finding
@@ -25,10 +25,10 @@ class Reporter:
         self._state = state
 
     def report(
-        self, rules: RuleSet, found: Iterable[Found], batch: Batch | None, outcome: Outcome
+        self, rules: RuleSet, reported: Iterable[Reported], batch: Batch | None, outcome: Outcome
     ) -> None:
         """Add what rules saw to an outcome; partial sums come from the rules for everybody only."""
-        for each in found:
+        for each in reported:
             outcome.placed += self.findings(rules, each, batch)
             if rules.trial is None:
                 outcome.partials += [self._partial(each.rule, s) for s in each.output.sums]
@@ -41,19 +41,19 @@ class Reporter:
             self._state.touch(kind, slots)
 
     def findings(
-        self, rules: RuleSet, found: Found, batch: Batch | None
+        self, rules: RuleSet, reported: Reported, batch: Batch | None
     ) -> Iterator[tuple[Place, Finding]]:
         """Findings of what a rule saw, each with its place.
 
         Those of a trial only while it is under way.
         """
-        state, time_ms, trial = self._state, found.time_ms, rules.trial
+        state, time_ms, trial = self._state, reported.time_ms, rules.trial
         timeline = state.timeline
-        if not found.output.hits or (trial and trial not in timeline.trials_at(time_ms)):
+        if not reported.output.hits or (trial and trial not in timeline.trials_at(time_ms)):
             return
         policy = rules.policy_at(time_ms)
-        rule = state.rules[found.rule]
-        for hit in found.output.hits:
+        rule = state.rules[reported.rule]
+        for hit in reported.output.hits:
             customer = state.directory.hashes(np.array([hit.slot]))
             shadow = timeline.acting_trial(time_ms, customer) is not trial
             name = state.directory.name(hit.slot).decode()

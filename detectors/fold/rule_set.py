@@ -1,4 +1,4 @@
-"""The rules of a partition and their columns, each under the policy that holds when it is asked."""
+"""The rules of a partition and their columns, each under the policy of the event time asked."""
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -28,21 +28,21 @@ from schemas.policy import Policy
 from schemas.records import CohortAverage
 
 EARLY_MEANS_MAX = 10_000
-"""Means that wait for their period to be closed; of more, the oldest are forgotten."""
+"""Means that wait until their period is closed; past that the oldest are forgotten."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Watermarks by kind of event: where the rules stand (0 before any event) and where they began.
+    """Watermarks by kind of event: of the last event the rules saw (0 for none) and of the first.
 
-    Records that were screened out may have moved the partition's own watermark further.
+    Events that were screened out may have moved the partition's own watermark further.
     """
 
     stepped_ms: dict[str, int]
     began_ms: dict[str, int] = field(default_factory=dict)
 
     def lowest_ms(self, kinds: Iterable[str]) -> int:
-        """How far all of these kinds have come."""
+        """The lowest watermark of these kinds."""
         return min(self.stepped_ms[kind] for kind in kinds)
 
     def has_begun(self, kinds: Iterable[str], time_ms: int) -> bool:
@@ -50,8 +50,8 @@ class Progress:
         return any(kind in self.began_ms and self.began_ms[kind] < time_ms for kind in kinds)
 
 
-class Found(NamedTuple):
-    """What a rule saw, and the event time whose policy it was asked under."""
+class Reported(NamedTuple):
+    """What a rule reported, and the event time whose policy it was asked under."""
 
     rule: str
     time_ms: int
@@ -59,13 +59,13 @@ class Found(NamedTuple):
 
 
 class RuleSet:
-    """Rules that read the same events, each under whichever policy holds when it is asked.
+    """Rules that read the same events, each under the policy of the event time it is asked for.
 
-    What a rule keeps is the same under every policy that it can run under, so it goes over to
-    another one and back: kinds of event reach the time of a change one after the other, and the
-    mean of an old period may come after it. An event is judged under the policy of its watermark,
-    a period under the policy of the moment at which it closes: so where batches end, and in which
-    order kinds come, makes no difference.
+    The state of a rule is the same under all policies, so a rule can switch to another and back.
+    That is needed: kinds of event reach the time of a change one after the other, and the mean of
+    an old period may come after the change. An event is judged under the policy of its watermark, a
+    period under the policy of the watermark that closes it. So the ends of batches and the order of
+    kinds make no difference.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class RuleSet:
     customers
         The partition's customers.
     progress
-        How far the partition's rules have come.
+        The watermarks of the partition's rules.
     trial
         The policy on trial that these rules run for; None for those that are for everybody.
     """
@@ -100,7 +100,7 @@ class RuleSet:
         self.others = [name for name in self.rules if name not in self.closing]
         self.uncut = [n for n, rule in self.closing_rules.items() if not rule.cuts_batches]
         self.early: dict[tuple[str, str, int], CohortAverage] = {}
-        """Means of periods that are not closed here yet, by rule, cohort and start."""
+        """Means of periods that are not closed yet, by rule, cohort and start of the period."""
         self.kinds = sorted({kind for rule in self.rules.values() for kind in rule.reads})
         fields = {kind: self._fields_of(kind) for kind in self.kinds}
         self.groups = {k: ColumnGroup(k, of_kind) for k, of_kind in fields.items() if of_kind}
@@ -120,7 +120,7 @@ class RuleSet:
     # -- policies -------------------------------------------------------------------------------
 
     def policy_at(self, time_ms: int) -> Policy:
-        """What these rules are asked under at an event time."""
+        """The policy that holds for these rules at an event time."""
         return self.timeline.policy_at(time_ms, self.trial)
 
     def at(self, name: str, time_ms: int) -> Rule:
@@ -153,7 +153,7 @@ class RuleSet:
         return {name: cast("CohortRule", self.rules[name]) for name in self.cohort}
 
     def on_trial(self, trial: Edition) -> "RuleSet":
-        """Rules that go on from here under a policy that begins later."""
+        """A copy of these rules and their state, for a trial that begins later."""
         twin = RuleSet(self.timeline, self.customers, self.progress, trial)
         for kind, group in self.groups.items():
             twin.groups[kind].take_columns({n: c.copy() for n, c in group.columns.items()})
@@ -164,7 +164,7 @@ class RuleSet:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def fold(self, names: Iterable[str], batch: Batch) -> Iterator[Found]:
+    def fold(self, names: Iterable[str], batch: Batch) -> Iterator[Reported]:
         """Fold a batch, which lies between two changes of policy, into some of the rules."""
         time_ms = int(batch.watermark_ms[0])
         for name in names:
@@ -172,23 +172,23 @@ class RuleSet:
                 rule = self.at(name, time_ms)
                 hits = rule.fold(self.columns_of(name), batch, self.customers)
                 if hits:
-                    yield _found(name, time_ms, hits)
+                    yield _reported(name, time_ms, hits)
 
-    def take_back(self, undone: Batch, correction: Correction) -> Iterator[Found]:
+    def take_back(self, undone: Batch, correction: Correction) -> Iterator[Reported]:
         """Have the rules undo an event; the batch has the watermark of its correction."""
         for name in self.rules:
             rule = self.at(name, undone.newest_ms)
             if undone.kind in rule.reads and isinstance(rule, CorrectableRule):
                 columns = self.columns_of(name)
                 hits = rule.take_back(columns, undone, correction, self.customers)
-                yield _found(name, undone.newest_ms, hits)
+                yield _reported(name, undone.newest_ms, hits)
 
     # -- closed periods -------------------------------------------------------------------------
 
     def close(
         self, kind: str, watermark_ms: int, names: Iterable[str] | None = None
-    ) -> Iterator[Found]:
-        """Close the periods that every kind a rule reads has passed, once this one comes so far.
+    ) -> Iterator[Reported]:
+        """Close the periods that all kinds of a rule have passed, now that one has come so far.
 
         `names` are the rules that are asked; None asks all.
         """
@@ -203,8 +203,8 @@ class RuleSet:
                 others = (self.progress.stepped_ms[other] for other in reads if other != kind)
                 yield from self._close_through(name, min([watermark_ms, *others]))
 
-    def close_idle(self, silent: Set[str], now_ms: int) -> Iterator[Found]:
-        """Close the periods that the clock ends while nothing comes of the silent kinds."""
+    def close_idle(self, silent: Set[str], now_ms: int) -> Iterator[Reported]:
+        """Close periods by the clock where the silent kinds alone hold them open."""
         stepped_ms = self.progress.stepped_ms
         for name in self.closing:
             reads = self.rules[name].reads
@@ -212,23 +212,23 @@ class RuleSet:
                 times = (now_ms if kind in silent else stepped_ms[kind] for kind in reads)
                 yield from self._close_through(name, min(times))
 
-    def end(self, last_event_ms: int) -> Iterator[Found]:
+    def end(self, last_event_ms: int) -> Iterator[Reported]:
         """Close every period that ended before the input's last event: no more will come."""
         for name in self.closing:
             yield from self._close_before_changes(name, last_event_ms)
             rule = self.closing_rule(name, last_event_ms)
             closed = rule.close_ended(self.columns_of(name), last_event_ms, self.customers)
-            yield Found(name, last_event_ms, closed)
+            yield Reported(name, last_event_ms, closed)
             yield from self._take_early_means(name)
 
-    def _close_through(self, name: str, reached_ms: int) -> Iterator[Found]:
+    def _close_through(self, name: str, reached_ms: int) -> Iterator[Reported]:
         yield from self._close_before_changes(name, reached_ms)
         yield from self._close_at(name, reached_ms)
 
-    def _close_before_changes(self, name: str, reached_ms: int) -> Iterator[Found]:
-        """What closes before a change of policy is judged as it was until then.
+    def _close_before_changes(self, name: str, reached_ms: int) -> Iterator[Reported]:
+        """Close the periods that end before a change of policy under the policy before it.
 
-        Nothing does where nothing had begun; closing all the same would go back to the year 1999.
+        There are none before the first event of the rule's kinds.
         """
         reads = self.rules[name].reads
         lowest_ms = self.progress.lowest_ms(reads)
@@ -236,17 +236,17 @@ class RuleSet:
             if self.progress.has_begun(reads, change_ms):
                 yield from self._close_at(name, change_ms - 1)
 
-    def _close_at(self, name: str, reached_ms: int) -> Iterator[Found]:
+    def _close_at(self, name: str, reached_ms: int) -> Iterator[Reported]:
         rule = self.closing_rule(name, reached_ms)
         closed = rule.close(self.columns_of(name), reached_ms, self.customers)
         if closed.holds_anything:
-            yield Found(name, reached_ms, closed)
+            yield Reported(name, reached_ms, closed)
         yield from self._take_early_means(name)
 
-    def take_mean(self, average: CohortAverage) -> Iterator[Found]:
-        """Take in the mean of a period, which counts once the period is closed here.
+    def take_mean(self, average: CohortAverage) -> Iterator[Reported]:
+        """Compare customers with the mean of a period, once the period is closed here.
 
-        A partition that goes back to a checkpoint hears of means before it closes their periods.
+        A partition that goes back to a checkpoint may hear a mean before it closes the period.
         """
         if self.cohort_rules[average.rule].has_closed(average.period_start_ms):
             yield self._compare_with_mean(average)
@@ -256,19 +256,19 @@ class RuleSet:
         while len(self.early) > EARLY_MEANS_MAX:
             del self.early[next(iter(self.early))]
 
-    def _take_early_means(self, name: str) -> Iterator[Found]:
+    def _take_early_means(self, name: str) -> Iterator[Reported]:
         rule = cast("CohortRule", self.rules[name])
         for key, average in list(self.early.items()):
             if name == average.rule and rule.has_closed(average.period_start_ms):
                 del self.early[key]
                 yield self._compare_with_mean(average)
 
-    def _compare_with_mean(self, average: CohortAverage) -> Found:
+    def _compare_with_mean(self, average: CohortAverage) -> Reported:
         """Compare with a mean under the policy of the moment at which its period closed."""
         closes_ms = self.cohort_rules[average.rule].closes_ms(average.period_end_ms)
         rule = self.cohort_rule(average.rule, closes_ms)
         hits = rule.take_mean(self.columns_of(average.rule), average, self.customers)
-        return _found(average.rule, closes_ms, hits)
+        return _reported(average.rule, closes_ms, hits)
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -290,17 +290,17 @@ class RuleSet:
         return {name: rule for name, rule in self.rules.items() if isinstance(rule, Log)}
 
     def forget_changes(self) -> None:
-        """Let go of what would have to be stored: of a trial nothing is."""
+        """Drop what a checkpoint would have stored: of a trial nothing is stored."""
         for log in self.logs.values():
             log.changes()
 
 
-def _found(name: str, time_ms: int, hits: list[Hit]) -> Found:
-    return Found(name, time_ms, RuleOutput(hits=tuple(hits)))
+def _reported(name: str, time_ms: int, hits: list[Hit]) -> Reported:
+    return Reported(name, time_ms, RuleOutput(hits=tuple(hits)))
 
 
 def hand_over(rule: Rule, heir: Any) -> None:
-    """Give a rule's state to one with other parameters, but for its columns: they stay."""
+    """Copy a rule's state, without its columns, to a rule with other parameters."""
     assert rule.fields == heir.fields, "a parameter that shapes columns has changed"
     if isinstance(rule, Log):
         heir.take_arrays({name: array.copy() for name, array in rule.arrays().items()})

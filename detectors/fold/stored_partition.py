@@ -1,4 +1,4 @@
-"""The state of one partition: its rules, its columns, and their way to the changelog and back."""
+"""What a partition keeps: rules, columns and logs, and their way to the changelog and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -50,8 +50,8 @@ class PartitionMemory(Struct, frozen=True):
 class StoredPartition:
     """What a partition keeps, and its way to the changelog, to snapshots and back.
 
-    Rows are read back with `restore`, as often as there are checkpoints, and then `recall` brings
-    them all to the moment of the last one.
+    `restore` reads rows back, once for each checkpoint; then `recall` brings all of them to the
+    watermarks of the last one.
     """
 
     def __init__(self, number: int, policy: Policy, dedup_entries_max: int) -> None:
@@ -94,7 +94,7 @@ class StoredPartition:
         )
 
     def _ledger(self, kind: str, entries_max: int) -> Ledger:
-        """Remembers of a kind what its rules ask for, so a policy pays for what it has."""
+        """The ledger of a kind; it stores only the fields that rules of the policy ask for."""
         rules = [
             rule
             for rule in self.rules.values()
@@ -152,7 +152,7 @@ class StoredPartition:
         return self.progress.stepped_ms.get(group, 0)
 
     def _logs(self) -> dict[bytes, Log]:
-        """What is kept in chunks: event ids by kind, policies, and the rules that have a log."""
+        """What is stored in chunks: event ids and events by kind, policies, logs of rules."""
         logs: dict[bytes, Log] = {
             b"ids." + kind.encode(): log for kind, log in self.duplicates.items()
         }
@@ -161,7 +161,7 @@ class StoredPartition:
         return logs | {b"policies": self.timeline}
 
     def remember(self) -> bytes:
-        """What belongs to the partition as a whole, for the marker that ends a checkpoint."""
+        """A `PartitionMemory`, for the marker that ends a checkpoint."""
         memory = PartitionMemory(
             version=STATE_VERSION,
             layout=self._layout(),
@@ -186,7 +186,7 @@ class StoredPartition:
         return columns | events
 
     def restore(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Put stored rows back; `recall` has to follow before the next batch."""
+        """Take back stored rows; call `recall` before the next batch."""
         by_group: dict[bytes, list[int]] = {}
         split = [key.partition(b"/") for key in keys]
         for at, (group, _, _) in enumerate(split):
@@ -260,7 +260,7 @@ class StoredPartition:
         self._written = {}
 
     def arrays(self) -> dict[str, NDArray]:
-        """Everything that rows hold, as named columns for a snapshot; `remember` has the rest."""
+        """The columns and logs, for a snapshot; `remember` has the rest."""
         size = self.directory.size
         named = {f"directory/{name}": array for name, array in self.directory.arrays().items()}
         for group in self.groups.values():
@@ -270,7 +270,7 @@ class StoredPartition:
         return named
 
     def take_arrays(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take back what `arrays` gave; rows written after it may follow, then `recall`."""
+        """Take back what `arrays` gave; newer rows may follow, then `recall`."""
         parts: dict[str, dict[str, NDArray]] = {}
         for name, array in arrays.items():
             part, _, rest = name.partition("/")
@@ -282,15 +282,15 @@ class StoredPartition:
             held.take_arrays(parts.get(f"#{log.decode()}", {}))
 
     def set_aside(self) -> None:
-        """Stand as at the last checkpoint, ready for rows that another writer wrote after it."""
+        """Be ready for rows that another writer wrote after the last checkpoint."""
         for name in self.groups:
             written = np.full(self.directory.size, self._watermark_of(name), np.int64)
             self._written[name] = written
 
     def rewrite(self, keys: Sequence[bytes]) -> None:
-        """Store these rows again at the next checkpoint, because a lost writer touched them.
+        """Store these rows again at the next checkpoint, because a lost writer wrote them.
 
-        Rows of customers that only the lost writer saw are stored empty: they never count.
+        Rows of customers that only the lost writer saw are stored empty.
         """
         logs = self._logs()
         for key in keys:

@@ -1,4 +1,4 @@
-"""What an action says: built from a case and the finding that it rests on."""
+"""Actions, built from a case and the finding that they rest on."""
 
 from typing import Any
 
@@ -30,12 +30,7 @@ STRENGTH: dict[ActionKind, int] = {
     "minimum_service": 5,
     "suspend": 6,
 }
-"""The restrictions that are in force until they are lifted; of a service only the strongest is."""
-
-DONE_ONCE: frozenset[ActionKind] = frozenset(
-    {"deposit", "charge", "delete_storage", "reclaim_number"}
-)
-"""Single acts: there is nothing to lift."""
+"""Restrictions by strength; of each service only the strongest one is in force."""
 
 pack_action = msgspec.msgpack.Encoder().encode
 unpack_action = msgspec.msgpack.Decoder(Action).decode
@@ -84,7 +79,7 @@ def build(
 
 
 def build_release(turn: Turn, case: Case, hold: InForce, finding: Finding | None) -> Action:
-    """What lifts the restriction in force; it says so of a rule that is no longer there, too."""
+    """The release of the restriction in force, also of a rule that the policy no longer has."""
     lifted = unpack_action(turn.dossier.orders[hold.action_id].action)
     finding = finding or unpack_finding(case.proof)
     return structs.replace(
@@ -105,7 +100,7 @@ def build_release(turn: Turn, case: Case, hold: InForce, finding: Finding | None
 
 
 def renewed(turn: Turn, case: Case | None, action: Action, **changed: Any) -> Action:
-    """The same action as it goes out after it was kept back: effective from now on."""
+    """An action that was kept back, as it is sent now: effective from now on."""
     decisions = _decisions(case) if case else {}
     return structs.replace(
         action,
@@ -137,12 +132,12 @@ def _proofs(case: Case, finding: Finding) -> list[str]:
 
 
 def _evidence(finding: Finding, case: Case) -> dict[str, Any]:
-    told = {"level": finding.level, "window": msgspec.to_builtins(finding.window)}
-    return told | finding.evidence | _decisions(case)
+    about = {"level": finding.level, "window": msgspec.to_builtins(finding.window)}
+    return about | finding.evidence | _decisions(case)
 
 
 def _decisions(case: Case) -> dict[str, Any]:
-    """What people decided on the way, if anybody did."""
+    """The decisions of a case, if there are any."""
     if not case.decisions:
         return {}
     names = ("decision_id", "kind", "decided_by", "reason", "time_ms")
@@ -150,7 +145,7 @@ def _decisions(case: Case) -> dict[str, Any]:
 
 
 def _parameters(kind: ActionKind, rule: RuleParameters) -> dict[str, Any]:
-    """What enforcement needs to know; emergency and free numbers can't be configured away."""
+    """What enforcement needs to know; emergency and free numbers always stay open."""
     if kind == "throttle":
         return {"rate_kbps": rule.rate_kbps}
     if kind == "minimum_service":

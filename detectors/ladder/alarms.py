@@ -1,4 +1,4 @@
-"""Which dossiers have to be looked at, and when."""
+"""When the first timer of each dossier fires."""
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
@@ -7,21 +7,21 @@ from detectors.ladder.dossier import NEVER_MS
 
 
 class Alarms:
-    """One time for each dossier: that of the first timer.
+    """A heap of times, one for each dossier: that of its first timer.
 
-    A heap by time. A timer that moves to later leaves its entry where it is; when that comes up, it
-    is put in again at the time that counts. So a dossier has one entry that counts, and few more.
+    A timer that moves to a later time leaves its entry where it is. When that entry comes up, it is
+    put in again at the later time. So each dossier has one valid entry and few stale ones.
     """
 
     def __init__(self, due_ms: dict[str, int]) -> None:
         self._due_ms = due_ms
         self._entry_ms: dict[str, int] = {}
-        """Where the entry is, of those whose timer has moved to later since."""
+        """Time of the entry of each dossier whose timer has moved to a later time since."""
         self._heap = [(due, key) for key, due in due_ms.items()]
         heapify(self._heap)
 
     def set(self, key: str, due_ms: int) -> None:
-        """Look at a dossier at this time and not before, or, with `NEVER_MS`, no more."""
+        """Set the time of a dossier's first timer; `NEVER_MS` if it has none."""
         entry_ms = self._entry_ms.get(key, self._due_ms.get(key, NEVER_MS))
         if due_ms < entry_ms:
             heappush(self._heap, (due_ms, key))
@@ -37,7 +37,7 @@ class Alarms:
         return self._due_ms.get(key, NEVER_MS) <= now_ms
 
     def due(self, now_ms: int) -> Iterator[tuple[int, str]]:
-        """Dossiers whose time has come, and the time, in order; they may be set again meanwhile."""
+        """Time and key of each dossier that is due, in order; it may be set again meanwhile."""
         while self._heap and self._heap[0][0] <= now_ms:
             entry_ms, key = heappop(self._heap)
             due_ms = self._due_ms.get(key, NEVER_MS)

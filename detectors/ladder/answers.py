@@ -1,4 +1,4 @@
-"""The closed loop: what enforcement answers, and what if it does not."""
+"""What enforcement answers to actions, and what happens without an answer."""
 
 from operator import attrgetter
 
@@ -9,17 +9,17 @@ from detectors.ladder.turn import Turn
 from schemas.records import EnforcementResult
 
 ACCEPTED = "accepted"
-"""It came; what becomes of it is still to be said."""
+"""Enforcement has received the action; another answer says what became of it."""
 
 CARRIED_OUT = ("applied", "delivered")
 
 
 def answered(turn: Turn, result: EnforcementResult) -> None:
-    """Take in what became of an action."""
+    """Apply the answer to an action."""
     order = turn.dossier.orders.get(result.action_id)
-    told = _rule_of_notice(turn, result.action_id)
-    if told is not None and result.status == "delivered":
-        deliver(turn, told, result.time_ms)
+    rule = _rule_of_notice(turn, result.action_id)
+    if rule is not None and result.status == "delivered":
+        deliver(turn, rule, result.time_ms)
     elif order is None:
         _answered_late(turn, result)
     elif order.state in KEPT_BACK:
@@ -31,10 +31,10 @@ def answered(turn: Turn, result: EnforcementResult) -> None:
 
 
 def keep_early(turn: Turn, result: EnforcementResult) -> None:
-    """Keep an answer about an action that has not gone out, for it may still do so.
+    """Keep an answer about an action that was not sent yet.
 
-    After a crash answers may be read again before the findings that lead to their actions. That an
-    action "was accepted" changes nothing, so it is not kept.
+    After a crash, answers may be read again before the findings that lead to their actions. An
+    answer "accepted" changes nothing and is not kept.
     """
     if result.status == ACCEPTED:
         return
@@ -45,7 +45,7 @@ def keep_early(turn: Turn, result: EnforcementResult) -> None:
 
 
 def take_early(turn: Turn, action_id: str) -> None:
-    """Take in the earliest answer about an action that had not gone out; it has now."""
+    """Apply the earliest answer that was kept for an action, now that the action was sent."""
     first = _take_off_early(turn, action_id)
     result = EnforcementResult(
         action_id=action_id,
@@ -57,7 +57,7 @@ def take_early(turn: Turn, action_id: str) -> None:
 
 
 def give_up_early(turn: Turn, action_id: str) -> None:
-    """An answer's action never went out."""
+    """Drop an answer whose action was not sent in time, and count it."""
     _take_off_early(turn, action_id)
     turn.counts["unmatched"] += 1
 
@@ -70,7 +70,7 @@ def _take_off_early(turn: Turn, action_id: str) -> EarlyAnswer:
 
 
 def unanswered(turn: Turn, action_id: str) -> None:
-    """Nothing was heard of an action in time: send it again, or count it as failed."""
+    """Send an action again that was not answered in time; after the last attempt give it up."""
     order = turn.dossier.orders[action_id]
     if raise_again(turn, action_id, order):
         turn.counts["retried"] += 1
@@ -85,7 +85,7 @@ def unanswered(turn: Turn, action_id: str) -> None:
 
 
 def _failed(turn: Turn, action_id: str, order: Order) -> None:
-    """A notice goes another way; anything else goes out again at its time."""
+    """Send a failed notice by the next channel; any other action goes out again when it is due."""
     if order.kind == "notify" and _is_newest_notice(turn, action_id, order):
         try_next_channel(turn, order.rule)
     elif order.state == "answered":
@@ -94,10 +94,10 @@ def _failed(turn: Turn, action_id: str, order: Order) -> None:
 
 
 def _answered_late(turn: Turn, result: EnforcementResult) -> None:
-    """An answer about something that is over, or that was never known.
+    """Apply an answer about an action that is over, or count one that was never known.
 
-    A restriction that was applied after it had been lifted, or after another had taken its place,
-    is lifted once more.
+    A restriction that was applied although it had been lifted, or replaced by another one, is
+    lifted once more.
     """
     held = [h for h in turn.dossier.in_force.values() if result.action_id in h.ended]
     if not held:

@@ -1,4 +1,4 @@
-"""The brake: no mistake in a policy may hit the whole base."""
+"""The brake: holds actions back when there are suddenly too many, as by a mistake in a policy."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -12,7 +12,7 @@ EVERYTHING = ""
 """The scope of all rules together."""
 
 HELD_MAX = 10_000
-"""Actions of a partition held back; what comes when they are full is dropped and counted."""
+"""Actions of a partition that are held at most; further ones are dropped and counted."""
 
 FLOOR = 50
 """Actions an hour that are never too many, whatever the share or the usual number."""
@@ -21,11 +21,11 @@ HOURS_KEPT = 7 * 24
 """Hours counted one by one, as many as usage topics keep; older ones are in the usual number."""
 
 WEIGHT = 8
-"""An hour's weight in the usual number is one in so many."""
+"""An hour's weight in the usual number is 1 / `WEIGHT`."""
 
 
 class HeldAction(NamedTuple):
-    """Where an action that is held back is kept: under the key of its dossier."""
+    """An action that is held back, and the key of its dossier."""
 
     key: str
     action_id: str
@@ -52,7 +52,7 @@ class Brake:
     def __init__(self, ladder: LadderParameters) -> None:
         self.ladder = ladder
         self.customers = 0
-        """Customers of the partition; 0 for not known, then there is no share to exceed."""
+        """Customers of the partition; while it is 0, their share sets no limit."""
         self.engaged: list[str] = []
         self.hours: dict[str, dict[int, int]] = {}
         self.usual: dict[str, float] = {}
@@ -91,7 +91,7 @@ class Brake:
         return limit
 
     def hold(self, held: HeldAction) -> int:
-        """Keep an action back; its number, or 0 when there is no room."""
+        """Hold an action back; returns its number, or 0 when there is no room."""
         if len(self.held) >= HELD_MAX:
             return 0
         number = self.next_number
@@ -100,14 +100,14 @@ class Brake:
         return number
 
     def release(self, rule: str | None) -> None:
-        """Let actions through again; a person has seen those of this hour."""
+        """Let actions through again, and count this hour anew: a person has seen its actions."""
         scopes = list(self.engaged) if rule is None else [rule]
         self.engaged = [scope for scope in self.engaged if scope not in scopes]
         for scope in scopes:
             self.hours.pop(scope, None)
 
     def held_of(self, rule: str | None) -> list[HeldAction]:
-        """What is held of a rule, or of all, in order."""
+        """The held actions of a rule, or of all rules, in order."""
         return [held for held in self.held.values() if rule is None or held.rule == rule]
 
     def counts(self) -> Counter[str]:
@@ -124,8 +124,10 @@ class Brake:
         self.usual, self.next_number = memory.usual, memory.next_number
 
     def _hour(self, scope: str, hour: int) -> int | None:
-        """The hour to count under, None for one that is gone: a worker may read kinds of usage that
-        are days apart. Hours that are old enough go into the usual number.
+        """The hour to count under; None for one older than `HOURS_KEPT`.
+
+        Such hours come when a worker reads kinds of usage that are days apart. Hours that are old
+        enough go into the usual number.
         """
         hours = self.hours.setdefault(scope, {})
         if hour in hours:

@@ -1,17 +1,17 @@
-"""What people decide: about an action that waits for them, a customer, or what the brake holds."""
+"""Decisions of people: about an action in review, a customer, or what the brake holds."""
 
-from detectors.ladder.actions import DONE_ONCE, STRENGTH, renewed, unpack_action
+from detectors.ladder.actions import STRENGTH, renewed, unpack_action
 from detectors.ladder.dossier import KEPT_BACK, Case, Exemption, Order, note_of
 from detectors.ladder.orders import hand_out, wait_turn
 from detectors.ladder.restrictions import apply_strongest
 from detectors.ladder.steps import deliver, end_episode, give_up_notice, relieve
 from detectors.ladder.turn import Turn
 from schemas.records import Decision
-from schemas.safeguards import CUT
+from schemas.safeguards import CUT, DONE_ONCE
 
 
 def decided(turn: Turn, decision: Decision) -> None:
-    """Take in a decision about one customer; one that fits nothing is counted."""
+    """Apply a decision about one customer; one that fits nothing known is counted."""
     is_known = {
         "approve": _approve,
         "reject": _reject,
@@ -24,7 +24,7 @@ def decided(turn: Turn, decision: Decision) -> None:
 
 
 def refuse(turn: Turn, action_id: str) -> None:
-    """A person said no, or nothing in time: the case falls back, to the milder side."""
+    """Do not carry an action out: a person refused it, or its review ended without an answer."""
     order = turn.dossier.orders[action_id]
     turn.drop(action_id)
     case = turn.case(order.rule)
@@ -44,7 +44,7 @@ def refuse(turn: Turn, action_id: str) -> None:
 
 
 def let_go(turn: Turn, action_id: str, decision: Decision) -> None:
-    """A person let the brake off: what it held goes out, or to its reviewer."""
+    """Send an action that the brake held, after a person released the brake."""
     order = turn.dossier.orders[action_id]
     case = turn.case(order.rule)
     if case is not None:
@@ -53,7 +53,7 @@ def let_go(turn: Turn, action_id: str, decision: Decision) -> None:
 
 
 def end_case(turn: Turn, rule: str, decision: Decision) -> None:
-    """A person said that a rule's findings were wrong: undo what followed."""
+    """Undo what followed from a rule's findings, because a person said that they were wrong."""
     case = turn.case(rule)
     if case is not None:
         case.note(decision)
@@ -76,7 +76,7 @@ def _approve(turn: Turn, decision: Decision) -> bool:
 
 
 def _pass(turn: Turn, action_id: str, order: Order, **changed: object) -> None:
-    """Send what was kept back; a restriction only if it is the strongest of its service."""
+    """Send an action that was kept back; a restriction only if it is the strongest one."""
     case = turn.case(order.rule)
     action = renewed(turn, case, unpack_action(order.action), **changed)
     turn.drop(action_id)
@@ -117,7 +117,7 @@ def _exempt(turn: Turn, decision: Decision) -> bool:
         exemption = Exemption(decision.until_ms or 0, note_of(decision))
         turn.dossier.exemptions[rule] = exemption
         names = [name for name in turn.dossier.cases if rule in (name, "")]
-        # Noted in all of them first: what is in force may be lifted with the first.
+        # Noted in all cases first: ending the first one may already send a release.
         for name in names:
             turn.dossier.cases[name].note(decision)
         for name in names:

@@ -32,12 +32,12 @@ Record = TypeVar("Record", Finding, EnforcementResult, Decision)
 
 
 class Alerts(Struct, frozen=True):
-    """What somebody should look at; all but `held` and `engaged` are counted since the start.
+    """What an operator should look at; all but `held` and `engaged` are counted since the start.
 
-    `held` are actions that the brake holds, by rule; `engaged` the rules it stands on, "" for all.
-    `dropped` are actions for which there was no room, `retried` those sent again, `drift`
-    restrictions that came back after they had been lifted, `unanswered` actions that were given
-    up, `unmatched` answers and decisions that fit nothing known.
+    `held` are actions that the brake holds, by rule; `engaged` the rules it is on for, "" for all
+    rules. `dropped` are actions for which the brake had no room, `retried` those sent again,
+    `drift` restrictions that were applied again after they had been lifted, `unanswered` actions
+    that were given up, `unmatched` answers and decisions that fit nothing known.
     """
 
     held: dict[str, int]
@@ -72,26 +72,26 @@ class Ladder:
     # -- what comes in ---------------------------------------------------------------------------
 
     def fold(self, findings: Sequence[Finding], offsets: Sequence[int]) -> list[Action]:
-        """Answer findings in the partition's order; those behind the fence were answered before."""
+        """Apply findings in the partition's order; offsets that were applied before are skipped."""
         return self._take_all(FINDINGS, findings, offsets, self._find)
 
     def result(self, results: Sequence[EnforcementResult], offsets: Sequence[int]) -> list[Action]:
-        """Take in what became of actions."""
+        """Apply what enforcement answered to actions."""
         return self._take_all(ENFORCEMENT_RESULTS, results, offsets, self._answer)
 
     def decided(self, decisions: Sequence[Decision], offsets: Sequence[int]) -> list[Action]:
-        """Take in what people decided."""
+        """Apply what people decided."""
         return self._take_all(DECISIONS, decisions, offsets, self._decide)
 
     def tick(self, now_ms: int) -> list[Action]:
-        """Fire what is due by now, which must not be later than what still comes in."""
+        """Fire the timers that are due by `now_ms`; no earlier record may come after that."""
         actions: list[Action] = []
         for due_ms, key in self.state.alarms.due(now_ms):
             actions += self._let_pass(key, due_ms)
         return actions
 
     def end(self, last_ms: int) -> list[Action]:
-        """Fire what is due by the end of the input; what waits is taken in then at its own time."""
+        """Fire the timers that are due by the end of the input, then apply what still waits."""
         actions = self.tick(last_ms)
         for key, packed in list(self.state.cases.items()):
             waiting = unpack_dossier(packed).waiting
@@ -100,7 +100,7 @@ class Ladder:
         return actions
 
     def announce_policy(self, edition: Edition) -> bool:
-        """Take in a policy that holds from its time on; tell whether it was news."""
+        """Take in a policy that holds from its time on; False if it was known already."""
         return self.state.announce_policy(edition)
 
     def set_customer_count(self, count: int) -> None:
@@ -114,7 +114,7 @@ class Ladder:
 
     @property
     def alerts(self) -> Alerts:
-        """What somebody should look at."""
+        """What an operator should look at."""
         brake, counts = self.state.brake, self._counts
         return Alerts(
             held=dict(brake.counts()),
@@ -156,7 +156,7 @@ class Ladder:
         return self._take(key, finding.known_ms, take_finding, finding)
 
     def _let_wait(self, key: str, finding: Finding) -> list[Action]:
-        """Keep what a closed period showed until its time: other findings of then may be to come.
+        """Keep a finding of a closed period until its `known_ms`.
 
         So it makes no difference in which order several kinds, or partitions, closed the period.
         """
@@ -174,7 +174,7 @@ class Ladder:
             dossier = self.state.dossier(key)
             if dossier.is_out(result.action_id):
                 return self._take(key, result.time_ms, answered, result, dossier)
-        # No clock goes by it: what leads to the action is older than its answer.
+        # It moves no clock: the finding that leads to the action is older than the answer.
         turn = self._turn(key_of(UNPLACED, result.customer_id))
         keep_early(turn, result)
         return self._keep(turn)
@@ -193,12 +193,12 @@ class Ladder:
         return actions
 
     def _decide_about(self, decision: Decision, action_id: str) -> list[Action]:
-        """Take in what a person decided about one action."""
+        """Apply a decision about one action."""
         keys, actions = self.state.keys_of(decision.customer_id), list[Action]()
         for key in keys:
             if action_id in self.state.dossier(key).orders:
                 return self._take(key, decision.time_ms, decided, decision)
-        # Perhaps it is about an action that becomes due by then.
+        # The action may become due by the time of the decision.
         for key in keys:
             turn = self._turn_at(key, decision.time_ms)
             actions += self._keep(turn)
@@ -208,9 +208,9 @@ class Ladder:
         return actions
 
     def _keys_meant(self, decision: Decision) -> list[str]:
-        """The services of a customer that a decision is about which names no action.
+        """Keys of the services that a decision is about, if it names no action.
 
-        An exemption from everything is kept for each service that the policy has rules about.
+        An exemption from all rules is kept for each service that the policy has rules about.
         """
         rules, customer_id = self.state.timeline.base.rules, decision.customer_id
         if decision.rule is not None:
@@ -222,7 +222,7 @@ class Ladder:
         return self.state.keys_of(customer_id) if decision.kind == "snooze" else []
 
     def _release_brake(self, decision: Decision) -> list[Action]:
-        """Let go of what is held, in order; what lost its cause meanwhile is dropped on the way."""
+        """Send the held actions in order; those whose cause is gone meanwhile are dropped."""
         actions = self._come_to_held(decision)
         self.state.brake.release(decision.rule)
 
@@ -233,7 +233,7 @@ class Ladder:
         return actions + self._with_held(decision, go)
 
     def _drop_held(self, decision: Decision) -> list[Action]:
-        """Drop what is held of a rule, and close the cases it belongs to."""
+        """Drop the held actions of a rule, and end the episodes that they belong to."""
         self._counts["unmatched"] += not self.state.brake.held_of(decision.rule)
 
         def drop(turn: Turn, held: HeldAction) -> None:
@@ -243,7 +243,7 @@ class Ladder:
         return self._come_to_held(decision) + self._with_held(decision, drop)
 
     def _come_to_held(self, decision: Decision) -> list[Action]:
-        """Bring customers of whom something is held to a decision: until then the brake was on."""
+        """Fire timers up to a decision, for customers with held actions: the brake was still on."""
         actions: list[Action] = []
         held_of = self.state.brake.held_of(decision.rule)
         for customer_id in dict.fromkeys(customer_of(held.key) for held in held_of):
@@ -289,12 +289,12 @@ class Ladder:
         record: Any,
         known: Dossier | None = None,
     ) -> list[Action]:
-        """Take in a record of a service, after everything that became due before it."""
+        """Apply a record to a service, after the timers that are due before it."""
         turn = self._turn_at(key, time_ms, known)
         return self._hand(turn, max(turn.dossier.clock_ms, time_ms), handle, record)
 
     def _turn_at(self, key: str, time_ms: int, known: Dossier | None = None) -> Turn:
-        """A service's turn after all that became due by a time."""
+        """The turn of a service after its timers up to a time have fired."""
         turn = self._turn(key, known)
         now_ms = max(turn.dossier.clock_ms, time_ms)
         if self.state.alarms.is_due(key, now_ms):
@@ -302,7 +302,7 @@ class Ladder:
         return turn
 
     def _let_pass(self, key: str, until_ms: int) -> list[Action]:
-        """Let a service's time go on."""
+        """Fire the timers of a service up to a time."""
         turn = self._turn(key)
         self._advance(turn, until_ms)
         return self._keep(turn)
@@ -315,12 +315,12 @@ class Ladder:
         return self._keep(turn)
 
     def _put_under_policy(self, turn: Turn, time_ms: int) -> None:
-        """Have a turn go by what holds at a time; the brake is the same for all customers."""
+        """Use the policies of a time; the brake goes by the one for everybody."""
         turn.policy = self.state.timeline.policy_of(turn.customer_id, time_ms)
         self.state.brake.ladder = self.state.timeline.policy_at(time_ms).ladder
 
     def _advance(self, turn: Turn, until_ms: int) -> None:
-        """Fire what is due by then, each timer under the policy of its time."""
+        """Fire the timers that are due by a time, each under the policy of its own time."""
         for change_ms in self.state.timeline.changes_between(turn.dossier.clock_ms, until_ms):
             advance(turn, change_ms - 1)
             turn.dossier.clock_ms = change_ms
@@ -329,7 +329,7 @@ class Ladder:
 
 
 def is_about_brake(record: EnforcementResult | Decision) -> bool:
-    """Whether a record is a decision about what the brake holds, of any customer."""
+    """Whether a record is a decision about the brake, and so about no single customer."""
     if not isinstance(record, Decision):
         return False
     is_of_rule = record.action_id is None and record.rule is not None

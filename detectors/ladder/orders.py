@@ -1,28 +1,29 @@
-"""Actions on their way: past the brake, past a person, out, answered, and out again if not."""
+"""The way of an action: past the brake and a reviewer, sent, answered, or sent again."""
 
 from typing import Literal
 
 from msgspec import structs
 
-from detectors.ladder.actions import DONE_ONCE, STRENGTH, pack_action, unpack_action
+from detectors.ladder.actions import STRENGTH, pack_action, unpack_action
 from detectors.ladder.brake import HeldAction
 from detectors.ladder.dossier import ENDED_MAX, ORDERS_MAX, InForce, Order
 from detectors.ladder.reasons import CAME_BACK
 from detectors.ladder.turn import Turn
 from schemas import ids as identity
 from schemas.records import Action, ActionKind, Notice
+from schemas.safeguards import DONE_ONCE
 from schemas.units import DAY_MS
 
 GIVES_BACK: frozenset[ActionKind] = frozenset({"release", "withdraw"})
-"""Kinds that lift what is in force: they are handed out at once, whatever the brake says."""
+"""Kinds that lift a restriction: they are sent at once, even while the brake is on."""
 
 Outcome = Literal["out", "kept", "dropped"]
 
 
 def dispatch(turn: Turn, action: Action) -> Outcome:
-    """Send an action, or keep it back for the brake or for a person.
+    """Send an action, or keep it back for the brake or for a reviewer.
 
-    "dropped" when the brake holds as much as it may: then nothing came of it.
+    It is "dropped" when the brake has no room for more.
     """
     if turn.brake.lets_through(action.rule, action.decided_ms):
         return hand_out(turn, action)
@@ -36,7 +37,7 @@ def dispatch(turn: Turn, action: Action) -> Outcome:
 
 
 def hand_out(turn: Turn, action: Action) -> Outcome:
-    """Send an action that the brake has let through; what needs a person goes to that person."""
+    """Send an action that the brake let through, or publish it for review by a person."""
     if not action.human_review:
         _take_effect(turn, action)
         _send(turn, action)
@@ -51,12 +52,12 @@ def hand_out(turn: Turn, action: Action) -> Outcome:
 
 
 def wait_turn(turn: Turn, action: Action) -> None:
-    """Keep an action that may go out until its service has none that is stronger."""
+    """Keep an action that may be sent until no stronger restriction of its service is in force."""
     _keep(turn, action, Order(action.rule, action.kind, "passed", b""))
 
 
 def raise_again(turn: Turn, action_id: str, order: Order) -> bool:
-    """Send the same action once more; False when that was done often enough."""
+    """Send the same action once more; False after `attempts_max` attempts."""
     if order.attempts >= turn.policy.ladder.attempts_max:
         return False
     order.state = "sent"
@@ -67,10 +68,10 @@ def raise_again(turn: Turn, action_id: str, order: Order) -> bool:
 
 
 def lift_again(turn: Turn, governing: Order, restriction_id: str) -> bool:
-    """Lift what came back though it is over; False when that was done often enough.
+    """Release a restriction that was applied again after it ended; False if tried too often.
 
-    A release of its own, with an id of its own: the one that ended the restriction was carried out,
-    so that enforcement would only say so again. What is in force stays.
+    The release has an id of its own: enforcement has carried out the one that ended the restriction
+    and would not do it again. The restriction in force stays.
     """
     if governing.attempts >= turn.policy.ladder.attempts_max:
         return False
@@ -95,7 +96,7 @@ def lift_again(turn: Turn, governing: Order, restriction_id: str) -> bool:
 
 
 def answer(turn: Turn, action_id: str, order: Order, time_ms: int) -> None:
-    """An action was carried out; it stays known only if it says what is in force."""
+    """Note that an action was carried out; forget it unless it is a notice or is in force."""
     if order.kind == "notify" or turn.dossier.governs(action_id):
         order.state, order.due_ms = "answered", 0
         order.answered_ms = max(time_ms, 1)
@@ -104,7 +105,7 @@ def answer(turn: Turn, action_id: str, order: Order, time_ms: int) -> None:
 
 
 def _send(turn: Turn, action: Action) -> None:
-    """Hand an action out for the first time, and expect an answer."""
+    """Send an action for the first time, and expect an answer."""
     due_ms = turn.answer_due_ms
     order = Order(action.rule, action.kind, "sent", b"", due_ms=due_ms, attempts=1)
     _publish(turn, action, order)
@@ -123,7 +124,7 @@ def _keep(turn: Turn, action: Action, order: Order) -> None:
 
 
 def _take_effect(turn: Turn, action: Action) -> None:
-    """What it means for the case and the service that an action is out."""
+    """Change the case and the service as an action that is sent now says."""
     case, kind = turn.case(action.rule), action.kind
     if kind == "notify" and case is not None:
         case.notices = [*case.notices, action.action_id]
@@ -144,15 +145,15 @@ def _take_effect(turn: Turn, action: Action) -> None:
         _put_in_force(turn, action, InForce(action.action_id, ""))
 
 
-def _put_in_force(turn: Turn, action: Action, hold: InForce) -> None:
-    """Put an action in the place of what was in force of its service."""
+def _put_in_force(turn: Turn, action: Action, restriction: InForce) -> None:
+    """Put an action in the place of the one that was in force of its service."""
     before = turn.dossier.in_force.get(action.service)
     if before is not None:
         ended = [*before.ended, before.action_id] if before.rule else before.ended
-        hold.ended = ended[-ENDED_MAX:]
+        restriction.ended = ended[-ENDED_MAX:]
         turn.drop(before.action_id)
-    hold.since_ms = action.effective_ms
-    turn.dossier.in_force[action.service] = hold
+    restriction.since_ms = action.effective_ms
+    turn.dossier.in_force[action.service] = restriction
 
 
 def _stay_within_bound(turn: Turn) -> None:

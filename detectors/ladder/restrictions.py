@@ -1,4 +1,4 @@
-"""Several rules, one service: the strongest restriction that a case calls for is in force."""
+"""Of each service the strongest restriction that a case calls for is in force, and no other."""
 
 from detectors.ladder.actions import build, build_release, renewed, strength, unpack_action
 from detectors.ladder.dossier import Case, InForce, over_ms
@@ -8,11 +8,11 @@ from schemas.records import ActionKind, Finding
 
 
 def apply_strongest(turn: Turn, service: str, finding: Finding | None = None) -> None:
-    """Bring what is in force of a service to what its cases call for.
+    """Put the strongest restriction that the cases of a service call for in force.
 
-    The strongest restriction takes the place of the one in force; a weaker one waits in its case,
-    without an action. What is kept back, by the brake or for a person, is not in force, and the
-    next one is. Where no case calls for one any more, what is in force is released.
+    It takes the place of the one in force; a weaker one waits in its case, without an action. A
+    restriction that the brake or a person keeps back is not in force: the next strongest is. If no
+    case calls for a restriction any more, the one in force is released.
     """
     hold = turn.dossier.in_force.get(service)
     in_force = hold.action_id if hold is not None and hold.rule else None
@@ -30,7 +30,7 @@ def apply_strongest(turn: Turn, service: str, finding: Finding | None = None) ->
 def _called_for(
     turn: Turn, service: str, hold: InForce | None
 ) -> list[tuple[str, Case, ActionKind]]:
-    """Cases that call for a restriction, the strongest first; of equals the one in force."""
+    """Cases that call for a restriction, the strongest first; of equal ones the one in force."""
     wanted = []
     for rule, case in turn.dossier.cases.items():
         parameters = turn.policy.rules.get(rule)
@@ -49,7 +49,7 @@ def _called_for(
 
 
 def _is_out(turn: Turn, rule: str, case: Case, kind: ActionKind, supersedes: str | None) -> bool:
-    """Whether a case's restriction is in force now; if not, it is kept back or dropped."""
+    """Send a case's restriction; False if it is kept back or was dropped instead."""
     for action_id, order in turn.dossier.orders.items():
         if order.rule == rule and order.kind == kind and order.state in ("held", "review"):
             return False

@@ -1,10 +1,10 @@
 """From findings to actions: notice first, then the rule's restriction, then suspension, and back.
 
-The steps of a case; docs/LADDER.md draws them. Beside this file, `timers` has the timers that
-lead to a step, `answers` what enforcement answered, `decisions` what people decided.
+docs/LADDER.md draws the stages of a case. Other causes of a change of stage are in `timers` (time),
+`answers` (what enforcement answered) and `decisions` (what people decided).
 """
 
-from detectors.ladder.actions import DONE_ONCE, build, renewed
+from detectors.ladder.actions import build, renewed
 from detectors.ladder.dossier import KEPT_BACK, Case, Order, lasts, needs_regular, notice_end_ms
 from detectors.ladder.orders import dispatch, hand_out
 from detectors.ladder.restrictions import apply_strongest
@@ -12,10 +12,11 @@ from detectors.ladder.turn import Turn
 from detectors.rules.registry import RULES
 from schemas.policy import RuleParameters
 from schemas.records import Finding
+from schemas.safeguards import DONE_ONCE
 
 CHANNEL = "channel"
 PERSON = "person"
-"""The channel after the last one: somebody sees to it that the customer knows."""
+"""The channel after the last one: a person makes sure that the customer knows."""
 
 
 def take_finding(turn: Turn, finding: Finding) -> None:
@@ -104,7 +105,7 @@ def _notify(turn: Turn, finding: Finding, case: Case) -> bool:
 
 
 def climb(turn: Turn, rule_name: str) -> None:
-    """The rule's restriction, or what it has done once, unless this window led to it before."""
+    """Apply the rule's restriction or single act, unless the window has produced it already."""
     rule, case = turn.policy.rules[rule_name], turn.dossier.cases[rule_name]
     if case.window_ms <= case.spent_ms:
         return
@@ -117,7 +118,7 @@ def climb(turn: Turn, rule_name: str) -> None:
 
 
 def try_next_channel(turn: Turn, rule_name: str) -> None:
-    """Tell the customer another way; in the end a person sees to it."""
+    """Send the notice by the next channel, and after the last one ask a person."""
     case, channels = turn.dossier.cases[rule_name], turn.policy.ladder.channels
     tried = len(case.notices)
     last = case.notices[-1]
@@ -131,14 +132,14 @@ def try_next_channel(turn: Turn, rule_name: str) -> None:
 
 
 def give_up_notice(case: Case) -> None:
-    """The customer can't be told, so nothing may follow but what did not have to wait for it."""
+    """Nobody could notify the customer: end the episode, unless it needed no notice."""
     if case.stage in ("open", "notified"):
         case.end_episode()
     case.notices = []
 
 
 def deliver(turn: Turn, rule_name: str, time_ms: int) -> None:
-    """The customer knows: the notice period begins."""
+    """A notice was delivered: the notice period begins."""
     case = turn.dossier.cases[rule_name]
     case.delivered_ms = max(time_ms, case.announced_ms)
     case.notices = []
@@ -146,7 +147,7 @@ def deliver(turn: Turn, rule_name: str, time_ms: int) -> None:
 
 
 def propose_termination(turn: Turn, rule_name: str) -> None:
-    """The cause outlasted the suspension: a person decides what comes of the contract."""
+    """The cause is still there after the longest suspension: ask a person about a termination."""
     case = turn.dossier.cases[rule_name]
     case.termination = "proposed"
     if dispatch(turn, build(turn, rule_name, case, "propose_termination")) == "dropped":
@@ -154,7 +155,7 @@ def propose_termination(turn: Turn, rule_name: str) -> None:
 
 
 def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
-    """The cause is gone: lift what is in force for it, and remember the case."""
+    """The cause is gone: release the restriction, and remember that it was in force."""
     case = turn.dossier.cases[rule_name]
     service = turn.service_of(rule_name)
     turn.drop_where(rule_name, is_open_matter)
@@ -163,12 +164,12 @@ def relieve(turn: Turn, rule_name: str, finding: Finding | None = None) -> None:
         case.stage, case.released_ms = "released", turn.now_ms
     apply_strongest(turn, service, finding)
     if RULES[rule_name].declaration.urgency == "contract":
-        # What the plan itself says happens each time; it is no abuse and does not add up.
+        # The plan itself provides for the restriction, so a repetition is no abuse.
         case.end_episode()
 
 
 def end_episode(turn: Turn, rule_name: str) -> None:
-    """Lift what is in force for a case, and begin anew with the next breach."""
+    """Lift the restriction of a case; the next breach begins anew with a notice."""
     case, service = turn.dossier.cases[rule_name], turn.service_of(rule_name)
     turn.drop_where(rule_name, is_open_matter)
     case.stage = "open"
@@ -178,7 +179,7 @@ def end_episode(turn: Turn, rule_name: str) -> None:
 
 
 def _cleared(turn: Turn, finding: Finding) -> None:
-    """What is in breach no more, or never was."""
+    """Apply a "cleared" finding: a breach is over, or a correction took it back."""
     case, is_corrected = turn.case(finding.rule), finding.corrects is not None
     if is_corrected and not finding.closed_period:
         turn.dossier.wait_no_more(finding)
@@ -198,9 +199,9 @@ def _cleared(turn: Turn, finding: Finding) -> None:
 
 
 def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
-    """A correction took a breach back: undo what rests on it, and say so.
+    """Undo what rests on a breach that a correction took back, and tell the customer.
 
-    The finding's id is forgotten, for a breach that comes back in the same window has the same.
+    The finding's id is forgotten, because a breach that comes back in the same window has the same.
     """
     start_ms = finding.window.start_ms
     taken_back = [seen for seen, window_ms in case.seen.items() if window_ms == start_ms]
@@ -223,10 +224,10 @@ def _withdraw(turn: Turn, finding: Finding, case: Case) -> None:
 
 
 def is_notice(order: Order) -> bool:
-    """Whether an action tells the customer something."""
+    """Whether an action is a notice."""
     return order.kind == "notify"
 
 
 def is_open_matter(order: Order) -> bool:
-    """Whether an action is of no use any more once its case is over."""
+    """Whether an action is pointless once the cause is gone: a notice, or one that is kept back."""
     return order.kind == "notify" or order.state in KEPT_BACK

@@ -70,10 +70,10 @@ class StoredLadder:
         self.next_offset[kind] = max(self.next_offset.get(kind, 0), offset + 1)
 
     def announce_policy(self, edition: Edition) -> bool:
-        """Take in a policy that holds from its time on; tell whether it was news."""
+        """Take in a policy that holds from its time on; False if it was known already."""
         is_news = self.timeline.announce(edition)
         if is_news:
-            # Something may be due earlier than it was.
+            # Timers may fire earlier under the new policy.
             self._alarms = None
         return is_news
 
@@ -136,7 +136,7 @@ class StoredLadder:
         self.timeline.take_arrays({name.removeprefix(POLICIES): arrays[name] for name in stored})
 
     def set_aside(self) -> None:
-        """Nothing to do: a dossier says all there is to say of itself."""
+        """Nothing to do: stored dossiers do not depend on the watermark."""
 
     def rewrite(self, keys: Sequence[bytes]) -> None:
         """Store these dossiers again at the next checkpoint, because a lost writer touched them.

@@ -1,8 +1,8 @@
-"""What becomes due by itself: ends of periods, answers that do not come.
+"""What becomes due with time: ends of notice periods and reviews, answers that do not come.
 
-Timers are not stored, they follow from the dossier. They fire before anything later of the same
-service is taken in, in the order of their times, and what comes of one is decided at its time: so
-it makes no difference who looked at the customer when.
+Timers are not stored; they follow from the dossier. Before a later record of the same service is
+applied, all due timers fire in the order of their times, each at its own time. So it makes no
+difference when somebody looked at the dossier.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ NOTHING: Timer = (NEVER_MS, lambda turn, subject: None, "")
 
 
 def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record: Record) -> None:
-    """Take in a record of a customer at a moment by which all that was due has fired."""
+    """Apply a record once all timers until then have fired; assumed answers follow at once."""
     turn.now_ms = turn.dossier.clock_ms = now_ms
     number = len(turn.out)
     handle(turn, record)
@@ -55,7 +55,7 @@ def take(turn: Turn, now_ms: int, handle: Callable[[Turn, Record], None], record
 
 
 def advance(turn: Turn, until_ms: int) -> None:
-    """Fire a service's timers that are due by then, in the order of their times."""
+    """Fire the timers of a service that are due by `until_ms`, in the order of their times."""
     while True:
         timer = _first(turn.dossier, turn.policy, turn.unplaced.early)
         if _fires_ms(timer) > until_ms:
@@ -65,18 +65,18 @@ def advance(turn: Turn, until_ms: int) -> None:
 
 
 def next_due_ms(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> int:
-    """When something becomes due; `NEVER_MS` if nothing does.
+    """When the first timer fires; `NEVER_MS` if there is none.
 
-    `early` are the customer's answers that wait for their actions.
+    `early` are the customer's answers that came before their actions.
     """
     return _fires_ms(_first(dossier, policy, early))
 
 
 def _fires_ms(timer: Timer) -> int:
-    """How far time has to have come for a timer to fire.
+    """The time from which a timer fires.
 
-    What waits is taken in once its time is over, when all of that time have come: so it makes no
-    difference which of them came first, nor who looked between them.
+    A waiting finding is applied 1 ms after its own time, so that the order of arrival within a
+    millisecond has no effect.
     """
     due_ms, fire, _ = timer
     return due_ms + (fire is _take_waiting)
@@ -112,7 +112,7 @@ def _first(dossier: Dossier, policy: Policy, early: Sequence[EarlyAnswer]) -> Ti
 
 
 def first_waiting(dossier: Dossier) -> Finding:
-    """The finding whose time comes first; of several the order of rules decides."""
+    """The waiting finding that is known first; of several, the first by name of the rule."""
     return min(dossier.waiting, key=lambda finding: (finding.known_ms, finding.rule))
 
 
@@ -163,25 +163,25 @@ def _restricted_timers(dossier: Dossier, policy: Policy, name: str, case: Case) 
 
 
 def _climbs_by_itself(case: Case, rule: RuleParameters) -> bool:
-    """Whether a state that was announced lasts, so that no further finding has to come."""
+    """Whether the end of the notice period alone leads to the restriction, since a state lasts."""
     is_new = case.window_ms > case.spent_ms
     return case.lasts and bool(case.delivered_ms) and is_new and not needs_regular(rule)
 
 
 def _end_act(turn: Turn, rule: str) -> None:
-    """The cause of what was done once is gone; the notice of it still stands."""
+    """The cause of a single act is gone; the notice still counts."""
     case = turn.dossier.cases[rule]
     case.stage, case.spent_ms = "notified", case.window_ms
 
 
 def _forget(turn: Turn, rule: str) -> None:
-    """The ladder begins anew."""
+    """Forget a case: the next breach begins anew."""
     del turn.dossier.cases[rule]
     turn.drop_where(rule, lambda order: True)
 
 
 def _retire(turn: Turn, rule: str) -> None:
-    """The policy no longer has the rule: nothing rests on it any more."""
+    """Undo and forget a case whose rule the policy no longer has."""
     end_episode(turn, rule)
     _forget(turn, rule)
 

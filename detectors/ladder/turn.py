@@ -1,4 +1,4 @@
-"""The turn of a customer's service: the dossier, the moment, and the actions that come of it."""
+"""One turn: a dossier that is worked on, the event time of it, and the actions that follow."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from schemas.units import HOUR_MS
 
 @dataclass(slots=True)
 class Turn:
-    """What the steps of the ladder work on.
+    """What the functions of the ladder work on.
 
-    `now_ms` never falls for a service: what comes late is judged by its own time, but decided at
-    the latest moment known. `unplaced` is what is known of the customer under no service. `counts`
-    are alerts, see `detectors.ladder.ladder.Ladder.alerts`.
+    `now_ms` never falls for a service: a late record counts by its own time, but is decided at the
+    latest time known. `unplaced` is the customer's dossier `UNPLACED`. `counts` are those of
+    `detectors.ladder.ladder.Alerts`.
     """
 
     key: str
@@ -34,7 +34,7 @@ class Turn:
 
     @property
     def answer_due_ms(self) -> int:
-        """By when what goes out now has to be answered."""
+        """By when an action that is sent now has to be answered."""
         return self.now_ms + self.policy.ladder.ack_timeout_hours * HOUR_MS
 
     def case(self, rule: str) -> Case | None:
@@ -42,23 +42,23 @@ class Turn:
         return self.dossier.cases.get(rule)
 
     def is_exempt(self, rule: str) -> bool:
-        """Whether a rule's findings lead to nothing, by decision or by policy."""
+        """Whether a rule's findings lead to no action, by decision or by policy."""
         by_policy = self.policy.is_exempt(rule, self.customer_id)
         return by_policy or self.dossier.is_exempt(rule)
 
     def service_of(self, rule: str) -> str:
-        """The service that a rule's case restricts, or would; none once the rule is gone."""
+        """The service that a rule restricts; empty if the policy no longer has the rule."""
         held, parameters = self.dossier.in_force_of(rule), self.policy.rules.get(rule)
         return held[0] if held else parameters.service if parameters else ""
 
     def drop(self, action_id: str) -> None:
-        """Let go of an action: it is answered, superseded, or not wanted any more."""
+        """Forget an action that is answered, superseded, or not wanted any more."""
         order = self.dossier.orders.pop(action_id, None)
         if order is not None and order.state == "held":
             self.brake.held.pop(order.number, None)
 
     def drop_where(self, rule: str, is_meant: Callable[[Order], bool]) -> None:
-        """Let go of a rule's actions; what says what is in force of a service stays."""
+        """Forget those of a rule's actions that are meant, but for the ones in force."""
         for action_id, order in list(self.dossier.orders.items()):
             if order.rule == rule and is_meant(order) and not self.dossier.governs(action_id):
                 self.drop(action_id)

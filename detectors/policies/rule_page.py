@@ -1,4 +1,6 @@
-"""The tables of rules in docs/RULES.md and README.md, from the declarations and the default policy.
+"""What pages say of the rules, from their declarations and the default policy.
+
+These are the tables of docs/RULES.md and README.md, and the ladder's steps in each runbook.
 
 `python -m detectors.policies.rule_page` writes them; with `--check` it only says which are stale.
 """
@@ -14,6 +16,7 @@ from typing import Any, get_args
 from msgspec import structs
 
 from detectors.policies.editions import load_policy
+from detectors.policies.runbook_steps import steps_of
 from detectors.rules.contract import Declaration, Section
 from detectors.rules.registry import RULES
 from schemas.policy import Policy, RuleParameters
@@ -82,7 +85,8 @@ class _Cells(string.Formatter):
 
 def texts(policy: Policy) -> dict[str, str]:
     """The generated part of each page, by its path from the repository's root."""
-    return {"docs/RULES.md": _tables(policy), "README.md": _overview()}
+    runbooks = {f"deploy/runbooks/{name}.md": steps_of(name, policy) for name in RULES}
+    return {"docs/RULES.md": _tables(policy), "README.md": _overview()} | runbooks
 
 
 def _tables(policy: Policy) -> str:

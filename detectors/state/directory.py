@@ -35,7 +35,7 @@ class Directory:
         place, new = self._slots.claim(hashes)
         if len(new):
             self._slots.values[place[new]] = np.arange(self.size, self.size + len(new))
-            self._append(hashes[new], [customer_id[row] for row in new.tolist()])
+            self._append(hashes[new], [bytes(customer_id[row]) for row in new.tolist()])
         return self._slots.values[place].astype(np.int64)
 
     def name(self, slot: int) -> bytes:

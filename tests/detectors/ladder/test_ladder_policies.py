@@ -1,7 +1,5 @@
 """The ladder goes by the policy of its time: notice, limits of the ladder, who is passed over."""
 
-import random
-
 import msgspec
 import pytest
 
@@ -137,11 +135,9 @@ def test_a_policy_that_is_known_is_no_news_and_is_stored_once():
     assert any(b"policy/0" in keys for keys, _ in story.verdicts.state.changes())
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_it_makes_no_difference_how_often_a_customer_is_looked_at(seed):
-    """And which moment a checkpoint falls into."""
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+@pytest.mark.parametrize("number", range(5))
+def test_it_makes_no_difference_how_often_a_customer_is_looked_at(number, chance):
+    """And which moment a checkpoint falls into. Each story is drawn anew."""
     choices = [SLOWER, FASTER, EXEMPT, with_rule(STORED, PATIENT, clear_after_days=2)]
     editions = [
         announced(chance.uniform(0, 20), chance.choice(choices), version=f"v{n}") for n in range(3)

@@ -111,10 +111,11 @@ def test_bad_records_are_kept_and_the_rest_is_exact(kafka, tmp_path, seed, chanc
 
 def test_a_backlog_whose_topics_end_at_different_times_is_read_in_step(kafka, tmp_path, seed):
     """Rules over several kinds give what a replay gives, whatever the worker fetches first."""
-    # Whoever is a machine is one before the texts end.
-    soon = days_between(0, 14)
-    parts = [replace(part, when=soon) if part.name == "machine" else part for part in PARTS]
-    operator = Operator(OperatorShape(customers=200, days=70, seed=seed), parts)
+    # What rules over several kinds look for happens before the texts end: of `deviation` in the
+    # first two whole weeks, among enough customers to compare with.
+    soon = {"machine": days_between(0, 14), "deviation": days_between(1, 15)}
+    parts = [replace(part, when=soon.get(part.name, part.when)) for part in PARTS]
+    operator = Operator(OperatorShape(customers=300, days=70, seed=seed), parts)
     events = [event for day in operator.days() for event in day]
     last_text_ms = events[len(events) * 2 // 3].event_time_ms
     lines = [

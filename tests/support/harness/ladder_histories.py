@@ -4,11 +4,12 @@ Plain `random`, so that a hundred thousand of them take two minutes. `Enforcemen
 only and knows what is in force by them; `Causes` sees what comes in and knows what is in breach.
 """
 
-from detectors.ladder.actions import DONE_ONCE, STRENGTH, strength
+from detectors.ladder.actions import STRENGTH, strength
 from detectors.ladder.dossier import KEPT_BACK, UNPLACED, unpack_dossier
 from detectors.ladder.ladder import Ladder
 from detectors.rules import registry
 from schemas.records import Decision, EnforcementResult
+from schemas.safeguards import DONE_ONCE
 from tests.support.harness.ladder_story import (
     DAY_MS,
     START_MS,
