@@ -109,9 +109,9 @@ def changelog_names(app_id: str) -> tuple[str, str]:
 
     Returns
     -------
-    Changelog of the detect agent's state, and of the verdict agent's.
+    Changelog of the detect agent's state, and of the ladder agent's.
     """
-    return f"{app_id}-detect-changelog", f"{app_id}-verdict-changelog"
+    return f"{app_id}-detect-changelog", f"{app_id}-ladder-changelog"
 
 
 def topic_specs(

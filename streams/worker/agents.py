@@ -44,7 +44,7 @@ logger = get_logger(__name__)
 CUSTOMERS_KIND = "customers"
 """The name under which a partition keeps its next offset of the topic of customers."""
 
-VERDICT_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
+LADDER_TOPICS = (FINDINGS, ENFORCEMENT_RESULTS, DECISIONS)
 """What the ladder agent reads."""
 
 encoder = msgspec.json.Encoder()

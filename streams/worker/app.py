@@ -32,7 +32,7 @@ from streams.metrics import Metrics
 from streams.settings import WorkerSettings
 from streams.worker.agents import (
     CUSTOMERS_KIND,
-    VERDICT_TOPICS,
+    LADDER_TOPICS,
     BatchAgent,
     DetectAgent,
     LadderAgent,
@@ -52,7 +52,7 @@ STORES.aliases["columns"] = "streams.checkpoints.tables:ColumnStore"
 
 READING_ORDER = ReadingOrder(
     leading=frozenset({CUSTOMERS}),
-    urgent=frozenset({*VERDICT_TOPICS, FLOWS}),
+    urgent=frozenset({*LADDER_TOPICS, FLOWS}),
     paced=frozenset(USAGE_TOPICS) - {FLOWS},
 )
 
@@ -110,17 +110,17 @@ def create_app(settings: WorkerSettings) -> FairUse:
     }
     make_table: Any = app.Table
     detect_table = make_table("detect", new_processor=new_partition, **common)
-    verdict_table = make_table("verdict", new_processor=new_ladder, **common)
+    ladder_table = make_table("ladder", new_processor=new_ladder, **common)
     usage = {topic.removeprefix(USAGE_PREFIX): topic for topic in USAGE_TOPICS}
     checkpointer.add_table(detect_table, usage | {CUSTOMERS_KIND: CUSTOMERS})
-    checkpointer.add_table(verdict_table, {topic: topic for topic in VERDICT_TOPICS})
+    checkpointer.add_table(ladder_table, {topic: topic for topic in LADDER_TOPICS})
 
     detect = DetectAgent(detect_table, checkpointer, outbox, metrics, wall_clock)
-    ladder = LadderAgent(verdict_table, checkpointer, outbox, metrics, wall_clock)
+    ladder = LadderAgent(ladder_table, checkpointer, outbox, metrics, wall_clock)
     _add_agent(app, "detect", detect, *USAGE_TOPICS, CUSTOMERS)
-    _add_agent(app, "verdict", ladder, *VERDICT_TOPICS)
+    _add_agent(app, "ladder", ladder, *LADDER_TOPICS)
 
-    tables = (detect_table, verdict_table)
+    tables = (detect_table, ladder_table)
     cohorts = CohortFeed(settings.broker, detect_table, checkpointer, detect.report)
     policies = PolicyFeed(settings.broker, policy, *tables, checkpointer, detect)
     idle = IdleClock(app, detect_table, detect, checkpointer, settings)

@@ -41,7 +41,7 @@ class LadderClock(Service):
     ----------
     app
         The Faust app, which knows the end of each input.
-    detect, verdict
+    detect, ladder
         The detector partitions and the ladders.
     agent
         Hands the time to the ladders.
@@ -55,14 +55,14 @@ class LadderClock(Service):
         self,
         app: Any,
         detect: ColumnTable,
-        verdict: ColumnTable,
+        ladder: ColumnTable,
         agent: LadderAgent,
         idle: IdleClock,
         cohorts: CohortFeed,
     ) -> None:
         self.app = app
         self.detect = detect
-        self.verdict = verdict
+        self.ladder = ladder
         self.agent = agent
         self.idle = idle
         self.cohorts = cohorts
@@ -84,11 +84,11 @@ class LadderClock(Service):
 
     def tick(self) -> None:
         """Advance each ladder as far as it can."""
-        usage, verdicts = self.detect.active(), self.verdict.active()
-        both = usage.keys() & verdicts.keys()
+        usage, ladders = self.detect.active(), self.ladder.active()
+        both = usage.keys() & ladders.keys()
         self._moments = {n: moment for n, moment in self._moments.items() if n in both}
         for number in sorted(both):
-            shard = verdicts[number]
+            shard = ladders[number]
             shard.processor.set_customer_count(usage[number].processor.customer_count)
             reached_ms = self.idle.reached_ms(number, usage[number])
             reached_ms = self.cohorts.known_to_ms(usage[number].processor, reached_ms)

@@ -40,7 +40,7 @@ class PolicyFeed(Service):
         Kafka bootstrap addresses, host:port, comma-separated.
     base
         The policy that the worker was started with.
-    detect_table, verdict_table
+    detect_table, ladder_table
         The detector partitions and the ladders.
     checkpointer
         Its lock is held while policies are handed over.
@@ -53,14 +53,14 @@ class PolicyFeed(Service):
         broker: str,
         base: Policy,
         detect_table: ColumnTable,
-        verdict_table: ColumnTable,
+        ladder_table: ColumnTable,
         checkpointer: Checkpointer,
         detect: DetectAgent,
     ) -> None:
         self.broker = broker
         self.base = base
         self.detect_table = detect_table
-        self.verdict_table = verdict_table
+        self.ladder_table = ladder_table
         self.checkpointer = checkpointer
         self.detect = detect
         self.timeline = Timeline(base)
@@ -98,7 +98,7 @@ class PolicyFeed(Service):
                 if records := await self._fetched():
                     async with self.checkpointer.busy:
                         self._take(records)
-                        for table in (self.detect_table, self.verdict_table):
+                        for table in (self.detect_table, self.ladder_table):
                             self.hand_over(table, list(table.active()))
                         await self.checkpointer.outbox.send()
         except Exception as error:

@@ -24,7 +24,7 @@ class WorkerStatus:
     ----------
     app
         The Faust app.
-    detect, verdict
+    detect, ladder
         The detector partitions and the ladders.
     checkpointer
         Tells when the last commit was.
@@ -36,13 +36,13 @@ class WorkerStatus:
         self,
         app: Any,
         detect: ColumnTable,
-        verdict: ColumnTable,
+        ladder: ColumnTable,
         checkpointer: Checkpointer,
         metrics: Metrics,
     ) -> None:
         self.app = app
         self.detect = detect
-        self.verdict = verdict
+        self.ladder = ladder
         self.checkpointer = checkpointer
         self.metrics = metrics
 
@@ -56,7 +56,7 @@ class WorkerStatus:
     @property
     def braked(self) -> list[str]:
         """The rules whose actions the brake holds back in any partition."""
-        engaged = (shard.processor.alerts.engaged for shard in self.verdict.active().values())
+        engaged = (shard.processor.alerts.engaged for shard in self.ladder.active().values())
         return sorted({rule or EVERY_RULE for rules in engaged for rule in rules})
 
     def standing(self, customer_id: str) -> dict[str, Any] | None:
@@ -136,9 +136,9 @@ class WorkerStatus:
 
     def _measure_ladder(self) -> None:
         metrics = self.metrics
-        ladders = [shard.processor for shard in self.verdict.active().values()]
+        ladders = [shard.processor for shard in self.ladder.active().values()]
         alerts = [ladder.alerts for ladder in ladders]
-        metrics.rows.labels("verdict").set(sum(ladder.dossier_count for ladder in ladders))
+        metrics.rows.labels("ladder").set(sum(ladder.dossier_count for ladder in ladders))
         engaged = Counter(rule or EVERY_RULE for each in alerts for rule in each.engaged)
         held: Counter[str] = Counter()
         for each in alerts:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [worker|rules|verdicts|curves|targets] [--quick] [--embedded]`."""
+"""`python -m tests.bench [worker|rules|ladder|curves|targets] [--quick] [--embedded]`."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("worker", "rules", "verdicts", "curves", "targets"),
+        choices=("worker", "rules", "ladder", "curves", "targets"),
         default="worker",
         help="worker by default",
     )

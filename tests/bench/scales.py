@@ -11,7 +11,7 @@ class Scale:
 
     Plain Faust is measured for `plain_seconds` after `warm_seconds`; `loaded_per_s_max` bounds the
     load under which latency is measured, and with it the events made for it; `cases` are open while
-    the speed of verdicts is.
+    the speed of the ladder is.
     """
 
     quick: bool

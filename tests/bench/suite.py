@@ -68,8 +68,8 @@ class Suite:
 
     def run(self) -> None:
         """Measure every part; one that fails is told on standard error and left out."""
-        if self.part == "verdicts":
-            self.attempt("verdicts", self.verdicts)
+        if self.part == "ladder":
+            self.attempt("ladder", self.ladder)
             return
         note(f"making {self.scale.events} events")
         self.events = traffic(SEED, self.scale.events, self.scale.customers)
@@ -155,15 +155,15 @@ class Suite:
             events=4 * customers,
         )
 
-    def verdicts(self) -> None:
+    def ladder(self) -> None:
         cases, measured = self.scale.cases, self.scale.cases // 20
         policy = str(default_policy_path())
-        found = self.child("verdict_rate", customers=cases, measured=measured, policy=policy)
+        found = self.child("ladder_rate", customers=cases, measured=measured, policy=policy)
         if (found["restricted"], found["unmatched"]) != (measured, 0):
             raise BenchError(f"not every case went its way: {found}")
         for what, seconds in found["seconds"].items():
             self.figures.put(
-                "verdicts_per_s",
+                "ladder_per_s",
                 measured / seconds,
                 "records/s",
                 "msgspec",

@@ -140,7 +140,7 @@ def test_what_gives_back_is_never_held(kind):
     (_, *_) = story.breach(0, rule="storage_capacity")
     story.tick(3)
     breaches(story, 9, days=4)
-    story.verdicts.state.brake.engaged = ["storage_capacity", ""]
+    story.ladder.state.brake.engaged = ["storage_capacity", ""]
     taken = kind == "withdraw"
     assert kinds(story.find(cleared(5, taken=taken))) == [kind]
 
@@ -156,13 +156,13 @@ def test_an_action_held_for_longer_than_its_cause_counts_is_dropped():
     story = Story(TIGHT)
     breaches(story, 5)
     assert story.decide("release_brake", 8) == []
-    assert story.verdicts.alerts.held == {}
+    assert story.ladder.alerts.held == {}
 
 
 def test_a_restriction_that_was_held_takes_its_place_among_others():
     """What is in force when it is let go counts, not what was in force when it was decided."""
     story = Story(TIGHT, assumed=True)
-    story.verdicts.state.brake.engaged = ["portscan"]
+    story.ladder.state.brake.engaged = ["portscan"]
     assert story.breach(0, rule="portscan") == []
     (_, suspension) = story.breach(1, rule="ddos")
     assert kinds(story.decide("release_brake", 2, rule="portscan")) == ["notify"]
@@ -175,7 +175,7 @@ def test_what_was_due_before_the_brake_was_let_off_was_under_it():
     """Though nobody had looked at the customer in between."""
     story = Story(TIGHT)
     story.breach(0)
-    story.verdicts.state.brake.engaged = [""]
+    story.ladder.state.brake.engaged = [""]
     days = TIGHT.ladder.delivery_timeout_hours / 24
     assert story.breach(days / 2, rule="portscan") == []
     let_go = story.decide("release_brake", days + 1)
@@ -216,12 +216,12 @@ def test_what_is_held_survives_a_move_in_order():
     for customer in "zyxwv":
         story.breach(0, customer=customer)
     heir = Ladder(0, TIGHT)
-    for keys, values in story.verdicts.state.changes(everything=True):
+    for keys, values in story.ladder.state.changes(everything=True):
         heir.state.restore(keys, values)
-    heir.state.recall(story.verdicts.state.remember())
+    heir.state.recall(story.ladder.state.remember())
     assert story.alerts.held == heir.alerts.held
     assert heir.fold([finding(0.5, customer="new")], [9]) == []
-    story.verdicts = heir
+    story.ladder = heir
     released = story.decide("release_brake", 1)
     assert [action.customer_id for action in released] == ["x", "w", "v", "new"]
 

@@ -109,7 +109,7 @@ def test_a_breach_without_a_warning_is_told_and_cut_together():
 
 def test_a_warning_that_the_brake_holds_does_not_delay_the_cut():
     told = story(with_ladder(PATIENT, brake_actions_per_hour=1))
-    told.verdicts.state.brake.engaged = [RULE]
+    told.ladder.state.brake.engaged = [RULE]
     assert told.find(of_month(10, "early"), of_month(12, "breach")) == []
     assert kinds(told.decide("release_brake", 12.5, rule=RULE)) == ["notify", "cut_data"]
 
@@ -185,7 +185,7 @@ def test_consent_before_the_limit_prevents_the_cut_of_its_month(is_warned):
 
 def test_consent_drops_a_cut_that_the_brake_holds():
     told = warned()
-    told.verdicts.state.brake.engaged = [RULE]
+    told.ladder.state.brake.engaged = [RULE]
     assert told.find(of_month(12, "breach")) == []
     assert told.decide("consent", 13, rule=RULE) == []
     assert told.decide("release_brake", 14, rule=RULE) == []
@@ -195,7 +195,7 @@ def test_consent_is_forgotten_in_time():
     told = story()
     told.decide("consent", 1, rule=RULE)
     told.tick(1 + PATIENT.ladder.memory_days)
-    assert dossier_of(told.verdicts, "data").cases == {}
+    assert dossier_of(told.ladder, "data").cases == {}
 
 
 @pytest.mark.parametrize("rule", ["sms_daily", "no_such_rule"])

@@ -44,7 +44,7 @@ def told(days=0, rule="sms_daily", **more):
 
 def case_of(story, rule="sms_daily", customer="7"):
     """A case as it is stored, if it is still remembered."""
-    packed = story.verdicts.state.cases.get(key_of(POLICY.rules[rule].service, customer))
+    packed = story.ladder.state.cases.get(key_of(POLICY.rules[rule].service, customer))
     return unpack_dossier(packed).cases.get(rule) if packed else None
 
 
@@ -286,7 +286,7 @@ def test_after_memory_days_the_ladder_begins_anew():
 def test_a_notice_is_forgotten_after_memory_days_without_a_breach():
     story = told()
     assert story.tick(LADDER.memory_days) == []
-    assert story.verdicts.state.cases == {}
+    assert story.ladder.state.cases == {}
 
 
 def test_who_was_never_told_is_told_before_a_suspension():
@@ -342,7 +342,7 @@ def test_what_comes_from_another_network_is_reported_each_time_and_nothing_else(
 def test_early_warnings_shadow_policies_and_ends_of_nothing_lead_to_nothing(nothing):
     story = Story()
     assert story.find(nothing) == []
-    assert story.verdicts.state.cases == {}
+    assert story.ladder.state.cases == {}
 
 
 # -- suspension and termination -------------------------------------------------------------------
@@ -616,7 +616,7 @@ def test_an_answer_that_comes_before_its_action_is_taken_in_when_that_is_decided
     (notice_id,) = ids()
     story = Story(with_ladder(ack_timeout_hours=1))
     assert story.result(notice_id, "accepted", 0.1) == []
-    assert story.verdicts.state.cases == {}, "that it was accepted says nothing"
+    assert story.ladder.state.cases == {}, "that it was accepted says nothing"
     assert story.result(notice_id, "delivered", 0.2) == []
     (notice,) = story.breach(0)
     assert (notice.action_id, notice.decided_ms) == (notice_id, at(0))
@@ -686,9 +686,9 @@ def test_early_answers_survive_a_checkpoint():
     (notice_id,) = ids()
     story = Story()
     story.result(notice_id, "delivered", 0.2)
-    heir = moved(story.verdicts)
-    assert heir.state.cases == story.verdicts.state.cases != {}
-    story.verdicts = heir
+    heir = moved(story.ladder)
+    assert heir.state.cases == story.ladder.state.cases != {}
+    story.ladder = heir
     story.breach(0)
     story.tick(1)
     assert case_of(story).delivered_ms == at(0.2)
@@ -702,11 +702,11 @@ def test_early_answers_are_few_and_the_oldest_is_given_up():
     assert story.alerts.unmatched == 2
     story.tick(2)
     assert story.alerts.unmatched == EARLY_MAX + 2
-    assert story.verdicts.state.cases == {}
+    assert story.ladder.state.cases == {}
 
 
 def test_a_dossier_from_before_findings_waited_is_read():
-    packed = told().verdicts.state.cases["sms 7"]
+    packed = told().ladder.state.cases["sms 7"]
     before = b"\x96" + packed[1:-1]
     assert unpack_dossier(before) == unpack_dossier(packed)
 
@@ -915,7 +915,7 @@ def test_who_looks_when_makes_no_difference():
     often.find(cleared(40))
     seldom.find(cleared(40))
     assert often.actions == seldom.actions
-    assert often.verdicts.state.cases == seldom.verdicts.state.cases
+    assert often.ladder.state.cases == seldom.ladder.state.cases
 
 
 def test_what_is_decided_about_a_service_never_goes_back_in_time():
@@ -973,13 +973,13 @@ def test_no_more_findings_wait_than_are_allowed():
     closed = [finding(day, rule="gateway", closed=day + 1) for day in range(WAITING_MAX + 1)]
     assert story.find(*closed[:-1]) == []
     assert {at(1)} == {action.decided_ms for action in story.find(closed[-1])}
-    assert len(dossier_of(story.verdicts, "mobile").waiting) == WAITING_MAX
+    assert len(dossier_of(story.ladder, "mobile").waiting) == WAITING_MAX
 
 
 def test_what_waits_at_the_end_of_the_input_is_taken_in_at_its_own_time():
     story = Story(assumed=True)
     story.find(finding(1, rule="gateway", closed=3))
-    actions = story.verdicts.end(at(2))
+    actions = story.ladder.end(at(2))
     assert {at(3)} == {action.decided_ms for action in actions}
 
 
@@ -995,7 +995,7 @@ def test_what_is_corrected_while_it_waits_leads_to_nothing():
 def test_findings_that_wait_move_with_their_partition():
     story = Story()
     story.find(finding(1, rule="gateway", closed=3))
-    assert kinds(moved(story.verdicts).tick(at(3) + 1)) == ["notify", "suspend"]
+    assert kinds(moved(story.ladder).tick(at(3) + 1)) == ["notify", "suspend"]
 
 
 def test_what_waits_is_taken_in_once_its_time_is_over():
@@ -1016,14 +1016,14 @@ def test_a_state_that_ends_in_the_moment_it_was_known_ends_after_it():
     story.find(finding(1, rule="inactive", closed=3), cleared(3, "inactive", window=1))
     (notice,) = story.tick(4)
     assert (notice.kind, notice.decided_ms) == ("notify", at(3))
-    dossier = dossier_of(story.verdicts, "mobile")
+    dossier = dossier_of(story.ladder, "mobile")
     assert (dossier.waiting, dossier.cases["inactive"].lasts) == ([], False)
 
 
 def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():
     story, restriction = restricted()
     rules = {name: rule for name, rule in POLICY.rules.items() if name != "sms_daily"}
-    heir = moved(story.verdicts, msgspec.structs.replace(PATIENT, rules=rules))
+    heir = moved(story.ladder, msgspec.structs.replace(PATIENT, rules=rules))
     (release,) = heir.tick(at(5))
     assert ("release", restriction.action_id) == (release.kind, release.supersedes)
     assert heir.fold([finding(6)], [9]) == []
@@ -1032,24 +1032,24 @@ def test_a_rule_that_the_policy_no_longer_has_leaves_nothing_in_force():
 # -- the cases of a partition ---------------------------------------------------------------------
 
 
-def moved(verdicts, policy=PATIENT):
+def moved(ladder, policy=PATIENT):
     """Another worker's partition, from rows and memory of a checkpoint."""
-    heir = Ladder(0, policy, verdicts.enforcement)
-    for keys, values in verdicts.state.changes(everything=True):
+    heir = Ladder(0, policy, ladder.enforcement)
+    for keys, values in ladder.state.changes(everything=True):
         heir.state.restore(keys, values)
-    heir.state.recall(verdicts.state.remember())
+    heir.state.recall(ladder.state.remember())
     return heir
 
 
 def test_what_is_behind_the_fence_is_passed_over():
     story, _ = restricted()
-    verdicts = story.verdicts
-    assert verdicts.state.next_offset == {FINDINGS: 2, ENFORCEMENT_RESULTS: 2}
-    before = dict(verdicts.state.cases)
-    assert verdicts.fold([finding(9)], [1]) == []
-    assert before == verdicts.state.cases
+    ladder = story.ladder
+    assert ladder.state.next_offset == {FINDINGS: 2, ENFORCEMENT_RESULTS: 2}
+    before = dict(ladder.state.cases)
+    assert ladder.fold([finding(9)], [1]) == []
+    assert before == ladder.state.cases
     story.decide("exempt", 5)
-    assert verdicts.state.next_offset[DECISIONS] == 1
+    assert ladder.state.next_offset[DECISIONS] == 1
 
 
 def test_a_checkpoint_holds_what_was_touched_since_the_last_one():
@@ -1057,48 +1057,48 @@ def test_a_checkpoint_holds_what_was_touched_since_the_last_one():
     story, stored = Story(), {}
     for customer in ("7", "8", "ünlimited/2"):
         story.breach(0, customer=customer)
-        for keys, values in story.verdicts.state.changes():
+        for keys, values in story.ladder.state.changes():
             assert keys == [b"case/sms " + customer.encode()]
             stored.update(zip(keys, values, strict=True))
-        assert list(story.verdicts.state.changes()) == []
+        assert list(story.ladder.state.changes()) == []
     read = Ladder(0, POLICY)
     read.state.restore(list(stored), list(stored.values()))
-    assert story.verdicts.state.cases == read.state.cases
+    assert story.ladder.state.cases == read.state.cases
 
 
 def test_a_customer_without_cases_is_stored_empty_and_forgotten():
     story = told()
-    heir = moved(story.verdicts)
+    heir = moved(story.ladder)
     story.tick(LADDER.memory_days)
-    for keys, values in story.verdicts.state.changes():
+    for keys, values in story.ladder.state.changes():
         heir.state.restore(keys, values)
-    assert heir.state.cases == story.verdicts.state.cases == {}
+    assert heir.state.cases == story.ladder.state.cases == {}
 
 
 def test_timers_go_on_after_a_move():
     story = told(rule=STORED)
-    assert kinds(moved(story.verdicts).tick(at(3))) == ["restrict_storage"]
+    assert kinds(moved(story.ladder).tick(at(3))) == ["restrict_storage"]
 
 
 def test_cases_survive_a_snapshot():
     story, _ = restricted()
     loaded = Ladder(0, PATIENT)
-    loaded.state.take_arrays(story.verdicts.state.arrays())
-    loaded.state.recall(story.verdicts.state.remember())
-    assert story.verdicts.state.cases == loaded.state.cases
+    loaded.state.take_arrays(story.ladder.state.arrays())
+    loaded.state.recall(story.ladder.state.remember())
+    assert story.ladder.state.cases == loaded.state.cases
     assert story.tick(30) == loaded.tick(at(30))
 
 
 def test_cases_that_a_lost_writer_spoiled_are_stored_again():
     """Those that only the lost writer had are stored empty."""
     story = told()
-    list(story.verdicts.state.changes())
-    story.verdicts.state.rewrite([b"case/sms 7", b"case/sms 8"])
-    ((keys, values),) = story.verdicts.state.changes()
+    list(story.ladder.state.changes())
+    story.ladder.state.rewrite([b"case/sms 7", b"case/sms 8"])
+    ((keys, values),) = story.ladder.state.changes()
     assert keys == [b"case/sms 7", b"case/sms 8"]
     heir = Ladder(0, POLICY)
     heir.state.restore(keys, values)
-    assert story.verdicts.state.cases == heir.state.cases
+    assert story.ladder.state.cases == heir.state.cases
 
 
 def test_only_who_is_due_is_looked_at():
@@ -1106,7 +1106,7 @@ def test_only_who_is_due_is_looked_at():
     story = Story()
     for number in range(50):
         story.breach(number, customer=str(number))
-    looked_at, turn = [], story.verdicts._turn
-    story.verdicts._turn = lambda key: looked_at.append(key) or turn(key)
+    looked_at, turn = [], story.ladder._turn
+    story.ladder._turn = lambda key: looked_at.append(key) or turn(key)
     story.tick(3.5)
     assert looked_at == ["sms 0"]

@@ -22,9 +22,9 @@ def drawn(chance):
     """One history, checked as it goes and once more as others would see it."""
     history = History(chance)
     history.run(chance.randint(1, STEPS_MAX))
-    actions, verdicts = history.replay()
+    actions, ladder = history.replay()
     assert by_service(actions) == by_service(history.actions), "who looks when makes a difference"
-    assert verdicts.state.cases == history.verdicts.state.cases
+    assert ladder.state.cases == history.ladder.state.cases
     return history
 
 
@@ -44,7 +44,7 @@ def test_whatever_happens(block, seed):
             raise
         kinds.update(action.kind for action in history.actions)
         early += len(history.early)
-        drift += history.verdicts.alerts.drift
+        drift += history.ladder.alerts.drift
     rare = {"withdraw", "suspend", "propose_termination", "minimum_service", "delete_storage"}
     assert rare <= set(kinds), "histories that lead to nothing prove nothing"
     assert early > BLOCK / 10, "answers before their actions are to be told too"

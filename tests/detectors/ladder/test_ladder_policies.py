@@ -34,7 +34,7 @@ def story_with(*editions, **more):
     """A story whose partition knows these policies from the start."""
     story = Story(**more)
     for edition in editions:
-        assert story.verdicts.announce_policy(edition)
+        assert story.ladder.announce_policy(edition)
     return story
 
 
@@ -71,7 +71,7 @@ def test_a_policy_that_comes_late_leads_to_what_a_replay_makes_of_it():
     for story in (late, early):
         told(story, rule=STORED)
     late.tick(0.9)
-    late.verdicts.announce_policy(announced(1, FASTER))
+    late.ladder.announce_policy(announced(1, FASTER))
     assert late.tick(2.1) == early.tick(2.1)
     assert kinds(late.actions) == ["notify", "restrict_storage"]
 
@@ -116,23 +116,23 @@ def test_limits_of_the_brake_change_with_the_policy():
 
 def test_policies_outlive_a_move_though_nobody_announces_them_again():
     story = told(story_with(announced(2, SLOWER)))
-    story.verdicts = moved(story.verdicts)
+    story.ladder = moved(story.ladder)
     assert story.breach(6) == []
     heir = Ladder(0, PATIENT)
-    heir.state.take_arrays(story.verdicts.state.arrays())
-    heir.state.recall(story.verdicts.state.remember())
-    story.verdicts = heir
+    heir.state.take_arrays(story.ladder.state.arrays())
+    heir.state.recall(story.ladder.state.remember())
+    story.ladder = heir
     assert story.breach(6.5) == []
     assert kinds(story.breach(7)) == ["minimum_service"]
 
 
 def test_a_policy_that_is_known_is_no_news_and_is_stored_once():
     story = story_with(announced(2, SLOWER))
-    assert list(story.verdicts.state.changes())
-    assert not story.verdicts.announce_policy(announced(2, SLOWER))
-    assert list(story.verdicts.state.changes()) == []
-    story.verdicts.state.rewrite([b"policy/0"])
-    assert any(b"policy/0" in keys for keys, _ in story.verdicts.state.changes())
+    assert list(story.ladder.state.changes())
+    assert not story.ladder.announce_policy(announced(2, SLOWER))
+    assert list(story.ladder.state.changes()) == []
+    story.ladder.state.rewrite([b"policy/0"])
+    assert any(b"policy/0" in keys for keys, _ in story.ladder.state.changes())
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -153,7 +153,7 @@ def test_it_makes_no_difference_how_often_a_customer_is_looked_at(number, chance
                 story.breach(day, rule=rule)
             else:
                 story.tick(day)
-                story.verdicts = moved_with_enforcement(story.verdicts)
+                story.ladder = moved_with_enforcement(story.ladder)
         story.tick(60)
         return story.actions
 
@@ -162,8 +162,8 @@ def test_it_makes_no_difference_how_often_a_customer_is_looked_at(number, chance
     assert by_service(often) == by_service(actions([]))
 
 
-def moved_with_enforcement(verdicts):
+def moved_with_enforcement(ladder):
     """The same partition at another worker, whose enforcement is assumed too."""
-    heir = moved(verdicts)
-    heir.enforcement = verdicts.enforcement
+    heir = moved(ladder)
+    heir.enforcement = ladder.enforcement
     return heir

@@ -114,14 +114,14 @@ def test_what_is_stored_after_a_contracts_end_is_deleted_only_if_a_person_agrees
     All by the end of the day on which the time to fetch it was over.
     """
     told, offset = Told("storage_ended"), count()
-    verdicts, actions = Ladder(0, told.policy, AssumedEnforcement()), []
+    ladder, actions = Ladder(0, told.policy, AssumedEnforcement()), []
     told.used("eva", -40, 9)
     for days in (-31, 5):
         end_ms = NOON_MS + days * DAY_MS
         told.customer("eva", contract_state="ended", valid_from_ms=end_ms)
         for found in told.snapshots(("ben", days + 31, {"used_bytes": 1})):
-            actions += verdicts.fold([found], [next(offset)])
-    actions += verdicts.tick(NOON_MS + 36 * DAY_MS)
+            actions += ladder.fold([found], [next(offset)])
+    actions += ladder.tick(NOON_MS + 36 * DAY_MS)
     assert [(action.kind, action.human_review, action.decided_ms) for action in actions] == [
         ("notify", False, NOON_MS - 12 * HOUR_MS),
         ("delete_storage", True, NOON_MS + 2 * DAY_MS + 12 * HOUR_MS),

@@ -69,7 +69,7 @@ def test_missing_topics_are_named_in_one_sentence(bootstrap):
     create_topics(bootstrap, 1, 1, "another-app")
     expected = (
         "Topics are missing, create them with `fairuse topics`: "
-        "fairuse-detect-changelog, fairuse-verdict-changelog."
+        "fairuse-detect-changelog, fairuse-ladder-changelog."
     )
     assert check_topics(bootstrap, APP_ID) == [expected]
 

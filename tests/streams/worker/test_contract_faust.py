@@ -579,7 +579,7 @@ def test_a_producer_that_did_not_start_has_no_batches(app):
 
 def test_the_scheme_of_the_store_leads_to_the_columns(app):
     assert STORES.by_url("columns://") is ColumnStore, f"aliases: {APP}"
-    for name in ("detect", "verdict"):
+    for name in ("detect", "ladder"):
         assert isinstance(app.tables[name], ColumnTable)
         assert isinstance(app.tables[name].data, ColumnStore), TABLES
 
@@ -624,7 +624,7 @@ def test_a_table_hands_its_changelog_to_the_store_untouched(app):
 
 def test_recovery_asks_the_store_where_it_stands(app):
     """Faust reads the changelog from the offset after `persisted_offset`, or from the beginning."""
-    table = app.tables["verdict"]
+    table = app.tables["ladder"]
     place = TP(table.changelog_topic_name, 0)
     assert table.persisted_offset(place) is None
     table.hold(0).changelog.position = 17

@@ -62,7 +62,7 @@ class Site:
         self.clock = LadderClock(
             app=SimpleNamespace(consumer=SimpleNamespace(highwater=lambda tp: self.highwater)),
             detect=SimpleNamespace(active=lambda: {3: usage}),
-            verdict=SimpleNamespace(active=lambda: {3: self.ladder}),
+            ladder=SimpleNamespace(active=lambda: {3: self.ladder}),
             agent=SimpleNamespace(
                 outbox=self.outbox, tick=lambda shard, number, ms: self.ticks.append((number, ms))
             ),

@@ -75,11 +75,11 @@ def stories(chance, now_ms):
 
 def held_by_the_ladder(bootstrap):
     """What is in force for each customer, as the ladder's changelog and the actions say."""
-    _, verdicts = recovered(bootstrap, APP_ID, load_policy(), PARTITIONS)
+    _, ladders = recovered(bootstrap, APP_ID, load_policy(), PARTITIONS)
     actions = records_of(bootstrap, "actions", "action_id")
     held = {}
-    for verdict in verdicts:
-        for key, packed in verdict.state.cases.items():
+    for ladder in ladders:
+        for key, packed in ladder.state.cases.items():
             for hold in unpack_dossier(packed).in_force.values():
                 if hold.rule:
                     action = actions[hold.action_id]

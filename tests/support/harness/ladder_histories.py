@@ -205,7 +205,7 @@ class History:
         self.rules = chance.sample(RULES, chance.randint(1, 4))
         self.now_ms = START_MS
         self.clock_ms = 0
-        self.verdicts = Ladder(0, self.policy)
+        self.ladder = Ladder(0, self.policy)
         self.causes = Causes(self.policy)
         self.enforcement = Enforcement(self.policy)
         self.inputs = []
@@ -233,21 +233,21 @@ class History:
 
     def _tell(self, kind, record):
         clock_ms = max(self.clock_ms, _time_ms(kind, record))
-        is_early = kind == RESULTS and not is_out(self.verdicts, record.action_id)
+        is_early = kind == RESULTS and not is_out(self.ladder, record.action_id)
         if not _is_for_the_brake(kind, record) and not is_early:
             # Nothing older comes from now on, so a tick may go as far.
-            self._came(self.verdicts.tick(clock_ms))
+            self._came(self.ladder.tick(clock_ms))
             self.enforcement.check(self.causes, clock_ms, self._clocks())
         self._foresee(kind, record)
         if kind == RESULTS:
             self.enforcement.hear(record)
         self.inputs.append((kind, record))
         self.number += 1
-        actions = getattr(self.verdicts, kind)([record], [len(self.inputs)])
+        actions = getattr(self.ladder, kind)([record], [len(self.inputs)])
         self._came(actions)
         if kind == FINDINGS:
             # One of a closed period waits for its time.
-            self._came(self.verdicts.tick(clock_ms))
+            self._came(self.ladder.tick(clock_ms))
         if kind == DECISIONS and record.kind == "exempt":
             restricted = [action.rule for action in actions if action.kind in STRENGTH]
             exempt = [rule for rule in restricted if self.causes.is_exempt(rule, record.time_ms)]
@@ -260,7 +260,7 @@ class History:
     def _tell_early(self, found):
         """What a finding leads to is answered before it, as after a crash."""
         answered_ms = self.now_ms + round(self.chance.choice((0, 0.01, 0.9)) * DAY_MS)
-        ahead = moved(self.verdicts)
+        ahead = moved(self.ladder)
         found_ms = max(self.clock_ms, _time_ms(FINDINGS, found))
         ahead.tick(found_ms)
         led_to = ahead.fold([found], [len(self.inputs) + 1]) + ahead.tick(found_ms + 1)
@@ -270,7 +270,7 @@ class History:
             self.foreseen[action.action_id] = action.rule
             self._tell(RESULTS, answer)
         self._tell(FINDINGS, found)
-        ahead = moved(self.verdicts)
+        ahead = moved(self.ladder)
         went_out = {action.action_id for action in self.actions + ahead.tick(found_ms + 1)}
         assert {action.action_id for action in actions} <= went_out
         ahead.tick(answered_ms)
@@ -326,7 +326,7 @@ class History:
 
     def _waits(self, rule):
         """Whether a finding of a rule waits for its time to pass: before, nothing becomes of it."""
-        waiting = [w.rule for _, dossier in dossiers_of(self.verdicts) for w in dossier.waiting]
+        waiting = [w.rule for _, dossier in dossiers_of(self.ladder) for w in dossier.waiting]
         return rule in waiting
 
     def _result(self):
@@ -386,7 +386,7 @@ class History:
         elif kind == DECISIONS and record.kind == "exempt":
             self.causes.exempt(record.rule or "", record.time_ms, record.until_ms)
         elif kind == DECISIONS and record.kind == "reject" and record.rule:
-            if self.verdicts.state.brake.held_of(record.rule):
+            if self.ladder.state.brake.held_of(record.rule):
                 self.causes.end(record.rule)
         elif kind == DECISIONS and record.kind == "reject":
             in_force = [action.action_id for action in self.enforcement.in_force.values()]
@@ -398,12 +398,12 @@ class History:
 
     def _kept_back(self):
         """Actions that wait for a person or for the brake, by id."""
-        orders = orders_of(self.verdicts)
+        orders = orders_of(self.ladder)
         return {key: order for key, order in orders.items() if order.state in KEPT_BACK}
 
     def _clocks(self):
         """How far each service is."""
-        return {key.split()[0]: dossier.clock_ms for key, dossier in dossiers_of(self.verdicts)}
+        return {key.split()[0]: dossier.clock_ms for key, dossier in dossiers_of(self.ladder)}
 
     def _finish(self):
         """Every state ends, everything held is let go: then nothing may be left."""
@@ -413,12 +413,12 @@ class History:
                 self._tell(FINDINGS, finding(days, "cleared", rule, window=window))
         for action in list(self.enforcement.in_force.values()):
             self._tell(DECISIONS, self._decision("reject", action.action_id))
-        for _ in range(3 if self.verdicts.state.brake.engaged else 1):
+        for _ in range(3 if self.ladder.state.brake.engaged else 1):
             self._tell(DECISIONS, self._decision("release_brake"))
             self.now_ms += LONG_AFTER_MS
-            self._came(self.verdicts.tick(self.now_ms))
+            self._came(self.ladder.tick(self.now_ms))
         assert self.enforcement.in_force == {}, "everything ends"
-        assert self.verdicts.state.cases == {}, (
+        assert self.ladder.state.cases == {}, (
             "everything is answered, released, superseded or expires"
         )
 
@@ -427,38 +427,38 @@ class History:
 
         But for the brake, which stops whatever comes once it is on: there they look as often.
         """
-        verdicts, clock_ms, actions = Ladder(0, self.policy), 0, []
+        ladder, clock_ms, actions = Ladder(0, self.policy), 0, []
         for number, (kind, record) in enumerate(self.inputs, 1):
             if not _is_for_the_brake(kind, record):
                 is_early = number in self.early
                 until_ms = clock_ms if is_early else max(clock_ms, _time_ms(kind, record))
                 if self.policy is BRAKED and not is_early:
-                    actions += verdicts.tick(until_ms)
+                    actions += ladder.tick(until_ms)
                 elif self.chance.random() < 0.3:
-                    actions += verdicts.tick(self.chance.randint(clock_ms, until_ms))
+                    actions += ladder.tick(self.chance.randint(clock_ms, until_ms))
                 clock_ms = until_ms
             if self.chance.random() < 0.3:
-                verdicts = moved(verdicts)
-            actions += getattr(verdicts, kind)([record], [number])
+                ladder = moved(ladder)
+            actions += getattr(ladder, kind)([record], [number])
             if self.policy is BRAKED and kind == FINDINGS:
-                actions += verdicts.tick(clock_ms)
-        actions += verdicts.tick(self.now_ms)
-        return actions, verdicts
+                actions += ladder.tick(clock_ms)
+        actions += ladder.tick(self.now_ms)
+        return actions, ladder
 
 
-def dossiers_of(verdicts):
+def dossiers_of(ladder):
     """What is remembered, by key."""
-    return [(key, unpack_dossier(packed)) for key, packed in verdicts.state.cases.items()]
+    return [(key, unpack_dossier(packed)) for key, packed in ladder.state.cases.items()]
 
 
-def orders_of(verdicts):
+def orders_of(ladder):
     """Every action that is on its way, by id."""
-    return {key: order for _, d in dossiers_of(verdicts) for key, order in d.orders.items()}
+    return {key: order for _, d in dossiers_of(ladder) for key, order in d.orders.items()}
 
 
-def is_out(verdicts, action_id):
+def is_out(ladder, action_id):
     """Whether an action has gone out, and is remembered."""
-    return any(dossier.is_out(action_id) for _, dossier in dossiers_of(verdicts))
+    return any(dossier.is_out(action_id) for _, dossier in dossiers_of(ladder))
 
 
 def power(action):
@@ -478,10 +478,10 @@ def _is_for_the_brake(kind, record):
     )
 
 
-def moved(verdicts):
+def moved(ladder):
     """Another worker's partition, from rows and memory of a checkpoint."""
-    heir = Ladder(0, verdicts.state.timeline.base)
-    for keys, values in verdicts.state.changes(everything=True):
+    heir = Ladder(0, ladder.state.timeline.base)
+    for keys, values in ladder.state.changes(everything=True):
         heir.state.restore(keys, values)
-    heir.state.recall(verdicts.state.remember())
+    heir.state.recall(ladder.state.remember())
     return heir

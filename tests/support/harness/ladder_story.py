@@ -94,8 +94,8 @@ class Story:
 
     def __init__(self, policy=PATIENT, *, assumed=False, customers=0):
         self.policy = policy
-        self.verdicts = Ladder(0, policy, AssumedEnforcement() if assumed else None)
-        self.verdicts.set_customer_count(customers)
+        self.ladder = Ladder(0, policy, AssumedEnforcement() if assumed else None)
+        self.ladder.set_customer_count(customers)
         self.actions = []
         self._offsets = {"findings": 0, "results": 0, "decisions": 0}
 
@@ -110,7 +110,7 @@ class Story:
 
     def find(self, *findings):
         """Findings, in this order."""
-        return self._told("findings", self.verdicts.fold, findings)
+        return self._told("findings", self.ladder.fold, findings)
 
     def breach(self, *days, **more):
         """Breaches of these days."""
@@ -123,7 +123,7 @@ class Story:
         record = EnforcementResult(
             action_id=action_id, customer_id=customer, status=status, time_ms=at(days)
         )
-        return self._told("results", self.verdicts.result, [record])
+        return self._told("results", self.ladder.result, [record])
 
     def decide(self, kind, days, action=None, *, rule=None, until=None, customer="7"):
         """What a person decides."""
@@ -138,16 +138,16 @@ class Story:
             rule=rule,
             until_ms=None if until is None else at(until),
         )
-        return self._told("decisions", self.verdicts.decided, [record])
+        return self._told("decisions", self.ladder.decided, [record])
 
     def tick(self, days):
         """Time goes by."""
-        return self._came(self.verdicts.tick(at(days)))
+        return self._came(self.ladder.tick(at(days)))
 
     @property
     def alerts(self):
         """What somebody should look at."""
-        return self.verdicts.alerts
+        return self.ladder.alerts
 
     @property
     def kinds(self):
@@ -155,9 +155,9 @@ class Story:
         return kinds(self.actions)
 
 
-def dossier_of(verdicts, service="sms", customer="7"):
+def dossier_of(ladder, service="sms", customer="7"):
     """What is remembered of a customer's service."""
-    packed = verdicts.state.cases.get(key_of(service, customer))
+    packed = ladder.state.cases.get(key_of(service, customer))
     return unpack_dossier(packed) if packed else Dossier()
 
 

@@ -242,14 +242,14 @@ def recovered(
 ) -> tuple[list[Partition], list[Ladder]]:
     """The state that the changelogs hold, read as a new worker would."""
     detect = [Partition(n, policy, DEDUP_ENTRIES_MAX) for n in range(partitions)]
-    verdict = [Ladder(n, policy) for n in range(partitions)]
-    for name, processors in (("detect", detect), ("verdict", verdict)):
+    ladders = [Ladder(n, policy) for n in range(partitions)]
+    for name, processors in (("detect", detect), ("ladder", ladders)):
         logs = [Changelog(each.state, 1) for each in processors]
         records = read_topic(bootstrap, f"{app_id}-{name}-changelog")
         for number, log in enumerate(logs):
             log.read((r.offset, r.key, r.value) for r in records if r.partition == number)
             log.take_over()
-    return detect, verdict
+    return detect, ladders
 
 
 def replayed(

@@ -44,8 +44,8 @@ class Bench:
 
     def __init__(self):
         self.sent = []
-        self.verdicts = Ladder(0, PATIENT)
-        self.shard = Shard(self.verdicts, Changelog(self.verdicts.state, 1), active=True)
+        self.ladder = Ladder(0, PATIENT)
+        self.shard = Shard(self.ladder, Changelog(self.ladder.state, 1), active=True)
         self.metrics = Metrics()
         self.agent = LadderAgent(None, None, self, self.metrics, lambda: NOW_MS)
         self.offset = 0
@@ -84,8 +84,8 @@ def test_what_is_far_ahead_of_its_record_is_a_dead_letter_and_moves_no_clock(top
     assert "24 h ahead" in letter.detail
     refused = bench.metrics.dead_letters.labels("time_out_of_range")
     assert refused._value.get() == 1
-    assert bench.verdicts.state.cases == {}
-    assert bench.verdicts.state.next_offset[topic] == 1, "it is behind us"
+    assert bench.ladder.state.cases == {}
+    assert bench.ladder.state.next_offset[topic] == 1, "it is behind us"
     bench.tell(FINDINGS, finding(0))
     (notice,) = bench.of(ACTIONS, dict)
     assert notice["decided_ms"] == NOW_MS
@@ -98,7 +98,7 @@ def test_what_is_just_not_too_far_ahead_counts_beside_what_is():
     told = [answer(notice["action_id"], NOW_MS + AHEAD_MS_MAX + more_ms) for more_ms in (1, 0)]
     bench.tell(ENFORCEMENT_RESULTS, *told)
     assert len(bench.of(DEAD_LETTERS, DeadLetter)) == 1
-    assert dossier_of(bench.verdicts).cases["sms_daily"].delivered_ms == NOW_MS + AHEAD_MS_MAX
+    assert dossier_of(bench.ladder).cases["sms_daily"].delivered_ms == NOW_MS + AHEAD_MS_MAX
 
 
 def test_it_is_the_records_own_time_that_counts():

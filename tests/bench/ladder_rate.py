@@ -42,7 +42,7 @@ class Counted:
 
 
 class Site:
-    """A partition's verdict agent, its clock put to the time of the findings."""
+    """A partition's ladder agent, its clock put to the time of the findings."""
 
     def __init__(self, policy: Policy) -> None:
         ladder = msgspec.structs.replace(
